@@ -1,0 +1,224 @@
+// Package drivers is the vocabulary between the engine and whatever makes runtimes.
+//
+// A [Driver] makes a runtime for a lease and takes it down again. What else it can do (run commands, resume, list, probe)
+// it states in its [Capabilities] and offers as one-method interfaces, which the engine reaches only through the
+// functions of operations.go. drivers/driverstest checks that what a driver declares and what it does are the same.
+//
+// The package knows nothing of the engine: no events, no leases' states, no storage. A driver may be called again with
+// the same request after a crash of the engine, so every verb is written to be repeated; how far a repeated Acquire is
+// harmless is the driver's [Class].
+package drivers
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+)
+
+// Driver makes and takes down runtimes. Implementations are safe for concurrent use.
+type Driver interface {
+	// Describe says what the driver is and can do. The answer never changes during the life of the process.
+	Describe() Description
+	// Acquire makes the runtime named by req.RuntimeID, or returns the one that an earlier call with this id made.
+	// An error tells by [Outcome] whether something may exist outside.
+	Acquire(ctx context.Context, req AcquireRequest) (Runtime, error)
+	// Release ends everything that runs in the runtime and takes it down. Releasing what is already gone succeeds.
+	Release(ctx context.Context, req ReleaseRequest) error
+}
+
+// Executor runs commands in a runtime.
+type Executor interface {
+	// StartExec starts one command and returns once it runs. Its output goes to req.JournalDir. An error means that the
+	// command did not start; it is a [*StartError] where the stage is known.
+	StartExec(ctx context.Context, req ExecRequest) (Exec, error)
+}
+
+// Lister tells which runtimes exist, whoever made them.
+type Lister interface {
+	// ListRuntimes returns every runtime that carries installation as its installation id.
+	ListRuntimes(ctx context.Context, installation string) ([]ListedRuntime, error)
+}
+
+// ConfigChecker validates the configuration of an environment without touching anything outside.
+type ConfigChecker interface {
+	// CheckConfig returns nil or a [*ConfigError] that names every field at fault.
+	CheckConfig(config json.RawMessage) error
+}
+
+// Description is what a driver says of itself.
+type Description struct {
+	// Name is the value of an environment's field driver, such as "local".
+	Name string
+	// Provider is who makes the runtime, such as "local" or "ssh".
+	Provider string
+	// Class is what a repeated Acquire can do.
+	Class Class
+	// Isolation is what separates a command from the engine and from other leases, in a word: "none", "uid".
+	Isolation string
+	// Capabilities are the optional verbs that the driver offers.
+	Capabilities Capabilities
+	// NodeBound says that a runtime exists on one machine only and can be driven only there.
+	NodeBound bool
+}
+
+// AcquireRequest asks for one runtime.
+type AcquireRequest struct {
+	// RuntimeID is the idempotency token: the label or directory name of what is made.
+	RuntimeID string
+	// Installation and Epoch name the log that this runtime belongs to; both are written on what is made.
+	Installation string
+	Epoch        int64
+	// Attempt counts the tries within the lease, from 1. Fence orders the holders; a newer holder has the larger one.
+	Attempt int
+	Fence   int64
+
+	LeaseID       string
+	CompanyID     string
+	EnvironmentID string
+	RunID         string
+	// IssueID, AgentID, ExecutionWorkspaceID, ExecutionWorkspaceMode and AdapterType are client context; "" when absent.
+	IssueID                string
+	AgentID                string
+	ExecutionWorkspaceID   string
+	ExecutionWorkspaceMode string
+	AdapterType            string
+	// Config is the environment's configuration as it was when the lease was requested.
+	Config json.RawMessage
+}
+
+// Runtime is what Acquire made.
+type Runtime struct {
+	// ProviderLeaseID is the runtime's name at the provider; nil where it has none (local).
+	ProviderLeaseID *string
+	// Metadata is what a client may want to know: paths, ports. It holds no secret. The engine adds driver and
+	// executionWorkspaceMode.
+	Metadata map[string]string
+	// Resumed says that the runtime existed before this call.
+	Resumed bool
+}
+
+// Handle names a runtime for the verbs after Acquire. It holds only what the log knows, so that a runtime can be taken
+// down by another process, years later.
+type Handle struct {
+	RuntimeID       string
+	ProviderLeaseID *string
+	Metadata        map[string]string
+	Config          json.RawMessage
+}
+
+// ReleaseRequest asks to take a runtime down.
+type ReleaseRequest struct {
+	Handle
+	// Attempt counts the tries to take this runtime down, from 1.
+	Attempt int
+}
+
+// ExecRequest asks to run one command.
+type ExecRequest struct {
+	Handle
+	// ExecID names the command; the engine never starts the same id twice.
+	ExecID string
+	// Argv is the command and its arguments, passed on byte for byte, never through a shell. Argv[0] is looked up in
+	// the PATH of the command's own environment.
+	Argv []string
+	// Cwd is the working directory; relative means relative to the workspace, "" is the workspace.
+	Cwd string
+	// Env is laid over the driver's base environment in order; of two equal names the later wins.
+	Env []EnvVar
+	// Stdin is the whole standard input; nil is an empty one.
+	Stdin []byte
+	// Timeout ends the command and all its descendants; 0 is no limit.
+	Timeout time.Duration
+	// Grace lies between the polite signal and the hard one; 0 is the driver's default.
+	Grace time.Duration
+	// JournalDir is where the output journal is written (see drivers/journal). The driver makes it.
+	JournalDir string
+}
+
+// EnvVar is one variable of a command's environment. Name is not empty and has no '=' or NUL; Value has no NUL.
+type EnvVar struct{ Name, Value string }
+
+// Exec is a command that runs or ran.
+type Exec interface {
+	// Process says which process it is.
+	Process() Process
+	// Wait blocks until the command has ended and its output is sealed, or ctx is done. It may be called again.
+	Wait(ctx context.Context) (ExecResult, error)
+	// Kill ends the command and its descendants; Wait then says Killed with why. Killing what has ended does nothing.
+	Kill(ctx context.Context, why string) error
+}
+
+// Process identifies a process beyond the reuse of its pid.
+type Process struct {
+	PID int `json:"pid"`
+	// StartTime is field 22 of /proc/PID/stat: clock ticks since boot.
+	StartTime uint64 `json:"startTime"`
+	BootID    string `json:"bootId"`
+}
+
+// ExecEnd is how a command ended. Exactly one holds.
+type ExecEnd string
+
+// The ends of a command.
+const (
+	// ExecExited: the command exited by itself; ExitCode is set (127 not found, 126 not executable).
+	ExecExited ExecEnd = "exited"
+	// ExecSignaled: a signal that was not ours ended it; Signal is set.
+	ExecSignaled ExecEnd = "signaled"
+	// ExecTimedOut: its timeout ended it.
+	ExecTimedOut ExecEnd = "timeout"
+	// ExecKilled: somebody asked for its end; Why is set.
+	ExecKilled ExecEnd = "killed"
+	// ExecUnknown: how it ended cannot be known; Why is set. It has no number.
+	ExecUnknown ExecEnd = "unknown"
+)
+
+// ExecResult is the end of a command and of its output, two separate things.
+type ExecResult struct {
+	End      ExecEnd
+	ExitCode int
+	Signal   string
+	Why      string
+	// Leftovers counts the processes that outlived the command and could not be ended.
+	Leftovers int
+	Output    OutputSeal
+}
+
+// OutputState is how the output of a command ended.
+type OutputState string
+
+// The ends of an output.
+const (
+	// OutputComplete: every byte was journaled.
+	OutputComplete OutputState = "complete"
+	// OutputTruncated: bytes were dropped (a full disk, a cap); they are counted and hashed all the same.
+	OutputTruncated OutputState = "truncated"
+	// OutputAbandoned: the command ended but something still held its output open after the drain.
+	OutputAbandoned OutputState = "abandoned"
+	// OutputLost: the journal or its writer is gone.
+	OutputLost OutputState = "lost"
+)
+
+// OutputSeal closes an output. Counts and hashes cover all bytes read from the command, dropped ones included.
+type OutputSeal struct {
+	State  OutputState `json:"state"`
+	Stdout StreamSeal  `json:"stdout"`
+	Stderr StreamSeal  `json:"stderr"`
+	// Dropped counts the bytes of both streams that are not in the journal.
+	Dropped int64 `json:"dropped"`
+}
+
+// StreamSeal counts and hashes one stream.
+type StreamSeal struct {
+	Bytes int64 `json:"bytes"`
+	// SHA256 is lower-case hexadecimal.
+	SHA256 string `json:"sha256"`
+}
+
+// ListedRuntime is one runtime found by a Lister.
+type ListedRuntime struct {
+	RuntimeID string
+	LeaseID   string
+	Epoch     int64
+	CreatedAt time.Time
+}

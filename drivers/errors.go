@@ -1,0 +1,82 @@
+package drivers
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// ErrUnsupported is the answer of a verb that a driver does not declare.
+var ErrUnsupported = errors.New("the driver does not support this")
+
+// ErrGone says that the runtime definitely does not exist any more.
+var ErrGone = errors.New("the runtime is gone")
+
+// Outcome is what a failed Acquire or Release leaves behind, as far as the driver knows.
+type Outcome string
+
+// The outcomes of a failure.
+const (
+	// OutcomeRetryable: nothing was decided; the same request may be made again with the same token.
+	OutcomeRetryable Outcome = "retryable"
+	// OutcomeDefinite: it cannot succeed, and nothing exists outside.
+	OutcomeDefinite Outcome = "definite"
+	// OutcomeAmbiguous: something may exist outside and the driver cannot tell.
+	OutcomeAmbiguous Outcome = "ambiguous"
+)
+
+// Failure is a failed verb with what the engine must know to go on.
+type Failure struct {
+	Outcome Outcome
+	// Code is stable and in snake case, such as "disk_full".
+	Code string
+	// Step names the step of the verb that failed, such as "make_workspace".
+	Step string
+	// Remediation says how to mend it.
+	Remediation string
+	Err         error
+}
+
+func (f *Failure) Error() string {
+	if f.Step == "" {
+		return fmt.Sprintf("%s: %v", f.Code, f.Err)
+	}
+	return fmt.Sprintf("%s: %s: %v", f.Step, f.Code, f.Err)
+}
+
+func (f *Failure) Unwrap() error { return f.Err }
+
+// OutcomeOf is the outcome of err; an error that is no [*Failure] is retryable, since every verb may be repeated.
+func OutcomeOf(err error) Outcome {
+	if f, ok := errors.AsType[*Failure](err); ok {
+		return f.Outcome
+	}
+	return OutcomeRetryable
+}
+
+// StartError says that a command did not start.
+type StartError struct {
+	// Stage is where it failed: "runtime", "cwd", "environment", "parent", "journal".
+	Stage       string
+	Code        string
+	Remediation string
+	Err         error
+}
+
+func (e *StartError) Error() string { return fmt.Sprintf("start command: %s: %v", e.Stage, e.Err) }
+
+func (e *StartError) Unwrap() error { return e.Err }
+
+// FieldProblem is one field at fault.
+type FieldProblem struct{ Field, Problem, Remediation string }
+
+// ConfigError names every field of a configuration that is at fault.
+type ConfigError struct{ Problems []FieldProblem }
+
+func (e *ConfigError) Error() string {
+	parts := make([]string, 0, len(e.Problems))
+	for _, p := range e.Problems {
+		parts = append(parts, p.Field+": "+p.Problem)
+	}
+	return "configuration: " + strings.Join(parts, "; ")
+}
