@@ -1,0 +1,300 @@
+package lease
+
+import (
+	"time"
+
+	"github.com/tenure-dev/tenure/domain"
+)
+
+// Decide answers a command. Commands that change nothing return no events.
+func Decide(s State, cmd Command) ([]Event, error) {
+	if c, ok := cmd.(Request); ok {
+		return request(s, c)
+	}
+	if s.Status() == StatusNone {
+		return nil, domain.Refuse(domain.KindNotFound, "lease_not_found", "there is no such lease")
+	}
+	switch c := cmd.(type) {
+	case Grant:
+		return grant(s, c)
+	case Cancel:
+		return cancel(s, c)
+	case StartProvisioning:
+		return startProvisioning(s, c)
+	case Provision:
+		return provision(s, c)
+	case FailProvisioning:
+		return failProvisioning(s, c)
+	case Renew:
+		return renew(s, c)
+	case Release:
+		return release(s, c)
+	case Expire:
+		return expire(s, c)
+	case StartRelease:
+		return startRelease(s, c)
+	case FailRelease:
+		return failRelease(s, c)
+	case FinishRelease:
+		return finishRelease(s, c)
+	}
+	return nil, domain.Refuse(domain.KindInvalid, "unknown_command", "the lease does not know this command")
+}
+
+func request(s State, c Request) ([]Event, error) {
+	if s.Status() != StatusNone {
+		return nil, domain.Refuse(domain.KindConflict, "lease_exists", "a lease with this id exists already")
+	}
+	if err := checkRequest(c.Requested); err != nil {
+		return nil, err
+	}
+	return []Event{c.Requested}, nil
+}
+
+func checkRequest(r Requested) error {
+	switch {
+	case r.Company.IsZero():
+		return domain.Refuse(domain.KindInvalid, "missing_field", "is missing").On("companyId")
+	case r.Environment.IsZero():
+		return domain.Refuse(domain.KindInvalid, "missing_field", "is missing").On("environmentId").
+			Mend("name the environment to lease; GET /companies/{companyId}/environments lists them")
+	case r.Run == "":
+		return domain.Refuse(domain.KindInvalid, "missing_field", "is missing").On("heartbeatRunId").
+			Mend("give the id of the run that will hold the lease")
+	case r.Policy != PolicyEphemeral:
+		return domain.Refuse(domain.KindInvalid, "unknown_lease_policy", "%q is not a lease policy", r.Policy).On("leasePolicy").
+			Mend("use %q or leave it out", PolicyEphemeral)
+	case r.TTLMs <= 0:
+		return domain.Refuse(domain.KindInvalid, "invalid_duration", "must be more than zero").On("ttl").
+			Mend("give a duration such as 1h, or leave it out")
+	case r.IdleTimeoutMs <= 0:
+		return domain.Refuse(domain.KindInvalid, "invalid_duration", "must be more than zero").On("idleTimeout").
+			Mend("give a duration such as 30m, or leave it out")
+	}
+	return nil
+}
+
+func grant(s State, c Grant) ([]Event, error) {
+	if s.Status() != StatusRequested {
+		return nil, domain.Refuse(domain.KindConflict, "lease_not_waiting", "the lease is %s", s.Status())
+	}
+	return []Event{Granted{Slot: c.Slot}}, nil
+}
+
+func cancel(s State, c Cancel) ([]Event, error) {
+	switch s.Status() {
+	case StatusRequested, StatusGranted:
+		return []Event{Canceled{Reason: c.Reason}}, nil
+	case StatusProvisioning:
+		return []Event{ReleaseRequested{Reason: ReasonCanceled, Message: c.Reason}}, nil
+	case StatusCanceled:
+		return nil, nil
+	case StatusReleasing, StatusPendingCleanup:
+		if s.ReleaseReason == ReasonCanceled {
+			return nil, nil
+		}
+	case StatusNone, StatusActive, StatusReleased, StatusExpired, StatusFailed:
+	}
+	return nil, domain.Refuse(domain.KindConflict, "lease_not_cancelable", "the lease is %s", s.Status()).
+		Mend("only a lease that is not active yet can be canceled; release it instead")
+}
+
+func startProvisioning(s State, c StartProvisioning) ([]Event, error) {
+	switch s.Status() {
+	case StatusGranted:
+	case StatusProvisioning:
+		if s.Attempting && !c.WorkerDead && s.Worker != c.Worker {
+			return nil, stale("attempt %d is held by another worker until %s", s.Attempt, s.Deadline.Format(time.RFC3339))
+		}
+		if s.Attempting && !c.WorkerDead && c.Now.Before(s.Deadline) {
+			return nil, stale("attempt %d is already under way", s.Attempt)
+		}
+		if c.Now.Before(s.RetryAt) {
+			return nil, stale("the next attempt may start at %s", s.RetryAt.Format(time.RFC3339))
+		}
+	case StatusNone, StatusRequested, StatusActive, StatusReleasing, StatusPendingCleanup, StatusReleased, StatusExpired,
+		StatusFailed, StatusCanceled:
+		return nil, stale("the lease is %s", s.Status())
+	}
+	runtime := c.Runtime
+	if !s.Runtime.IsZero() {
+		runtime = s.Runtime
+	}
+	return []Event{ProvisioningStarted{Attempt: s.Attempt + 1, Runtime: runtime, Worker: c.Worker, Deadline: c.Deadline}}, nil
+}
+
+// provision turns the good end of an attempt into an active lease, unless a release was asked for meanwhile.
+func provision(s State, c Provision) ([]Event, error) {
+	if err := checkAttempt(s, c.Attempt, c.Worker); err != nil {
+		return nil, err
+	}
+	if s.ReleaseReason != "" {
+		return []Event{ProvisioningAbandoned{Attempt: c.Attempt, Code: "release_requested"}}, nil
+	}
+	hard := c.Now.Add(s.TTL)
+	return []Event{Provisioned{
+		Attempt: c.Attempt, Runtime: s.Runtime, ProviderLeaseID: c.ProviderLeaseID, Metadata: c.Metadata,
+		Acquisition: c.Acquisition, HardExpiresAt: hard, ExpiresAt: earlier(hard, c.Now.Add(s.IdleTimeout)),
+	}}, nil
+}
+
+func failProvisioning(s State, c FailProvisioning) ([]Event, error) {
+	if err := checkAttempt(s, c.Attempt, c.Worker); err != nil {
+		return nil, err
+	}
+	if s.ReleaseReason != "" {
+		return []Event{ProvisioningAbandoned{Attempt: c.Attempt, Code: c.Code}}, nil
+	}
+	failed := ProvisioningFailed{Attempt: c.Attempt, Kind: c.Kind, Code: c.Code, Step: c.Step, Message: c.Message}
+	if c.Kind == FailureRetryable && c.RetryAt != nil {
+		failed.RetryAt = c.RetryAt
+		return []Event{failed}, nil
+	}
+	return []Event{failed, Failed{Code: c.Code, Message: c.Message, CleanupPending: c.Kind != FailureDefinite}}, nil
+}
+
+func checkAttempt(s State, attempt int, worker domain.WorkerID) error {
+	switch {
+	case !s.Attempting:
+		return stale("no attempt is open; the lease is %s", s.Status())
+	case s.Attempt != attempt:
+		return stale("attempt %d is open, not %d", s.Attempt, attempt)
+	case s.Worker != worker:
+		return stale("attempt %d is held by another worker", s.Attempt)
+	}
+	return nil
+}
+
+func renew(s State, c Renew) ([]Event, error) {
+	switch s.Status() {
+	case StatusActive:
+	case StatusReleasing, StatusPendingCleanup, StatusReleased, StatusExpired, StatusFailed, StatusCanceled:
+		return nil, domain.Refuse(domain.KindGone, "lease_ended", "the lease is %s; an ended lease is never revived", s.Status()).
+			Mend("acquire a new lease")
+	case StatusNone, StatusRequested, StatusGranted, StatusProvisioning:
+		return nil, notActive(s)
+	}
+	if !c.Now.Before(s.ExpiresAt) {
+		return nil, domain.Refuse(domain.KindGone, "lease_ended", "the lease ran out at %s", s.ExpiresAt.Format(time.RFC3339)).
+			Mend("acquire a new lease")
+	}
+	if !c.Force && c.Now.Sub(s.LastUsedAt) < s.IdleTimeout/RenewWindow {
+		return nil, nil
+	}
+	return []Event{Renewed{ExpiresAt: earlier(s.HardExpiresAt, c.Now.Add(s.IdleTimeout))}}, nil
+}
+
+func release(s State, c Release) ([]Event, error) {
+	switch s.Status() {
+	case StatusRequested, StatusGranted:
+		return []Event{Canceled{Reason: string(c.Reason)}}, nil
+	case StatusProvisioning, StatusActive:
+		return []Event{ReleaseRequested(c)}, nil
+	case StatusNone, StatusReleasing, StatusPendingCleanup, StatusReleased, StatusExpired, StatusFailed, StatusCanceled:
+	}
+	return nil, nil
+}
+
+func expire(s State, c Expire) ([]Event, error) {
+	if s.Status() != StatusActive || c.Now.Before(s.ExpiresAt) {
+		return nil, nil
+	}
+	return []Event{ReleaseRequested{Reason: ReasonExpired}}, nil
+}
+
+// startRelease claims a teardown. An attempt to provision that a dead worker left open ends here: what it made is
+// destroyed by the runtime's id.
+func startRelease(s State, c StartRelease) ([]Event, error) {
+	if !s.NeedsTeardown() {
+		return nil, stale("the lease is %s and needs no teardown", s.Status())
+	}
+	var events []Event
+	if s.Attempting {
+		if !c.WorkerDead && c.Now.Before(s.Deadline) {
+			return nil, stale("attempt %d is still under way", s.Attempt)
+		}
+		events = append(events, ProvisioningAbandoned{Attempt: s.Attempt, Code: "worker_gone"})
+	}
+	if s.TearingDown && !c.WorkerDead && (s.Worker != c.Worker || c.Now.Before(s.Deadline)) {
+		return nil, stale("teardown %d is already under way", s.Teardown)
+	}
+	if c.Now.Before(s.TeardownRetryAt) {
+		return nil, stale("the next teardown may start at %s", s.TeardownRetryAt.Format(time.RFC3339))
+	}
+	return append(events, ReleaseStarted{Attempt: s.Teardown + 1, Worker: c.Worker, Deadline: c.Deadline}), nil
+}
+
+// NeedsTeardown reports whether something may exist outside that is to be destroyed.
+func (s State) NeedsTeardown() bool {
+	return s.CleanupNeeded && !s.Cleaned && (s.ReleaseReason != "" || s.End != StatusNone)
+}
+
+func failRelease(s State, c FailRelease) ([]Event, error) {
+	if err := checkTeardown(s, c.Attempt, c.Worker); err != nil {
+		return nil, err
+	}
+	return []Event{ReleaseFailed{Attempt: c.Attempt, Code: c.Code, Message: c.Message, RetryAt: c.RetryAt}}, nil
+}
+
+func finishRelease(s State, c FinishRelease) ([]Event, error) {
+	if err := checkTeardown(s, c.Attempt, c.Worker); err != nil {
+		return nil, err
+	}
+	if s.End != StatusNone {
+		return []Event{CleanupCompleted{}}, nil
+	}
+	switch s.ReleaseReason {
+	case ReasonExpired:
+		return []Event{Expired{}}, nil
+	case ReasonFailed:
+		return []Event{Failed{Code: "run_failed", Message: s.ReleaseMessage}}, nil
+	case ReasonCanceled:
+		return []Event{Canceled{Reason: s.ReleaseMessage}}, nil
+	case ReasonReleased:
+	}
+	return []Event{Released{}}, nil
+}
+
+func checkTeardown(s State, attempt int, worker domain.WorkerID) error {
+	switch {
+	case !s.TearingDown:
+		return stale("no teardown is open; the lease is %s", s.Status())
+	case s.Teardown != attempt:
+		return stale("teardown %d is open, not %d", s.Teardown, attempt)
+	case s.Worker != worker:
+		return stale("teardown %d is held by another worker", s.Teardown)
+	}
+	return nil
+}
+
+// CheckUsable refuses work in a lease that is not active.
+func (s State) CheckUsable(now time.Time) error {
+	switch s.Status() {
+	case StatusActive:
+		if now.Before(s.ExpiresAt) {
+			return nil
+		}
+		return domain.Refuse(domain.KindGone, "lease_ended", "the lease ran out at %s", s.ExpiresAt.Format(time.RFC3339)).
+			Mend("acquire a new lease")
+	case StatusReleasing, StatusPendingCleanup, StatusReleased, StatusExpired, StatusFailed, StatusCanceled:
+		return domain.Refuse(domain.KindGone, "lease_ended", "the lease is %s", s.Status()).Mend("acquire a new lease")
+	case StatusNone, StatusRequested, StatusGranted, StatusProvisioning:
+	}
+	return notActive(s)
+}
+
+func notActive(s State) *domain.Refusal {
+	return domain.Refuse(domain.KindConflict, "lease_not_active", "the lease is %s", s.Status()).
+		Mend("wait until the lease is active: acquire with Prefer: wait=N, or follow its events")
+}
+
+func stale(format string, args ...any) *domain.Refusal {
+	return domain.Refuse(domain.KindStale, "stale_claim", format, args...)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,172 @@
+package lease
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/tenure-dev/tenure/domain"
+)
+
+// Event is a fact in the life of a lease.
+type Event interface {
+	domain.Event
+	leaseEvent()
+}
+
+// Requested: a run asked for a lease. It carries all that provisioning and cleanup will ever need of the environment, so
+// that neither depends on what the environment says later.
+type Requested struct {
+	Company     domain.CompanyID     `json:"companyId"`
+	Environment domain.EnvironmentID `json:"environmentId"`
+	// EnvironmentVersion is the version of the environment's stream that Driver and Config were read from.
+	EnvironmentVersion int64           `json:"environmentVersion"`
+	Driver             string          `json:"driver"`
+	Provider           string          `json:"provider"`
+	Config             json.RawMessage `json:"config"`
+	Run                string          `json:"heartbeatRunId"`
+	Context            Context         `json:"context"`
+	Policy             Policy          `json:"leasePolicy"`
+	TTLMs              int64           `json:"ttlMs"`
+	IdleTimeoutMs      int64           `json:"idleTimeoutMs"`
+	// Env names the variables of the lease; their values are kept beside the log and go with the lease.
+	Env []EnvName `json:"env,omitempty"`
+}
+
+// Context is client context carried along; an absent part is "".
+type Context struct {
+	Issue         string `json:"issueId,omitempty"`
+	Agent         string `json:"agentId,omitempty"`
+	Workspace     string `json:"executionWorkspaceId,omitempty"`
+	WorkspaceMode string `json:"executionWorkspaceMode,omitempty"`
+	Adapter       string `json:"adapterType,omitempty"`
+}
+
+// EnvName is a variable whose value is not in the log.
+type EnvName struct {
+	Name string `json:"name"`
+	// Hash is SHA-256 over a random salt and the value, in hexadecimal; the salt lies beside the value and goes with it.
+	Hash string `json:"hash"`
+}
+
+// Granted: the lease has a slot of its environment.
+type Granted struct {
+	Slot int `json:"slot"`
+}
+
+// Canceled: the lease ended before anything was made for it, or all that was made is gone again.
+type Canceled struct {
+	Reason string `json:"reason"`
+}
+
+// ProvisioningStarted: a worker claimed the attempt and is about to call the driver.
+type ProvisioningStarted struct {
+	Attempt  int              `json:"attempt"`
+	Runtime  domain.RuntimeID `json:"runtimeId"`
+	Worker   domain.WorkerID  `json:"workerId"`
+	Deadline time.Time        `json:"deadline"`
+}
+
+// ProvisioningFailed: the attempt ended without a runtime.
+type ProvisioningFailed struct {
+	Attempt int         `json:"attempt"`
+	Kind    FailureKind `json:"kind"`
+	Code    string      `json:"code"`
+	Step    string      `json:"step,omitempty"`
+	Message string      `json:"message"`
+	// RetryAt is when the next attempt may start; absent when there is none.
+	RetryAt *time.Time `json:"retryAt,omitempty"`
+}
+
+// ProvisioningAbandoned: the attempt ended after a release was asked for, or its worker is gone. Whatever it made is
+// destroyed by the release.
+type ProvisioningAbandoned struct {
+	Attempt int    `json:"attempt"`
+	Code    string `json:"code"`
+}
+
+// Provisioned: the runtime is there and the lease holds it.
+type Provisioned struct {
+	Attempt         int               `json:"attempt"`
+	Runtime         domain.RuntimeID  `json:"runtimeId"`
+	ProviderLeaseID *string           `json:"providerLeaseId"`
+	Metadata        map[string]string `json:"metadata,omitempty"`
+	Acquisition     Acquisition       `json:"acquisition"`
+	// HardExpiresAt is where the ttl ends the lease whatever happens; ExpiresAt is the earlier of it and the idle limit.
+	HardExpiresAt time.Time `json:"hardExpiresAt"`
+	ExpiresAt     time.Time `json:"expiresAt"`
+}
+
+// Renewed: the lease was used or renewed; the idle limit counts from here.
+type Renewed struct {
+	ExpiresAt time.Time `json:"expiresAt"`
+}
+
+// ReleaseRequested: the lease is to be taken down.
+type ReleaseRequested struct {
+	Reason Reason `json:"reason"`
+	// Message is the caller's own word on it, such as why the run failed.
+	Message string `json:"message,omitempty"`
+}
+
+// ReleaseStarted: a worker claimed the teardown and is about to call the driver.
+type ReleaseStarted struct {
+	Attempt  int             `json:"attempt"`
+	Worker   domain.WorkerID `json:"workerId"`
+	Deadline time.Time       `json:"deadline"`
+}
+
+// ReleaseFailed: the teardown did not finish; it is tried again.
+type ReleaseFailed struct {
+	Attempt int       `json:"attempt"`
+	Code    string    `json:"code"`
+	Message string    `json:"message"`
+	RetryAt time.Time `json:"retryAt"`
+}
+
+// Released: the lease was given back and nothing is left of it.
+type Released struct{}
+
+// Expired: the lease ran out and nothing is left of it.
+type Expired struct{}
+
+// Failed: the lease ended by a failure. With CleanupPending something may still exist outside.
+type Failed struct {
+	Code           string `json:"code"`
+	Message        string `json:"message"`
+	CleanupPending bool   `json:"cleanupPending"`
+}
+
+// CleanupCompleted: nothing is left of a lease that had ended before.
+type CleanupCompleted struct{}
+
+func (Requested) EventName() string             { return "LeaseRequested" }
+func (Granted) EventName() string               { return "LeaseGranted" }
+func (Canceled) EventName() string              { return "LeaseCanceled" }
+func (ProvisioningStarted) EventName() string   { return "LeaseProvisioningStarted" }
+func (ProvisioningFailed) EventName() string    { return "LeaseProvisioningFailed" }
+func (ProvisioningAbandoned) EventName() string { return "LeaseProvisioningAbandoned" }
+func (Provisioned) EventName() string           { return "LeaseProvisioned" }
+func (Renewed) EventName() string               { return "LeaseRenewed" }
+func (ReleaseRequested) EventName() string      { return "LeaseReleaseRequested" }
+func (ReleaseStarted) EventName() string        { return "LeaseReleaseStarted" }
+func (ReleaseFailed) EventName() string         { return "LeaseReleaseFailed" }
+func (Released) EventName() string              { return "LeaseReleased" }
+func (Expired) EventName() string               { return "LeaseExpired" }
+func (Failed) EventName() string                { return "LeaseFailed" }
+func (CleanupCompleted) EventName() string      { return "LeaseCleanupCompleted" }
+
+func (Requested) leaseEvent()             {}
+func (Granted) leaseEvent()               {}
+func (Canceled) leaseEvent()              {}
+func (ProvisioningStarted) leaseEvent()   {}
+func (ProvisioningFailed) leaseEvent()    {}
+func (ProvisioningAbandoned) leaseEvent() {}
+func (Provisioned) leaseEvent()           {}
+func (Renewed) leaseEvent()               {}
+func (ReleaseRequested) leaseEvent()      {}
+func (ReleaseStarted) leaseEvent()        {}
+func (ReleaseFailed) leaseEvent()         {}
+func (Released) leaseEvent()              {}
+func (Expired) leaseEvent()               {}
+func (Failed) leaseEvent()                {}
+func (CleanupCompleted) leaseEvent()      {}

@@ -1,0 +1,188 @@
+// Package lease is the life of the right of one run to one runtime.
+//
+//	            cancel                   retry after back-off
+//	requested ─────────► canceled      ┌────────────────┐
+//	    │ grant                        ▼                │ attempt failed, retryable
+//	    ▼                              │                │
+//	 granted ──claim──► provisioning ──┴─────────► active ──release/expire──► releasing ──► released | expired
+//	                         │ gives up                                           │          | failed | canceled
+//	                         ▼                                                    ▼
+//	                      failed (cleanup pending)                          pending_cleanup (teardown retried)
+//
+// A worker claims each step by an event before it touches anything, and its result names the attempt, so that the result of
+// a worker which lost its claim is refused by the log. A lease that was asked to end while its runtime is being made
+// remembers it; the runtime is destroyed when the attempt is over.
+package lease
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/tenure-dev/tenure/domain"
+)
+
+// Decider is the lease's decider.
+var Decider = domain.Decider[State, Command, Event]{
+	Initial: func() State { return State{} },
+	Decide:  Decide,
+	Evolve:  Evolve,
+}
+
+// RenewWindow is how often, as a part of the idle timeout, use of a lease becomes a durable event.
+const RenewWindow = 10
+
+// State is what the events of a lease add up to.
+type State struct {
+	Company            domain.CompanyID
+	Environment        domain.EnvironmentID
+	EnvironmentVersion int64
+	Driver             string
+	Provider           string
+	Config             json.RawMessage
+	Run                string
+	Context            Context
+	Policy             Policy
+	TTL, IdleTimeout   time.Duration
+	Env                []EnvName
+	RequestedAt        time.Time
+
+	Granted bool
+	Slot    int
+	Fence   int64
+
+	// Attempt is the last provisioning attempt; Attempting says that it is open and Worker holds it until Deadline.
+	Attempt    int
+	Attempting bool
+	Runtime    domain.RuntimeID
+	RetryAt    time.Time
+
+	ProviderLeaseID *string
+	Metadata        map[string]string
+	Acquisition     Acquisition
+	AcquiredAt      time.Time
+	LastUsedAt      time.Time
+	HardExpiresAt   time.Time
+	ExpiresAt       time.Time
+
+	ReleaseReason  Reason
+	ReleaseMessage string
+	// Teardown is the last teardown attempt; TearingDown says that it is open and Worker holds it until Deadline.
+	Teardown        int
+	TearingDown     bool
+	TeardownFailed  bool
+	TeardownRetryAt time.Time
+
+	Worker   domain.WorkerID
+	Deadline time.Time
+
+	FailureCode    string
+	FailureMessage string
+	// End is the final status; CleanupNeeded says that something may still exist outside.
+	End           Status
+	EndedAt       time.Time
+	CleanupNeeded bool
+	Cleaned       bool
+}
+
+// Status is where the lease stands.
+func (s State) Status() Status {
+	switch {
+	case s.End != StatusNone:
+		return s.End
+	case s.ReleaseReason != "" && s.TeardownFailed:
+		return StatusPendingCleanup
+	case s.ReleaseReason != "":
+		return StatusReleasing
+	case !s.AcquiredAt.IsZero():
+		return StatusActive
+	case s.Attempt > 0:
+		return StatusProvisioning
+	case s.Granted:
+		return StatusGranted
+	case !s.Company.IsZero() || s.Run != "":
+		return StatusRequested
+	default:
+		return StatusNone
+	}
+}
+
+// CleanupStatus is how far the removal of the runtime got.
+func (s State) CleanupStatus() CleanupStatus {
+	switch {
+	case s.Cleaned:
+		return CleanupSuccess
+	case s.CleanupNeeded:
+		return CleanupPending
+	default:
+		return CleanupNone
+	}
+}
+
+// HoldsSlot reports whether the lease still takes up a slot of its environment: from the grant until nothing is left.
+func (s State) HoldsSlot() bool {
+	return s.Granted && (s.End == StatusNone || s.CleanupNeeded && !s.Cleaned)
+}
+
+// Evolve is the state after e.
+func Evolve(s State, e Event, m domain.Meta) State {
+	switch e := e.(type) {
+	case Requested:
+		s.Company, s.Environment, s.EnvironmentVersion = e.Company, e.Environment, e.EnvironmentVersion
+		s.Driver, s.Provider, s.Config = e.Driver, e.Provider, e.Config
+		s.Run, s.Context, s.Policy, s.Env = e.Run, e.Context, e.Policy, e.Env
+		s.TTL, s.IdleTimeout = ms(e.TTLMs), ms(e.IdleTimeoutMs)
+		s.RequestedAt = m.At
+	case Granted:
+		s.Granted, s.Slot, s.Fence = true, e.Slot, m.Fence()
+	case Canceled:
+		s.End, s.EndedAt, s.TearingDown, s.Attempting = StatusCanceled, m.At, false, false
+		s.Cleaned = s.CleanupNeeded
+	case ProvisioningStarted:
+		s.Attempt, s.Attempting, s.Runtime = e.Attempt, true, e.Runtime
+		s.Worker, s.Deadline, s.CleanupNeeded = e.Worker, e.Deadline, true
+	case ProvisioningFailed:
+		s.Attempting, s.RetryAt = false, timeOf(e.RetryAt)
+		s.FailureCode, s.FailureMessage = e.Code, e.Message
+		s.CleanupNeeded = e.Kind != FailureDefinite
+	case ProvisioningAbandoned:
+		s.Attempting = false
+	case Provisioned:
+		s.Attempting, s.Runtime = false, e.Runtime
+		s.ProviderLeaseID, s.Metadata, s.Acquisition = e.ProviderLeaseID, e.Metadata, e.Acquisition
+		s.AcquiredAt, s.LastUsedAt = m.At, m.At
+		s.HardExpiresAt, s.ExpiresAt = e.HardExpiresAt, e.ExpiresAt
+		s.FailureCode, s.FailureMessage = "", ""
+	case Renewed:
+		s.LastUsedAt, s.ExpiresAt = m.At, e.ExpiresAt
+	case ReleaseRequested:
+		s.ReleaseReason, s.ReleaseMessage = e.Reason, e.Message
+	case ReleaseStarted:
+		s.Teardown, s.TearingDown = e.Attempt, true
+		s.Worker, s.Deadline = e.Worker, e.Deadline
+	case ReleaseFailed:
+		s.TearingDown, s.TeardownFailed, s.TeardownRetryAt = false, true, e.RetryAt
+		s.FailureCode, s.FailureMessage = e.Code, e.Message
+	case Released:
+		s.End, s.EndedAt, s.TearingDown, s.Cleaned = StatusReleased, m.At, false, true
+		s.FailureCode, s.FailureMessage = "", ""
+	case Expired:
+		s.End, s.EndedAt, s.TearingDown, s.Cleaned = StatusExpired, m.At, false, true
+		s.FailureCode, s.FailureMessage = "", ""
+	case Failed:
+		s.End, s.EndedAt, s.TearingDown = StatusFailed, m.At, false
+		s.CleanupNeeded, s.Cleaned = e.CleanupPending, s.CleanupNeeded && !e.CleanupPending
+		s.FailureCode, s.FailureMessage = e.Code, e.Message
+	case CleanupCompleted:
+		s.TearingDown, s.Cleaned = false, true
+	}
+	return s
+}
+
+func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+
+func timeOf(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return *t
+}

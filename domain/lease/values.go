@@ -1,0 +1,87 @@
+package lease
+
+// Policy is what happens to the runtime between leases.
+type Policy string
+
+// PolicyEphemeral makes a runtime for the lease and destroys it with the lease. It is the default and so far the only
+// policy; the reusing ones come with the work on policies.
+const PolicyEphemeral Policy = "ephemeral"
+
+// Reason is why a lease is taken down.
+type Reason string
+
+// The reasons of a release.
+const (
+	// ReasonReleased: the holder gave it back.
+	ReasonReleased Reason = "released"
+	// ReasonExpired: its time ran out.
+	ReasonExpired Reason = "expired"
+	// ReasonFailed: the run that held it failed.
+	ReasonFailed Reason = "failed"
+	// ReasonCanceled: it was canceled while its runtime was being made.
+	ReasonCanceled Reason = "canceled"
+)
+
+// FailureKind says what a failed attempt left behind.
+type FailureKind string
+
+// The kinds of a failed attempt.
+const (
+	// FailureRetryable: the same attempt may be made again with the same runtime id.
+	FailureRetryable FailureKind = "retryable"
+	// FailureDefinite: it cannot succeed and nothing exists outside.
+	FailureDefinite FailureKind = "definite"
+	// FailureAmbiguous: something may exist outside.
+	FailureAmbiguous FailureKind = "ambiguous"
+)
+
+// Acquisition says where a lease's runtime came from.
+type Acquisition string
+
+// The ways to come by a runtime.
+const (
+	AcquisitionCreated Acquisition = "created"
+	// AcquisitionResumed: it existed before the attempt, made by an earlier one whose reply was lost.
+	AcquisitionResumed Acquisition = "resumed"
+)
+
+// Status is where a lease stands.
+type Status string
+
+// The statuses of a lease.
+const (
+	StatusNone           Status = ""
+	StatusRequested      Status = "requested"
+	StatusGranted        Status = "granted"
+	StatusProvisioning   Status = "provisioning"
+	StatusActive         Status = "active"
+	StatusReleasing      Status = "releasing"
+	StatusPendingCleanup Status = "pending_cleanup"
+	StatusReleased       Status = "released"
+	StatusExpired        Status = "expired"
+	StatusFailed         Status = "failed"
+	StatusCanceled       Status = "canceled"
+)
+
+func (s Status) String() string { return string(s) }
+
+// Ended reports whether the lease has ended; an ended lease is never revived.
+func (s Status) Ended() bool {
+	switch s {
+	case StatusReleased, StatusExpired, StatusFailed, StatusCanceled:
+		return true
+	case StatusNone, StatusRequested, StatusGranted, StatusProvisioning, StatusActive, StatusReleasing, StatusPendingCleanup:
+		return false
+	}
+	return false
+}
+
+// CleanupStatus is how far the removal of a lease's runtime got; "" when there is nothing to remove (yet).
+type CleanupStatus string
+
+// The states of a cleanup.
+const (
+	CleanupNone    CleanupStatus = ""
+	CleanupPending CleanupStatus = "pending"
+	CleanupSuccess CleanupStatus = "success"
+)

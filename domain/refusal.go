@@ -1,0 +1,61 @@
+package domain
+
+import "fmt"
+
+// Kind is why a command was refused. The set is closed: every kind has one HTTP status in api/errors.go.
+type Kind string
+
+// The kinds of refusal.
+const (
+	// KindInvalid: the command itself is wrong; the same command can never succeed.
+	KindInvalid Kind = "invalid"
+	// KindNotFound: what it names does not exist, or belongs to somebody else, which looks the same.
+	KindNotFound Kind = "not_found"
+	// KindConflict: the present state does not allow it; another state may.
+	KindConflict Kind = "conflict"
+	// KindGone: what it names has ended for good.
+	KindGone Kind = "gone"
+	// KindForbidden: the caller may not do this.
+	KindForbidden Kind = "forbidden"
+	// KindStale: the command was decided on by a worker that lost its claim, or by a holder with an old fence.
+	KindStale Kind = "stale"
+)
+
+// Refusal is the answer "no" with what the caller needs to go on. A refusal is an answer, not a failure: it is never
+// logged as an error.
+type Refusal struct {
+	Kind Kind
+	// Code is stable and in snake case, such as "environment_archived".
+	Code string
+	// Field names the part of the command at fault, in its JSON spelling; "" when it is no single one.
+	Field   string
+	Message string
+	// Remediation says what the caller can do.
+	Remediation string
+}
+
+func (r *Refusal) Error() string {
+	if r.Field != "" {
+		return r.Field + ": " + r.Message
+	}
+	return r.Message
+}
+
+// Refuse makes a refusal.
+func Refuse(kind Kind, code, format string, args ...any) *Refusal {
+	return &Refusal{Kind: kind, Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// On names the field at fault.
+func (r *Refusal) On(field string) *Refusal {
+	c := *r
+	c.Field = field
+	return &c
+}
+
+// Mend says what the caller can do.
+func (r *Refusal) Mend(format string, args ...any) *Refusal {
+	c := *r
+	c.Remediation = fmt.Sprintf(format, args...)
+	return &c
+}
