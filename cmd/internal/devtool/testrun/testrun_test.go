@@ -212,4 +212,3 @@ func TestGood(t *testing.T) {
 	require.NoError(t, err, out)
 	require.Equal(t, "1 passed, 0 failed, 0 skipped", lastLine(out))
 }
-
