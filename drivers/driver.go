@@ -140,7 +140,8 @@ type EnvVar struct{ Name, Value string }
 
 // Exec is a command that runs or ran.
 type Exec interface {
-	// Process says which process it is.
+	// Process says which process it is. For a command that was never executed (exit 126 and 127) the process that tried
+	// stands in.
 	Process() Process
 	// Wait blocks until the command has ended and its output is sealed, or ctx is done. It may be called again.
 	Wait(ctx context.Context) (ExecResult, error)
@@ -175,13 +176,14 @@ const (
 
 // ExecResult is the end of a command and of its output, two separate things.
 type ExecResult struct {
-	End      ExecEnd
-	ExitCode int
-	Signal   string
-	Why      string
+	End      ExecEnd `json:"end"`
+	ExitCode int     `json:"exitCode"`
+	// Signal is its name, such as "SIGSEGV".
+	Signal string `json:"signal,omitempty"`
+	Why    string `json:"why,omitempty"`
 	// Leftovers counts the processes that outlived the command and could not be ended.
-	Leftovers int
-	Output    OutputSeal
+	Leftovers int        `json:"leftovers"`
+	Output    OutputSeal `json:"output"`
 }
 
 // OutputState is how the output of a command ended.

@@ -56,7 +56,7 @@ func OutcomeOf(err error) Outcome {
 
 // StartError says that a command did not start.
 type StartError struct {
-	// Stage is where it failed: "runtime", "cwd", "environment", "parent", "journal".
+	// Stage is where it failed: "runtime", "cwd", "argv", "environment", "parent", "process", "journal".
 	Stage       string
 	Code        string
 	Remediation string
