@@ -46,6 +46,13 @@ func Refuse(kind Kind, code, format string, args ...any) *Refusal {
 	return &Refusal{Kind: kind, Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
+// NotFound is the answer for an id that does not exist. What belongs to another company is answered with the very same, so
+// that nobody learns which ids exist elsewhere.
+func NotFound(noun string) *Refusal {
+	return Refuse(KindNotFound, noun+"_not_found", "there is no such %s", noun).
+		Mend("check the id, and that your key may see what it names")
+}
+
 // On names the field at fault.
 func (r *Refusal) On(field string) *Refusal {
 	c := *r

@@ -12,7 +12,7 @@ func Decide(s State, cmd Command) ([]Event, error) {
 		return request(s, c)
 	}
 	if s.Status() == StatusNone {
-		return nil, domain.Refuse(domain.KindNotFound, "lease_not_found", "there is no such lease")
+		return nil, domain.NotFound("lease")
 	}
 	switch c := cmd.(type) {
 	case Grant:

@@ -29,7 +29,7 @@ type Requested struct {
 	TTLMs              int64           `json:"ttlMs"`
 	IdleTimeoutMs      int64           `json:"idleTimeoutMs"`
 	// Env names the variables of the lease; their values are kept beside the log and go with the lease.
-	Env []EnvName `json:"env,omitempty"`
+	Env []domain.EnvName `json:"env,omitempty"`
 }
 
 // Context is client context carried along; an absent part is "".
@@ -39,13 +39,6 @@ type Context struct {
 	Workspace     string `json:"executionWorkspaceId,omitempty"`
 	WorkspaceMode string `json:"executionWorkspaceMode,omitempty"`
 	Adapter       string `json:"adapterType,omitempty"`
-}
-
-// EnvName is a variable whose value is not in the log.
-type EnvName struct {
-	Name string `json:"name"`
-	// Hash is SHA-256 over a random salt and the value, in hexadecimal; the salt lies beside the value and goes with it.
-	Hash string `json:"hash"`
 }
 
 // Granted: the lease has a slot of its environment.

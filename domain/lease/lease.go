@@ -43,7 +43,7 @@ type State struct {
 	Context            Context
 	Policy             Policy
 	TTL, IdleTimeout   time.Duration
-	Env                []EnvName
+	Env                []domain.EnvName
 	RequestedAt        time.Time
 
 	Granted bool

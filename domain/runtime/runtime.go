@@ -191,7 +191,7 @@ func destroy(s State, c Destroy) ([]Event, error) {
 		return nil, nil
 	case StatusNone:
 	}
-	return nil, domain.Refuse(domain.KindNotFound, "runtime_not_found", "there is no such runtime")
+	return nil, domain.NotFound("runtime")
 }
 
 func confirmDestroyed(s State, c ConfirmDestroyed) ([]Event, error) {
@@ -205,7 +205,7 @@ func confirmDestroyed(s State, c ConfirmDestroyed) ([]Event, error) {
 	case StatusDestroyed:
 		return nil, nil
 	case StatusNone:
-		return nil, domain.Refuse(domain.KindNotFound, "runtime_not_found", "there is no such runtime")
+		return nil, domain.NotFound("runtime")
 	case StatusHeld, StatusFree:
 	}
 	return nil, domain.Refuse(domain.KindConflict, "runtime_not_destroying", "the runtime is %s", s.Status)

@@ -1,0 +1,127 @@
+package access
+
+import (
+	"maps"
+	"slices"
+)
+
+// Action is what can be done through the API.
+type Action string
+
+// The actions.
+const (
+	CompanyAdd  Action = "company.add"
+	CompanyList Action = "company.list"
+
+	KeyAdd    Action = "key.add"
+	KeyList   Action = "key.list"
+	KeyRevoke Action = "key.revoke"
+
+	EnvironmentRegister Action = "environment.register"
+	EnvironmentList     Action = "environment.list"
+	EnvironmentRead     Action = "environment.read"
+	EnvironmentChange   Action = "environment.change"
+	EnvironmentArchive  Action = "environment.archive"
+
+	LeaseAcquire Action = "lease.acquire"
+	LeaseList    Action = "lease.list"
+	// LeaseRead also covers a lease's events.
+	LeaseRead    Action = "lease.read"
+	LeaseRelease Action = "lease.release"
+	LeaseCancel  Action = "lease.cancel"
+	LeaseRenew   Action = "lease.renew"
+	// RunRelease releases every lease of a run.
+	RunRelease Action = "run.release"
+
+	ExecStart Action = "exec.start"
+	// ExecList lists the execs of a lease.
+	ExecList Action = "exec.list"
+	// ExecRead also covers an exec's output.
+	ExecRead Action = "exec.read"
+	ExecKill Action = "exec.kill"
+
+	ProjectionRead    Action = "projection.read"
+	ProjectionRebuild Action = "projection.rebuild"
+	// ProjectionPark covers retrying and skipping what is parked.
+	ProjectionPark Action = "projection.park"
+
+	// LogRead is the global feed.
+	LogRead     Action = "log.read"
+	WorkerRead  Action = "worker.read"
+	MetricsRead Action = "metrics.read"
+)
+
+func (a Action) String() string { return string(a) }
+
+// scope says what a company's key may do with an action.
+type scope int
+
+const (
+	// scopeCompany: done to something of one company, and a company's key only reaches its own.
+	scopeCompany scope = iota
+	// scopeFiltered: done to what is of many companies; a company's key may, and the caller shows it only its own.
+	scopeFiltered
+	// scopeUnscoped: concerns every company; a company's key may not.
+	scopeUnscoped
+)
+
+type row struct {
+	roles []Role
+	scope scope
+	// noun is what looks not found to a foreign key: the resource that the route names first.
+	noun string
+}
+
+var (
+	everyone  = Roles()
+	workers   = []Role{RoleClient, RoleOperator, RoleAdmin}
+	readers   = []Role{RoleAuditor, RoleOperator, RoleAdmin}
+	operators = []Role{RoleOperator, RoleAdmin}
+	admins    = []Role{RoleAdmin}
+)
+
+var table = map[Action]row{
+	CompanyAdd:  {admins, scopeUnscoped, "company"},
+	CompanyList: {everyone, scopeFiltered, "company"},
+
+	KeyAdd:    {admins, scopeCompany, "company"},
+	KeyList:   {admins, scopeCompany, "company"},
+	KeyRevoke: {admins, scopeCompany, "key"},
+
+	EnvironmentRegister: {operators, scopeCompany, "company"},
+	EnvironmentList:     {everyone, scopeCompany, "company"},
+	EnvironmentRead:     {everyone, scopeCompany, "environment"},
+	EnvironmentChange:   {operators, scopeCompany, "environment"},
+	EnvironmentArchive:  {operators, scopeCompany, "environment"},
+
+	LeaseAcquire: {workers, scopeCompany, "company"},
+	LeaseList:    {everyone, scopeCompany, "company"},
+	LeaseRead:    {everyone, scopeCompany, "lease"},
+	LeaseRelease: {workers, scopeCompany, "lease"},
+	LeaseCancel:  {workers, scopeCompany, "lease"},
+	LeaseRenew:   {workers, scopeCompany, "lease"},
+	RunRelease:   {workers, scopeCompany, "company"},
+
+	ExecStart: {workers, scopeCompany, "lease"},
+	ExecList:  {everyone, scopeCompany, "lease"},
+	ExecRead:  {everyone, scopeCompany, "exec"},
+	ExecKill:  {workers, scopeCompany, "exec"},
+
+	ProjectionRead:    {readers, scopeUnscoped, ""},
+	ProjectionRebuild: {operators, scopeUnscoped, ""},
+	ProjectionPark:    {operators, scopeUnscoped, ""},
+
+	LogRead:     {readers, scopeFiltered, ""},
+	WorkerRead:  {readers, scopeUnscoped, ""},
+	MetricsRead: {readers, scopeUnscoped, ""},
+}
+
+// Actions lists every action, sorted.
+func Actions() []Action { return slices.Sorted(maps.Keys(table)) }
+
+// Noun is what the route of a names first, and what looks not found when it is of another company; "" for actions that no
+// company owns.
+func (a Action) Noun() string { return table[a].noun }
+
+// Filtered reports whether a company's key may do a and is to be shown only what is its company's.
+func (a Action) Filtered() bool { return table[a].scope == scopeFiltered }

@@ -1,0 +1,120 @@
+package environment
+
+import (
+	"encoding/json"
+	"maps"
+
+	"github.com/tenure-dev/tenure/domain"
+)
+
+// Command is what may be asked of an environment.
+type Command interface{ environmentCommand() }
+
+// Register starts an environment. Without a config it has the empty one.
+type Register struct{ Registered }
+
+// Reconfigure gives it whole new settings. The ones that it has already change nothing.
+type Reconfigure struct{ Reconfigured }
+
+// Archive ends it for new leases. Doing so again changes nothing.
+type Archive struct{}
+
+func (Register) environmentCommand()    {}
+func (Reconfigure) environmentCommand() {}
+func (Archive) environmentCommand()     {}
+
+// Decide answers a command. Commands that change nothing return no events.
+func Decide(s State, cmd Command) ([]Event, error) {
+	if c, ok := cmd.(Register); ok {
+		return register(s, c)
+	}
+	if s.Status == StatusNone {
+		return nil, domain.NotFound("environment")
+	}
+	switch c := cmd.(type) {
+	case Reconfigure:
+		return reconfigure(s, c)
+	case Archive:
+		if s.Status == StatusArchived {
+			return nil, nil
+		}
+		return []Event{Archived{}}, nil
+	}
+	return nil, domain.Refuse(domain.KindInvalid, "unknown_command", "the environment does not know this command")
+}
+
+func register(s State, c Register) ([]Event, error) {
+	if s.Status != StatusNone {
+		return nil, domain.Refuse(domain.KindConflict, "environment_exists", "an environment with this id exists already")
+	}
+	if c.Company.IsZero() {
+		return nil, domain.Refuse(domain.KindInvalid, "missing_field", "is missing").On("companyId").Mend("name the company that owns it")
+	}
+	e := c.Registered
+	e.Config = orEmpty(e.Config)
+	if err := check(Reconfigured{
+		Name: e.Name, Description: e.Description, Driver: e.Driver, Config: e.Config,
+		EnvVars: e.EnvVars, MaxLeases: e.MaxLeases, Metadata: e.Metadata,
+	}); err != nil {
+		return nil, err
+	}
+	return []Event{e}, nil
+}
+
+func reconfigure(s State, c Reconfigure) ([]Event, error) {
+	if s.Status == StatusArchived {
+		return nil, domain.Refuse(domain.KindConflict, "environment_archived", "the environment is archived").
+			Mend("register another environment")
+	}
+	e := c.Reconfigured
+	e.Config = orEmpty(e.Config)
+	if err := check(e); err != nil {
+		return nil, err
+	}
+	if same(e, s.Settings()) {
+		return nil, nil
+	}
+	return []Event{e}, nil
+}
+
+func orEmpty(config json.RawMessage) json.RawMessage {
+	if len(config) == 0 {
+		return json.RawMessage(`{}`)
+	}
+	return config
+}
+
+func check(r Reconfigured) error {
+	if err := domain.CheckName("name", r.Name); err != nil {
+		return err
+	}
+	if err := domain.CheckText("description", r.Description, domain.MaxDescription); err != nil {
+		return err
+	}
+	if r.Driver == "" {
+		return domain.Refuse(domain.KindInvalid, "missing_field", "is missing").On("driver").
+			Mend("name the driver that makes its runtimes, such as local")
+	}
+	if err := domain.CheckLine("driver", r.Driver, domain.MaxName); err != nil {
+		return err
+	}
+	if err := domain.CheckObject("config", r.Config); err != nil {
+		return err
+	}
+	if err := domain.CheckEnvVars("envVars", r.EnvVars); err != nil {
+		return err
+	}
+	if r.MaxLeases < 0 {
+		return domain.Refuse(domain.KindInvalid, "invalid_capacity", "must not be negative").On("maxLeases").
+			Mend("give the most leases that may be active at once; 0 is no limit")
+	}
+	if len(r.Metadata) == 0 {
+		return nil
+	}
+	return domain.CheckObject("metadata", r.Metadata)
+}
+
+func same(a, b Reconfigured) bool {
+	return a.Name == b.Name && a.Description == b.Description && a.Driver == b.Driver && a.MaxLeases == b.MaxLeases &&
+		maps.Equal(a.EnvVars, b.EnvVars) && domain.SameJSON(a.Config, b.Config) && domain.SameJSON(a.Metadata, b.Metadata)
+}
