@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -104,11 +105,6 @@ func (c Codec[E]) Entries() []Entry {
 	for _, s := range c.specs {
 		out = append(out, Entry{Name: s.Name, Revision: s.Revision})
 	}
-	slices.SortFunc(out, func(a, b Entry) int {
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(out, func(a, b Entry) int { return cmp.Compare(a.Name, b.Name) })
 	return out
 }

@@ -31,6 +31,9 @@ type Meta struct {
 	At time.Time
 }
 
+// MaxDuration is the longest span that a command may ask for; a longer one is a mistake, and far longer ones would overflow.
+const MaxDuration = 366 * 24 * time.Hour
+
 // FenceBits is how far the epoch is shifted in a fence.
 const FenceBits = 40
 

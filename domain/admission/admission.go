@@ -122,6 +122,7 @@ type State struct {
 	// Queue is who waits, first come first.
 	Queue []domain.LeaseID
 	slots slotBook
+	// known says that it was opened, also when it is closed again.
 	known bool
 }
 
@@ -134,9 +135,13 @@ var Decider = domain.Decider[State, Command, Event]{
 
 // Decide answers a command.
 func Decide(s State, cmd Command) ([]Event, error) {
-	switch c := cmd.(type) {
-	case Open:
+	if c, ok := cmd.(Open); ok {
 		return open(s, c)
+	}
+	if !s.known {
+		return nil, domain.NotFound("environment")
+	}
+	switch c := cmd.(type) {
 	case ChangeCapacity:
 		return changeCapacity(s, c)
 	case Close:

@@ -38,8 +38,12 @@ func (b slotBook) mark(slot int) slotBook {
 		}
 		return slotBook{used: b.used, free: slices.Delete(slices.Clone(b.free), i, i+1)}
 	}
-	for n := b.used + 1; n < slot; n++ {
-		b = slotBook{used: n, free: append(slices.Clone(b.free), n)}
+	if slot <= b.used {
+		return b
 	}
-	return slotBook{used: max(b.used, slot), free: b.free}
+	free := slices.Clone(b.free)
+	for n := b.used + 1; n < slot; n++ {
+		free = append(free, n)
+	}
+	return slotBook{used: slot, free: free}
 }

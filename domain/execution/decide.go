@@ -68,9 +68,9 @@ func checkRequest(r Requested) error {
 	if r.StdinBytes < 0 {
 		return domain.Refuse(domain.KindInvalid, "invalid_size", "must not be negative").On("stdin").Mend("give the input, or leave it out")
 	}
-	if r.TimeoutMs < 0 {
-		return domain.Refuse(domain.KindInvalid, "invalid_duration", "must not be negative").On("timeoutMs").
-			Mend("give milliseconds, or 0 for no limit")
+	if r.TimeoutMs < 0 || r.TimeoutMs > domain.MaxDuration.Milliseconds() {
+		return domain.Refuse(domain.KindInvalid, "invalid_duration", "must be between 0 and %d", domain.MaxDuration.Milliseconds()).
+			On("timeoutMs").Mend("give milliseconds, or 0 for no limit")
 	}
 	return nil
 }

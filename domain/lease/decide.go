@@ -54,7 +54,8 @@ func request(s State, c Request) ([]Event, error) {
 func checkRequest(r Requested) error {
 	switch {
 	case r.Company.IsZero():
-		return domain.Refuse(domain.KindInvalid, "missing_field", "is missing").On("companyId")
+		return domain.Refuse(domain.KindInvalid, "missing_field", "is missing").On("companyId").
+			Mend("name the company that asks")
 	case r.Environment.IsZero():
 		return domain.Refuse(domain.KindInvalid, "missing_field", "is missing").On("environmentId").
 			Mend("name the environment to lease; GET /companies/{companyId}/environments lists them")
@@ -64,12 +65,38 @@ func checkRequest(r Requested) error {
 	case r.Policy != PolicyEphemeral:
 		return domain.Refuse(domain.KindInvalid, "unknown_lease_policy", "%q is not a lease policy", r.Policy).On("leasePolicy").
 			Mend("use %q or leave it out", PolicyEphemeral)
-	case r.TTLMs <= 0:
-		return domain.Refuse(domain.KindInvalid, "invalid_duration", "must be more than zero").On("ttl").
-			Mend("give a duration such as 1h, or leave it out")
-	case r.IdleTimeoutMs <= 0:
-		return domain.Refuse(domain.KindInvalid, "invalid_duration", "must be more than zero").On("idleTimeout").
-			Mend("give a duration such as 30m, or leave it out")
+	}
+	if err := checkDuration("ttl", r.TTLMs, "1h"); err != nil {
+		return err
+	}
+	if err := checkDuration("idleTimeout", r.IdleTimeoutMs, "30m"); err != nil {
+		return err
+	}
+	for _, word := range []struct{ field, text string }{
+		{"heartbeatRunId", r.Run},
+		{"issueId", r.Context.Issue},
+		{"agentId", r.Context.Agent},
+		{"executionWorkspaceId", r.Context.Workspace},
+		{"executionWorkspaceMode", r.Context.WorkspaceMode},
+		{"adapterType", r.Context.Adapter},
+	} {
+		if err := domain.CheckLine(word.field, word.text, domain.MaxReference); err != nil {
+			return err
+		}
+	}
+	return domain.CheckEnvNames("env", r.Env)
+}
+
+func checkDuration(field string, n int64, example string) error {
+	refuse := func(problem string) error {
+		return domain.Refuse(domain.KindInvalid, "invalid_duration", "%s", problem).On(field).
+			Mend("give a duration such as %s, or leave it out", example)
+	}
+	switch {
+	case n <= 0:
+		return refuse("must be more than zero")
+	case n > domain.MaxDuration.Milliseconds():
+		return refuse("must be at most " + domain.MaxDuration.String())
 	}
 	return nil
 }
@@ -82,6 +109,9 @@ func grant(s State, c Grant) ([]Event, error) {
 }
 
 func cancel(s State, c Cancel) ([]Event, error) {
+	if err := domain.CheckText("reason", c.Reason, domain.MaxMessage); err != nil {
+		return nil, err
+	}
 	switch s.Status() {
 	case StatusRequested, StatusGranted:
 		return []Event{Canceled{Reason: c.Reason}}, nil
@@ -145,12 +175,16 @@ func failProvisioning(s State, c FailProvisioning) ([]Event, error) {
 	if s.ReleaseReason != "" {
 		return []Event{ProvisioningAbandoned{Attempt: c.Attempt, Code: c.Code}}, nil
 	}
-	failed := ProvisioningFailed{Attempt: c.Attempt, Kind: c.Kind, Code: c.Code, Step: c.Step, Message: c.Message}
+	failed := ProvisioningFailed{
+		Attempt: c.Attempt, Kind: c.Kind, Code: c.Code, Step: c.Step, Message: domain.Clean(c.Message, domain.MaxMessage),
+	}
 	if c.Kind == FailureRetryable && c.RetryAt != nil {
 		failed.RetryAt = c.RetryAt
 		return []Event{failed}, nil
 	}
-	return []Event{failed, Failed{Code: c.Code, Message: c.Message, CleanupPending: c.Kind != FailureDefinite}}, nil
+	return []Event{failed, Failed{
+		Code: c.Code, Message: failed.Message, CleanupPending: s.MaybeMade || c.Kind != FailureDefinite,
+	}}, nil
 }
 
 func checkAttempt(s State, attempt int, worker domain.WorkerID) error {
@@ -185,6 +219,15 @@ func renew(s State, c Renew) ([]Event, error) {
 }
 
 func release(s State, c Release) ([]Event, error) {
+	switch c.Reason {
+	case ReasonReleased, ReasonExpired, ReasonFailed, ReasonCanceled:
+	default:
+		return nil, domain.Refuse(domain.KindInvalid, "unknown_reason", "%q is not how a lease ends", string(c.Reason)).On("status").
+			Mend("use %s, %s or %s, or leave it out", ReasonReleased, ReasonExpired, ReasonFailed)
+	}
+	if err := domain.CheckText("message", c.Message, domain.MaxMessage); err != nil {
+		return nil, err
+	}
 	switch s.Status() {
 	case StatusRequested, StatusGranted:
 		return []Event{Canceled{Reason: string(c.Reason)}}, nil
@@ -233,7 +276,9 @@ func failRelease(s State, c FailRelease) ([]Event, error) {
 	if err := checkTeardown(s, c.Attempt, c.Worker); err != nil {
 		return nil, err
 	}
-	return []Event{ReleaseFailed{Attempt: c.Attempt, Code: c.Code, Message: c.Message, RetryAt: c.RetryAt}}, nil
+	return []Event{ReleaseFailed{
+		Attempt: c.Attempt, Code: c.Code, Message: domain.Clean(c.Message, domain.MaxMessage), RetryAt: c.RetryAt,
+	}}, nil
 }
 
 func finishRelease(s State, c FinishRelease) ([]Event, error) {

@@ -55,6 +55,9 @@ type State struct {
 	Attempting bool
 	Runtime    domain.RuntimeID
 	RetryAt    time.Time
+	// MaybeMade says that an attempt which is over, or was taken over, may have made the runtime: what a later attempt with
+	// the same runtime id finds out about itself does not take that back.
+	MaybeMade bool
 
 	ProviderLeaseID *string
 	Metadata        map[string]string
@@ -138,12 +141,14 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.End, s.EndedAt, s.TearingDown, s.Attempting = StatusCanceled, m.At, false, false
 		s.Cleaned = s.CleanupNeeded
 	case ProvisioningStarted:
+		s.MaybeMade = s.MaybeMade || s.Attempting
 		s.Attempt, s.Attempting, s.Runtime = e.Attempt, true, e.Runtime
 		s.Worker, s.Deadline, s.CleanupNeeded = e.Worker, e.Deadline, true
 	case ProvisioningFailed:
 		s.Attempting, s.RetryAt = false, timeOf(e.RetryAt)
 		s.FailureCode, s.FailureMessage = e.Code, e.Message
-		s.CleanupNeeded = e.Kind != FailureDefinite
+		s.MaybeMade = s.MaybeMade || e.Kind != FailureDefinite
+		s.CleanupNeeded = s.MaybeMade
 	case ProvisioningAbandoned:
 		s.Attempting = false
 	case Provisioned:

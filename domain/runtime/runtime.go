@@ -195,6 +195,10 @@ func destroy(s State, c Destroy) ([]Event, error) {
 }
 
 func confirmDestroyed(s State, c ConfirmDestroyed) ([]Event, error) {
+	if c.Proof != ProofReleased && c.Proof != ProofNeverMade {
+		return nil, domain.Refuse(domain.KindInvalid, "unknown_proof", "%q does not prove that the runtime is gone", string(c.Proof)).
+			On("proof").Mend("use %s or %s", ProofReleased, ProofNeverMade)
+	}
 	switch s.Status {
 	case StatusDestroying:
 		return []Event{Destroyed(c)}, nil
