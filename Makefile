@@ -10,7 +10,7 @@ MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):/usr/local/go/bin
 
 # Without a writable HOME the Go caches live in the tree, where ./... does not look.
-HOME_USABLE := $(shell [ -d "$$HOME" ] && [ -w "$$HOME" ] && echo yes)
+HOME_USABLE := $(shell [ -d "$${HOME:-}" ] && [ -w "$$HOME" ] && echo yes)
 ifneq ($(HOME_USABLE),yes)
 export GOCACHE ?= $(CURDIR)/.tools/cache/build
 export GOPATH ?= $(CURDIR)/.tools/cache/go

@@ -113,6 +113,9 @@ func goTest(packages, flags []string, events io.Writer, rep *report, settle time
 	if err := becomeSubreaper(); err != nil {
 		return err
 	}
+	// A reader that went away (make test | head) must not end us before the tests and what they started are over. Caught
+	// rather than ignored, since an ignored signal would stay ignored in every process below.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 

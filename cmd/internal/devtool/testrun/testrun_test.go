@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -16,8 +17,8 @@ func lastLine(text string) string {
 	return lines[len(lines)-1]
 }
 
-// runModule writes a module of the files and runs testrun over it as its own process would.
-func runModule(t *testing.T, files map[string]string, flags ...string) (out string, err error) {
+// command prepares testrun, as a process of its own, over a module of the files.
+func command(t *testing.T, files map[string]string, flags ...string) *exec.Cmd {
 	t.Helper()
 	dir := t.TempDir()
 	files["go.mod"] = "module m\n\ngo 1.26.0\n"
@@ -29,9 +30,15 @@ func runModule(t *testing.T, files map[string]string, flags ...string) (out stri
 	cmd := exec.CommandContext(t.Context(), os.Args[0], append([]string{"-json", "test.json", "-settle", "1s", "--"}, flags...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "TESTRUN_AS_COMMAND=1")
+	return cmd
+}
+
+// runModule runs it to the end.
+func runModule(t *testing.T, files map[string]string, flags ...string) (out string, err error) {
+	t.Helper()
+	cmd := command(t, files, flags...)
 	text, err := cmd.Output()
-	_, statErr := os.Stat(filepath.Join(dir, "test.json"))
-	require.NoError(t, statErr)
+	require.FileExists(t, filepath.Join(cmd.Dir, "test.json"))
 	return string(text), err
 }
 
@@ -211,4 +218,59 @@ func TestGood(t *testing.T) {
 `})
 	require.NoError(t, err, out)
 	require.Equal(t, "1 passed, 0 failed, 0 skipped", lastLine(out))
+}
+
+// sleeper is a test that tells its pid through a fifo and then never ends.
+func sleeper(fifo string) map[string]string {
+	return map[string]string{"a/a_test.go": `package a
+import ("os"; "strconv"; "testing")
+func TestSleeper(t *testing.T) {
+	println("started")
+	if err := os.WriteFile("` + fifo + `", []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil { t.Fatal(err) }
+	select {}
+}
+`}
+}
+
+func TestAnInterruptEndsTheTestsAndStillCounts(t *testing.T) {
+	t.Parallel()
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
+	cmd := command(t, sleeper(fifo))
+	var out strings.Builder
+	cmd.Stdout = &out
+	require.NoError(t, cmd.Start())
+	pid, err := os.ReadFile(fifo) // Blocks until the test runs.
+	require.NoError(t, err)
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	require.Error(t, cmd.Wait())
+	require.Equal(t, "0 passed, 1 failed, 0 skipped", lastLine(out.String()))
+	require.NoDirExists(t, "/proc/"+string(pid))
+}
+
+func TestAReaderThatWentAwayDoesNotEndTheRun(t *testing.T) {
+	t.Parallel()
+	cmd := command(t, map[string]string{
+		"a/a_test.go": "package a\nimport \"testing\"\nfunc TestOne(t *testing.T) {}\n",
+		"b/b_test.go": "package b\nimport \"testing\"\nfunc TestOne(t *testing.T) {}\n",
+	})
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+	cmd.Stdout = w
+	require.NoError(t, cmd.Run())
+	require.NoError(t, w.Close())
+}
+
+func FuzzParseStat(f *testing.F) {
+	f.Add([]byte("12 (a) (b c) Z 7 1 1\n"))
+	f.Add([]byte("1 () S 0"))
+	f.Add([]byte(") ("))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c, ppid, ok := parseStat(text)
+		if !ok {
+			require.Zero(t, c)
+			require.Zero(t, ppid)
+		}
+	})
 }
