@@ -40,11 +40,12 @@ const FenceBits = 40
 // Fence orders holders: a newer grant always has the larger one, also after the log got a new epoch.
 func (m Meta) Fence() int64 { return m.Epoch<<FenceBits + m.Position }
 
-// Fold replays events over the initial state; metas may be nil in tests that do not care.
+// Fold replays events over the initial state, with invented metas: one second and one position after another.
 func (d Decider[S, C, E]) Fold(events []E) S {
 	s := d.Initial()
 	for i, e := range events {
-		s = d.Evolve(s, e, Meta{Position: int64(i + 1), Version: int64(i + 1), Epoch: 1})
+		n := int64(i + 1)
+		s = d.Evolve(s, e, Meta{Position: n, Version: n, Epoch: 1, At: time.Unix(n, 0).UTC()})
 	}
 	return s
 }

@@ -1,0 +1,156 @@
+package domaintest
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/access"
+	"github.com/tenure-dev/tenure/domain/admission"
+	"github.com/tenure-dev/tenure/domain/company"
+	"github.com/tenure-dev/tenure/domain/environment"
+	"github.com/tenure-dev/tenure/domain/execution"
+	"github.com/tenure-dev/tenure/domain/key"
+	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/runtime"
+)
+
+// The ids that the samples use.
+var (
+	Company     = ID[domain.CompanyID](1)
+	Environment = ID[domain.EnvironmentID](2)
+	Lease       = ID[domain.LeaseID](3)
+	Runtime     = ID[domain.RuntimeID](4)
+	Worker      = ID[domain.WorkerID](5)
+	Principal   = ID[domain.PrincipalID](6)
+	Node        = ID[domain.NodeID](7)
+	Key         = ID[domain.KeyID](8)
+)
+
+// Noon is a time of no meaning.
+var Noon = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+
+// Hash is the SHA-256 of nothing in particular.
+var Hash = strings.Repeat("0123456789abcdef", 4)
+
+// LeaseRequested is a request that a lease accepts.
+func LeaseRequested() lease.Requested {
+	return lease.Requested{
+		Company: Company, Environment: Environment, EnvironmentVersion: 3,
+		Driver: "local", Provider: "local", Config: json.RawMessage(`{"root":"/srv"}`),
+		Run: "run-1",
+		Context: lease.Context{
+			Issue: "issue-1", Agent: "agent-1", Workspace: "workspace-1", WorkspaceMode: "shared", Adapter: "process",
+		},
+		Policy: lease.PolicyEphemeral, TTLMs: 86_400_000, IdleTimeoutMs: 3_600_000,
+		Env: []domain.EnvName{{Name: "TOKEN", Hash: Hash}},
+	}
+}
+
+// ExecRequested is a request that an execution accepts.
+func ExecRequested() execution.Requested {
+	return execution.Requested{
+		Company: Company, Lease: Lease, Argv: []string{"sh", "-c", "echo hi"}, Cwd: "src",
+		Env:        []domain.EnvName{{Name: "A-B", Hash: Hash}},
+		StdinBytes: 5, StdinHash: Hash, TimeoutMs: 60_000,
+	}
+}
+
+// EnvironmentRegistered is a registration that an environment accepts.
+func EnvironmentRegistered() environment.Registered {
+	return environment.Registered{
+		Company: Company, Name: "local", Description: "this machine", Driver: "local",
+		Config: json.RawMessage(`{"root":"/srv"}`), EnvVars: map[string]string{"LANG": "C.UTF-8"},
+		MaxLeases: 4, Metadata: json.RawMessage(`{"owner":"platform"}`),
+	}
+}
+
+// KeyAdded is an addition that a key accepts.
+func KeyAdded() key.Added {
+	return key.Added{Company: Company, Role: access.RoleClient, Name: "ci", Hash: Hash, Principal: Principal}
+}
+
+// Samples has one event of each name, with every field set.
+func Samples() []domain.Event {
+	provider, code := "provider-lease-1", 3
+	retry := Noon.Add(time.Minute)
+	r := EnvironmentRegistered()
+	return []domain.Event{
+		company.Added{Name: "Acme"},
+
+		r,
+		environment.Reconfigured{
+			Name: r.Name, Description: r.Description, Driver: r.Driver, Config: r.Config,
+			EnvVars: r.EnvVars, MaxLeases: r.MaxLeases, Metadata: r.Metadata,
+		},
+		environment.Archived{},
+
+		admission.Opened{Capacity: 4},
+		admission.CapacityChanged{Capacity: 8},
+		admission.Closed{},
+		admission.Waiting{Lease: Lease},
+		admission.Admitted{Lease: Lease, Slot: 2},
+		admission.Left{Lease: Lease},
+		admission.Freed{Lease: Lease, Slot: 2},
+
+		LeaseRequested(),
+		lease.Granted{Slot: 2},
+		lease.Canceled{Reason: "not needed"},
+		lease.ProvisioningStarted{Attempt: 2, Runtime: Runtime, Worker: Worker, Deadline: Noon},
+		lease.ProvisioningFailed{
+			Attempt: 2, Kind: lease.FailureRetryable, Code: "disk_full", Step: "make_workspace", Message: "no space", RetryAt: &retry,
+		},
+		lease.ProvisioningAbandoned{Attempt: 2, Code: "worker_gone"},
+		lease.Provisioned{
+			Attempt: 2, Runtime: Runtime, ProviderLeaseID: &provider, Metadata: map[string]string{"driver": "local"},
+			Acquisition: lease.AcquisitionCreated, HardExpiresAt: Noon.Add(24 * time.Hour), ExpiresAt: Noon.Add(time.Hour),
+		},
+		lease.Renewed{ExpiresAt: Noon.Add(time.Hour)},
+		lease.ReleaseRequested{Reason: lease.ReasonFailed, Message: "tests failed"},
+		lease.ReleaseStarted{Attempt: 2, Worker: Worker, Deadline: Noon},
+		lease.ReleaseFailed{Attempt: 2, Code: "busy", Message: "still in use", RetryAt: retry},
+		lease.Released{},
+		lease.Expired{},
+		lease.Failed{Code: "disk_full", Message: "no space", CleanupPending: true},
+		lease.CleanupCompleted{},
+
+		runtime.Intended{
+			Company: Company, Environment: Environment, Lease: Lease, Driver: "local", Provider: "local", Node: Node,
+		},
+		runtime.Made{ProviderLeaseID: &provider},
+		runtime.Held{Lease: Lease},
+		runtime.Freed{Lease: Lease},
+		runtime.DestroyIntended{Reason: "released"},
+		runtime.Destroyed{Proof: runtime.ProofReleased},
+
+		ExecRequested(),
+		execution.Claimed{Worker: Worker},
+		execution.Started{PID: 4711, StartTime: 123456, BootID: "b1d1f1c1-0000-4000-8000-000000000001"},
+		execution.KillRequested{By: Principal, Why: "took too long"},
+		execution.Ended{
+			End: execution.EndExited, ExitCode: &code, Signal: "SIGTERM", Why: "why", Stage: "cwd", Code: "not_found",
+			Message: "no such directory", Leftovers: 1,
+		},
+		execution.OutputSealed{
+			State:   execution.SealTruncated,
+			Stdout:  execution.Stream{Bytes: 12, SHA256: Hash},
+			Stderr:  execution.Stream{Bytes: 3, SHA256: Hash},
+			Dropped: 4,
+		},
+
+		KeyAdded(),
+		key.Revoked{},
+	}
+}
+
+// Of picks the samples of one part.
+func Of[E domain.Event]() []E {
+	var own []E
+	for _, e := range Samples() {
+		if e, ok := e.(E); ok {
+			own = append(own, e)
+		}
+	}
+	return own
+}
