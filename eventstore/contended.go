@@ -1,0 +1,170 @@
+package eventstore
+
+import (
+	"context"
+	"sync"
+
+	"github.com/tenure-dev/tenure/domain"
+)
+
+// contended holds, for each contended stream, the state that the appends under way will leave. A work has the stream for
+// itself from its first look until its append is submitted; the next one decides on what that append will leave. If an
+// append is refused, those which were decided on it are refused by the log too, and start again from the log.
+type contended struct {
+	mu      sync.Mutex
+	streams map[Stream]*actor
+}
+
+func newContended() *contended { return &contended{streams: map[Stream]*actor{}} }
+
+// actor is one contended stream in this process.
+type actor struct {
+	// turn holds one token: who has it decides.
+	turn chan struct{}
+
+	mu sync.Mutex
+	// state is a Loaded[S], nil when it must be read from the log; lineage counts the readings.
+	state   any
+	lineage int64
+	// inflight counts the appends under way; idle is closed when there are none, if somebody waits for that.
+	inflight int
+	idle     chan struct{}
+}
+
+// submitted and finished bracket an append of this process.
+func (a *actor) submitted() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.inflight++
+}
+
+func (a *actor) finished() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.inflight--
+	if a.inflight == 0 && a.idle != nil {
+		close(a.idle)
+		a.idle = nil
+	}
+}
+
+// quiet waits until no append of this process is under way. Whoever has the turn keeps new ones away.
+func (a *actor) quiet(ctx context.Context) error {
+	a.mu.Lock()
+	if a.inflight == 0 {
+		a.mu.Unlock()
+		return nil
+	}
+	if a.idle == nil {
+		a.idle = make(chan struct{})
+	}
+	idle := a.idle
+	a.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// known is the state that the appends under way will leave, if it is known.
+func (a *actor) known() (state any, lineage int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.state, a.lineage
+}
+
+// learned sets a state read from the log and starts a lineage with it.
+func (a *actor) learned(state any) int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.lineage++
+	a.state = state
+	return a.lineage
+}
+
+func (c *contended) actor(stream Stream) *actor {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a, ok := c.streams[stream]
+	if !ok {
+		a = &actor{turn: make(chan struct{}, 1)}
+		a.turn <- struct{}{}
+		c.streams[stream] = a
+	}
+	return a
+}
+
+// held is a work's hold on a contended stream.
+type held struct {
+	actor   *actor
+	lineage int64
+	// locked: the work has the turn; inflight: its append is under way.
+	locked, inflight bool
+}
+
+// invalidate makes the next work read the log, unless one did already.
+func (h *held) invalidate() {
+	h.actor.mu.Lock()
+	defer h.actor.mu.Unlock()
+	if h.actor.lineage == h.lineage {
+		h.actor.state = nil
+	}
+}
+
+func (p *part[S, C, E]) loadContended(ctx context.Context, w *Work) error {
+	a := w.ledger.contended.actor(p.stream)
+	select {
+	case <-a.turn:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	p.held = &held{actor: a, locked: true}
+	if state, lineage := a.known(); state != nil && !w.fresh {
+		w.trusted = true
+		p.base, p.held.lineage = state.(Loaded[S]), lineage
+		return nil
+	}
+	if err := a.quiet(ctx); err != nil {
+		return err
+	}
+	base, err := catchUp(ctx, w.ledger.store, p.kind, p.stream, Loaded[S]{State: p.kind.Decider.Initial()})
+	if err != nil {
+		return err
+	}
+	p.base, p.held.lineage = base, a.learned(base)
+	return nil
+}
+
+// speculate lets the next work decide on what this one's append will leave.
+func (p *part[S, C, E]) speculate(w *Work) {
+	if p.held == nil {
+		return
+	}
+	p.held.actor.submitted()
+	p.held.inflight = true
+	p.held.actor.mu.Lock()
+	if p.held.actor.lineage == p.held.lineage && p.held.actor.state != nil {
+		p.held.actor.state = Loaded[S]{State: p.now, Version: p.base.Version + int64(len(p.staged))}
+	}
+	p.held.actor.mu.Unlock()
+	p.unlock(false)
+}
+
+// unlock gives the turn back, and says that the append is over.
+func (p *part[S, C, E]) unlock(over bool) {
+	if p.held == nil {
+		return
+	}
+	if p.held.locked {
+		p.held.locked = false
+		p.held.actor.turn <- struct{}{}
+	}
+	if over && p.held.inflight {
+		p.held.inflight = false
+		p.held.actor.finished()
+	}
+}
+
+var _ seen = (*part[int, int, domain.Event])(nil)

@@ -1,0 +1,74 @@
+package eventstore
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/tenure-dev/tenure/domain"
+)
+
+// Kind ties a decider to its streams in the log.
+type Kind[S, C any, E domain.Event] struct {
+	Category string
+	Decider  domain.Decider[S, C, E]
+	Codec    domain.Codec[E]
+	// Contended streams take many commands at once (the admission of an environment). Within one process they are decided
+	// one after the other, each on the state that the one before will leave, without waiting for its append; so a batch of
+	// the log takes many of them. Evolve of such a kind must not look at its Meta, and may use up the state it is given.
+	Contended bool
+}
+
+// Stream is the stream of one thing of this kind.
+func (k *Kind[S, C, E]) Stream(id uuid.UUID) Stream { return StreamOf(k.Category, id) }
+
+// Fold is the state after more events of the stream.
+func (k *Kind[S, C, E]) Fold(s S, events []Recorded) (S, error) {
+	for _, r := range events {
+		e, err := k.Codec.Decode(r.Name, r.Revision, r.Payload)
+		if err != nil {
+			return s, fmt.Errorf("event %d: %w", r.Position, err)
+		}
+		s = k.Decider.Evolve(s, e, r.Meta())
+	}
+	return s, nil
+}
+
+// Loaded is a state and the version it was folded from.
+type Loaded[S any] struct {
+	State   S
+	Version int64
+}
+
+// Load folds a stream from the log's present end. It does not use the cache's word for it.
+func Load[S, C any, E domain.Event](ctx context.Context, l *Ledger, k *Kind[S, C, E], id uuid.UUID) (Loaded[S], error) {
+	stream := k.Stream(id)
+	from := Loaded[S]{State: k.Decider.Initial()}
+	if !k.Contended {
+		if c, ok := l.cache.get(stream); ok {
+			from = c.(Loaded[S])
+		}
+	}
+	now, err := catchUp(ctx, l.store, k, stream, from)
+	if err == nil && !k.Contended {
+		l.cache.put(stream, now.Version, now)
+	}
+	return now, err
+}
+
+func catchUp[S, C any, E domain.Event](ctx context.Context, r Reader, k *Kind[S, C, E], stream Stream, from Loaded[S]) (Loaded[S], error) {
+	for {
+		page, err := r.ReadStream(ctx, stream, from.Version, PageSize)
+		if err != nil {
+			return from, fmt.Errorf("load %s: %w", stream, err)
+		}
+		if from.State, err = k.Fold(from.State, page); err != nil {
+			return from, fmt.Errorf("load %s: %w", stream, err)
+		}
+		from.Version += int64(len(page))
+		if len(page) < PageSize {
+			return from, nil
+		}
+	}
+}

@@ -1,0 +1,352 @@
+package eventstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tenure-dev/tenure/domain"
+)
+
+// Ledger is where deciders and the log meet: it loads states, decides on them and appends, again if somebody else was
+// faster. It remembers states of streams between commands; what it remembers may be old, which the log finds out.
+type Ledger struct {
+	store     Store
+	cache     *cache
+	contended *contended
+}
+
+// NewLedger makes a ledger over a store.
+func NewLedger(store Store) *Ledger {
+	return &Ledger{store: store, cache: newCache(cacheEntries), contended: newContended()}
+}
+
+// cacheEntries is how many streams a ledger remembers.
+const cacheEntries = 20_000
+
+// Store is the store below.
+func (l *Ledger) Store() Store { return l.store }
+
+// Now is the database's time.
+func (l *Ledger) Now() time.Time { return l.store.Clock().Now() }
+
+// Options say who executes, and how.
+type Options struct {
+	By   Attribution
+	Lane Lane
+	// Command makes a repeated command have one outcome; nil for none.
+	Command *Command
+}
+
+// Outcome is what became of an executed command.
+type Outcome struct {
+	// Position is where the log was at or after the command's effect; a read model that got there shows it.
+	Position int64
+	// Changed says that events were appended by this call.
+	Changed bool
+	// Replayed says that a command with the same identity had been accepted before; Resource is what that one made.
+	Replayed bool
+	Resource uuid.UUID
+}
+
+// maxTries bounds how often a command is decided again because somebody else was faster.
+const maxTries = 30
+
+// Execute runs decide, which acts on streams through [Act] and [View], and appends all that it led to as one append. If
+// something it saw has changed meanwhile, it runs again on the new states; so it must have no other effect.
+//
+// A refusal is given only on states that were read from the log after Execute was called.
+func Execute(ctx context.Context, l *Ledger, opts Options, decide func(ctx context.Context, w *Work) error) (Outcome, error) {
+	// One id for all tries but those that were judged: what was refused may be tried again under the same id.
+	id, err := uuid.NewV7()
+	if err != nil {
+		return Outcome{}, fmt.Errorf("make an id: %w", err)
+	}
+	for try := 0; ; try++ {
+		// The first try trusts the cache; a later one, or a refusal, does not.
+		w := &Work{ledger: l, fresh: try > 0, id: id}
+		outcome, again, err := w.execute(ctx, opts, decide)
+		if !again {
+			return outcome, err
+		}
+		if try == maxTries {
+			return Outcome{}, err
+		}
+		if try > 1 {
+			if err := pause(ctx, try); err != nil {
+				return Outcome{}, err
+			}
+		}
+	}
+}
+
+func (w *Work) execute(ctx context.Context, opts Options, decide func(ctx context.Context, w *Work) error) (_ Outcome, again bool, _ error) {
+	defer w.unlock()
+	err := decide(ctx, w)
+	if err != nil || len(w.events) == 0 {
+		w.spoil()
+		if w.trusted && !w.fresh {
+			return Outcome{}, true, err
+		}
+		if err != nil {
+			return w.refused(ctx, opts, err)
+		}
+		head, err := w.ledger.store.Head(ctx)
+		return Outcome{Position: head.Position}, false, err
+	}
+	pending := w.ledger.store.Submit(w.append(opts))
+	w.speculate()
+	result, err := pending.Wait(ctx)
+	switch {
+	case err == nil && !result.CommandReplayed:
+		w.settle(result)
+		return Outcome{Position: result.Last, Changed: true}, false, nil
+	case err == nil:
+		w.forget()
+		return Outcome{Position: result.First, Replayed: true, Resource: result.Resource}, false, nil
+	case errors.Is(err, ErrConflict):
+		w.forget()
+		return Outcome{}, true, err
+	default:
+		w.forget()
+		return Outcome{}, false, err
+	}
+}
+
+// refused gives a refusal, unless the same command was accepted before: then its outcome is that one's.
+func (w *Work) refused(ctx context.Context, opts Options, refusal error) (Outcome, bool, error) {
+	if opts.Command == nil {
+		return Outcome{}, false, refusal
+	}
+	done, err := w.ledger.store.FindCommand(ctx, *opts.Command)
+	switch {
+	case err == nil:
+		return Outcome{Position: done.Position, Replayed: true, Resource: done.Resource}, false, nil
+	case errors.Is(err, ErrNoCommand):
+		return Outcome{}, false, refusal
+	}
+	return Outcome{}, false, err
+}
+
+// pause waits a little before a later try, with jitter, so that those who race do not race again.
+func pause(ctx context.Context, try int) error {
+	limit := time.Millisecond << min(try, 6)
+	select {
+	case <-time.After(rand.N(limit)):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Work is one try of a command: the states it saw and the events it led to.
+type Work struct {
+	ledger  *Ledger
+	id      uuid.UUID
+	company domain.CompanyID
+	// fresh says that the cache is not trusted; trusted that it was.
+	fresh, trusted bool
+	seen           []seen
+	events         []NewEvent
+	inputs         []Input
+	drops          []uuid.UUID
+	notAfter       time.Time
+}
+
+// seen is one stream in a work.
+type seen interface {
+	name() Stream
+	// expectation is what the append must hold the stream to.
+	expectation() Expectation
+	// settled is called after the append, with the position of the work's first event.
+	settled(w *Work, r Result)
+	speculate(w *Work)
+	forget(w *Work)
+	unlock(over bool)
+	// spoiled is called when the work comes to nothing.
+	spoiled()
+}
+
+// Company says whose events this work makes. It is called before the first event.
+func (w *Work) Company(id domain.CompanyID) { w.company = id }
+
+// Now is the database's time.
+func (w *Work) Now() time.Time { return w.ledger.Now() }
+
+// Keep stores a value beside the log with the work's events; Drop removes one.
+func (w *Work) Keep(in Input) { w.inputs = append(w.inputs, in) }
+
+// Drop removes a value kept beside the log.
+func (w *Work) Drop(id uuid.UUID) { w.drops = append(w.drops, id) }
+
+// NotAfter refuses the append with ErrTooLate when the database's time is past t.
+func (w *Work) NotAfter(t time.Time) { w.notAfter = t }
+
+func (w *Work) append(opts Options) Append {
+	a := Append{
+		ID: w.id, Lane: opts.Lane, Events: w.events, By: opts.By, Command: opts.Command, NotAfter: w.notAfter,
+		Inputs: w.inputs, DropInputs: w.drops,
+	}
+	for _, s := range w.seen {
+		a.Expect = append(a.Expect, s.expectation())
+	}
+	return a
+}
+
+func (w *Work) settle(r Result) {
+	for _, s := range w.seen {
+		s.settled(w, r)
+	}
+}
+
+func (w *Work) speculate() {
+	for _, s := range w.seen {
+		s.speculate(w)
+	}
+}
+
+func (w *Work) forget() {
+	for _, s := range w.seen {
+		s.forget(w)
+	}
+}
+
+func (w *Work) spoil() {
+	for _, s := range w.seen {
+		s.spoiled()
+	}
+}
+
+func (w *Work) unlock() {
+	for _, s := range w.seen {
+		s.unlock(true)
+	}
+}
+
+// View returns the state of a stream and holds the append to it: if the stream has another version by then, the work runs
+// again.
+func View[S, C any, E domain.Event](ctx context.Context, w *Work, k *Kind[S, C, E], id uuid.UUID) (S, error) {
+	p, err := see(ctx, w, k, id)
+	if err != nil {
+		var none S
+		return none, err
+	}
+	return p.now, nil
+}
+
+// Act decides a command on a stream and puts the events it leads to into the work's append.
+func Act[S, C any, E domain.Event](ctx context.Context, w *Work, k *Kind[S, C, E], id uuid.UUID, cmd C) ([]E, error) {
+	p, err := see(ctx, w, k, id)
+	if err != nil {
+		return nil, err
+	}
+	events, err := k.Decider.Decide(p.now, cmd)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range events {
+		name, revision, payload, err := k.Codec.Encode(e)
+		if err != nil {
+			return nil, err
+		}
+		p.staged = append(p.staged, staged[E]{event: e, index: len(w.events)})
+		w.events = append(w.events, NewEvent{Stream: p.stream, Name: name, Revision: revision, Company: w.company, Payload: payload})
+		p.now = k.Decider.Evolve(p.now, e, domain.Meta{Version: p.base.Version + int64(len(p.staged)), At: w.Now()})
+	}
+	return events, nil
+}
+
+// part is a stream of one kind in a work.
+type part[S, C any, E domain.Event] struct {
+	kind   *Kind[S, C, E]
+	stream Stream
+	base   Loaded[S]
+	now    S
+	staged []staged[E]
+	held   *held
+}
+
+type staged[E any] struct {
+	event E
+	index int
+}
+
+func see[S, C any, E domain.Event](ctx context.Context, w *Work, k *Kind[S, C, E], id uuid.UUID) (*part[S, C, E], error) {
+	stream := k.Stream(id)
+	for _, s := range w.seen {
+		if s.name() == stream {
+			return s.(*part[S, C, E]), nil
+		}
+	}
+	p := &part[S, C, E]{kind: k, stream: stream}
+	var err error
+	if k.Contended {
+		err = p.loadContended(ctx, w)
+	} else {
+		err = p.load(ctx, w)
+	}
+	if err != nil {
+		p.unlock(true)
+		return nil, err
+	}
+	p.now = p.base.State
+	w.seen = append(w.seen, p)
+	return p, nil
+}
+
+func (p *part[S, C, E]) load(ctx context.Context, w *Work) error {
+	p.base.State = p.kind.Decider.Initial()
+	if c, ok := w.ledger.cache.get(p.stream); ok {
+		p.base = c.(Loaded[S])
+		if !w.fresh {
+			w.trusted = true
+			return nil
+		}
+	}
+	var err error
+	if p.base, err = catchUp(ctx, w.ledger.store, p.kind, p.stream, p.base); err != nil {
+		return err
+	}
+	w.ledger.cache.put(p.stream, p.base.Version, p.base)
+	return nil
+}
+
+func (p *part[S, C, E]) name() Stream { return p.stream }
+
+func (p *part[S, C, E]) expectation() Expectation {
+	return Expectation{Stream: p.stream, Expect: Exactly(p.base.Version)}
+}
+
+// settled remembers the state after the append, with the places that the events got.
+func (p *part[S, C, E]) settled(w *Work, r Result) {
+	if p.kind.Contended {
+		return
+	}
+	now := p.base
+	for _, s := range p.staged {
+		now.Version++
+		now.State = p.kind.Decider.Evolve(now.State, s.event, domain.Meta{
+			Position: r.First + int64(s.index), Version: now.Version, Epoch: r.Epoch, At: r.RecordedAt,
+		})
+	}
+	w.ledger.cache.put(p.stream, now.Version, now)
+}
+
+func (p *part[S, C, E]) forget(w *Work) {
+	if p.kind.Contended {
+		p.held.invalidate()
+		return
+	}
+	w.ledger.cache.drop(p.stream)
+}
+
+// spoiled forgets a contended state that the work has used up.
+func (p *part[S, C, E]) spoiled() {
+	if p.held != nil && len(p.staged) > 0 {
+		p.held.invalidate()
+	}
+}

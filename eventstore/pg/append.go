@@ -1,0 +1,250 @@
+package pg
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tenure-dev/tenure/eventstore"
+)
+
+// Statuses of append_events.
+const (
+	statusDone = iota
+	statusDoneBefore
+	statusCommandDone
+	statusCommandReused
+	statusTooLate
+	statusEpoch
+	statusConflict
+)
+
+// outcome is what became of one append.
+type outcome struct {
+	result eventstore.Result
+	err    error
+}
+
+const callAppend = `
+	SELECT o_status, o_first, o_recorded_at, o_epoch, o_resource, o_failed, o_actual
+	  FROM append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
+	                     $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)`
+
+// call sends a batch and reads an outcome for each append. An error is one of the whole batch; whether it was written is
+// then not known unless the error is an answer of the database.
+func (s *Store) call(ctx context.Context, conn querier, batch []*pending) ([]outcome, error) {
+	args := newArguments(s.identity.Epoch, batch)
+	rows, err := conn.Query(ctx, callAppend, args.list()...)
+	if err != nil {
+		return nil, err
+	}
+	outcomes := make([]outcome, 0, len(batch))
+	_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (struct{}, error) {
+		o, err := args.scan(row, batch[len(outcomes)].append)
+		outcomes = append(outcomes, o)
+		return struct{}{}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(outcomes) != len(batch) {
+		return nil, fmt.Errorf("append_events answered %d of %d appends", len(outcomes), len(batch))
+	}
+	return outcomes, nil
+}
+
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// arguments are the arrays that append_events takes: streams and companies once each, the rest by their place.
+type arguments struct {
+	epoch     int64
+	appends   struct{ id, actor, key, request, cause []uuid.UUID }
+	size      []int32
+	notAfter  []*time.Time
+	streams   index[eventstore.Stream]
+	companies index[uuid.UUID]
+	expects   struct {
+		append, stream []int32
+		version        []int64
+	}
+	events struct {
+		append, stream, company, revision []int32
+		name                              []string
+		payload, salt, commitment         [][]byte
+	}
+	commands struct {
+		append         []int32
+		scope, request [][]byte
+		resource       []uuid.UUID
+	}
+	inputs struct {
+		append      []int32
+		id, company []uuid.UUID
+		subject     []string
+		value       [][]byte
+	}
+	drops struct {
+		append []int32
+		id     []uuid.UUID
+	}
+}
+
+func newArguments(epoch int64, batch []*pending) *arguments {
+	g := &arguments{epoch: epoch}
+	for i, p := range batch {
+		g.add(int32(i+1), p)
+	}
+	return g
+}
+
+func (g *arguments) add(n int32, p *pending) {
+	a := p.append
+	g.appends.id = append(g.appends.id, a.ID)
+	g.appends.actor = append(g.appends.actor, a.By.Actor.UUID)
+	g.appends.key = append(g.appends.key, a.By.Key.UUID)
+	g.appends.request = append(g.appends.request, a.By.Request)
+	g.appends.cause = append(g.appends.cause, a.By.Cause)
+	g.size = append(g.size, int32(len(a.Events)))
+	g.notAfter = append(g.notAfter, optional(a.NotAfter))
+	for _, x := range a.Expect {
+		g.expects.append = append(g.expects.append, n)
+		g.expects.stream = append(g.expects.stream, g.streams.place(x.Stream))
+		g.expects.version = append(g.expects.version, int64(x.Expect))
+	}
+	for i, e := range a.Events {
+		g.events.append = append(g.events.append, n)
+		g.events.stream = append(g.events.stream, g.streams.place(e.Stream))
+		g.events.company = append(g.events.company, g.companies.place(e.Company.UUID))
+		g.events.name = append(g.events.name, e.Name)
+		g.events.revision = append(g.events.revision, int32(e.Revision))
+		g.events.payload = append(g.events.payload, e.Payload)
+		g.events.salt = append(g.events.salt, p.salts[i])
+		g.events.commitment = append(g.events.commitment, p.commitments[i])
+	}
+	if c := a.Command; c != nil {
+		g.commands.append = append(g.commands.append, n)
+		g.commands.scope = append(g.commands.scope, commandScope(c))
+		g.commands.request = append(g.commands.request, c.RequestHash[:])
+		g.commands.resource = append(g.commands.resource, c.Resource)
+	}
+	for _, in := range a.Inputs {
+		g.inputs.append = append(g.inputs.append, n)
+		g.inputs.id = append(g.inputs.id, in.ID)
+		g.inputs.company = append(g.inputs.company, in.Company.UUID)
+		g.inputs.subject = append(g.inputs.subject, string(in.Subject))
+		g.inputs.value = append(g.inputs.value, in.Value)
+	}
+	for _, id := range a.DropInputs {
+		g.drops.append = append(g.drops.append, n)
+		g.drops.id = append(g.drops.id, id)
+	}
+}
+
+func (g *arguments) list() []any {
+	return []any{
+		g.epoch,
+		g.appends.id, g.size, g.notAfter,
+		g.appends.actor, g.appends.key, g.appends.request, g.appends.cause,
+		g.streams.list, g.companies.list,
+		g.expects.append, g.expects.stream, g.expects.version,
+		g.events.append, g.events.stream, g.events.company, g.events.name, g.events.revision,
+		g.events.payload, g.events.salt, g.events.commitment,
+		array(g.commands.append), array(g.commands.scope), array(g.commands.request), array(g.commands.resource),
+		array(g.inputs.append), array(g.inputs.id), array(g.inputs.company), array(g.inputs.subject), array(g.inputs.value),
+		array(g.drops.append), array(g.drops.id),
+	}
+}
+
+// scan turns a row into the outcome of a.
+func (g *arguments) scan(row pgx.CollectableRow, a eventstore.Append) (outcome, error) {
+	var status int
+	var first, epoch int64
+	var at time.Time
+	var resource *uuid.UUID
+	var failed []int32
+	var actual []int64
+	if err := row.Scan(&status, &first, &at, &epoch, &resource, &failed, &actual); err != nil {
+		return outcome{}, err
+	}
+	r := eventstore.Result{First: first, Last: first + int64(len(a.Events)) - 1, Epoch: epoch, RecordedAt: at.UTC()}
+	switch status {
+	case statusDone:
+		return outcome{result: r}, nil
+	case statusDoneBefore:
+		r.Replayed = true
+		return outcome{result: r}, nil
+	case statusCommandDone:
+		return outcome{result: eventstore.Result{
+			First: first, Last: first, Epoch: epoch, RecordedAt: at.UTC(), CommandReplayed: true, Resource: *resource,
+		}}, nil
+	case statusCommandReused:
+		return outcome{err: eventstore.ErrCommandReused}, nil
+	case statusTooLate:
+		return outcome{err: eventstore.ErrTooLate}, nil
+	case statusEpoch:
+		return outcome{err: fmt.Errorf("%w: it is %d", eventstore.ErrStaleEpoch, epoch)}, nil
+	case statusConflict:
+		return outcome{err: g.conflict(a, failed, actual)}, nil
+	}
+	return outcome{}, fmt.Errorf("append_events answered status %d", status)
+}
+
+func (g *arguments) conflict(a eventstore.Append, failed []int32, actual []int64) error {
+	c := &eventstore.ConflictError{}
+	for i, place := range failed {
+		stream := g.streams.list[place-1]
+		for _, x := range a.Expect {
+			if x.Stream == stream {
+				c.Failed = append(c.Failed, eventstore.Mismatch{Expectation: x, Actual: actual[i]})
+			}
+		}
+	}
+	return c
+}
+
+// index gives each distinct value a place, from 1.
+type index[T comparable] struct {
+	list   []T
+	places map[T]int32
+}
+
+func (x *index[T]) place(v T) int32 {
+	if n, ok := x.places[v]; ok {
+		return n
+	}
+	if x.places == nil {
+		x.places = make(map[T]int32)
+	}
+	x.list = append(x.list, v)
+	n := int32(len(x.list))
+	x.places[v] = n
+	return n
+}
+
+// commandScope is the identity of a command: SHA-256 over company, route and key, each with its length.
+func commandScope(c *eventstore.Command) []byte {
+	h := sha256.New()
+	fmt.Fprintf(h, "%s\x00%d %s\x00%d %s", c.Company, len(c.Route), c.Route, len(c.Key), c.Key)
+	return h.Sum(nil)
+}
+
+func optional(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// array sends a nil slice as an empty array, which is not the same as null.
+func array[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}

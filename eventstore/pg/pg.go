@@ -1,0 +1,118 @@
+// Package pg is the event store on Postgres.
+//
+// A [Store] has one writer, which collects the appends that wait and sends them as one call of the function
+// append_events (migrations/00001_log.sql), and any number of readers. Since positions are dense and in commit order, a
+// reader needs only "position > $1". Readers sleep until the writer of this process says that there is more, until another
+// process says so by NOTIFY, or until the poll interval is over.
+package pg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/tenure-dev/tenure/eventstore"
+)
+
+// Options configure a store. The zero value of each field is its default.
+type Options struct {
+	// Logger gets what an operator would want to know; default: nothing.
+	Logger *slog.Logger
+	// PollInterval is the longest a reader sleeps although there may be more; default 500 ms.
+	PollInterval time.Duration
+	// AppendTimeout is how long the writer goes on resolving an append whose outcome is not known; default 30 s.
+	AppendTimeout time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.PollInterval == 0 {
+		o.PollInterval = 500 * time.Millisecond
+	}
+	if o.AppendTimeout == 0 {
+		o.AppendTimeout = 30 * time.Second
+	}
+	return o
+}
+
+// Store is the event store on one schema of one database.
+type Store struct {
+	pool     *pgxpool.Pool
+	opts     Options
+	clock    eventstore.Clock
+	identity Identity
+	channel  string
+	writer   *writer
+	wake     *wake
+	cancel   context.CancelFunc
+	done     sync.WaitGroup
+}
+
+var _ eventstore.Store = (*Store)(nil)
+
+// Identity says which log this is.
+type Identity struct {
+	// Installation is written on every runtime made for this log.
+	Installation uuid.UUID
+	Epoch        int64
+}
+
+// Open starts a store on a migrated schema. The pool stays the caller's, who closes the store first.
+func Open(ctx context.Context, pool *pgxpool.Pool, opts Options) (*Store, error) {
+	s := &Store{pool: pool, opts: opts.withDefaults()}
+	var now time.Time
+	err := pool.QueryRow(ctx, `
+		SELECT l.installation, l.epoch, 'tenure_' || to_hex(append_lock_key()), clock_timestamp()
+		  FROM log l`).Scan(&s.identity.Installation, &s.identity.Epoch, &s.channel, &now)
+	if err != nil {
+		return nil, fmt.Errorf("open the log: %w", err)
+	}
+	s.clock.Observe(now)
+	s.wake = newWake(s)
+	s.writer = newWriter(s)
+	ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	s.done.Go(func() { s.writer.run(ctx) })
+	s.done.Go(func() { s.wake.listen(ctx) })
+	s.done.Go(func() { s.wake.notify(ctx) })
+	return s, nil
+}
+
+// Close ends the writer after the appends that were submitted, and the readers' wake-ups. It may be called again.
+func (s *Store) Close() {
+	s.writer.close()
+	s.cancel()
+	s.done.Wait()
+}
+
+// Identity says which log this is.
+func (s *Store) Identity() Identity { return s.identity }
+
+// Clock is the database's time.
+func (s *Store) Clock() *eventstore.Clock { return &s.clock }
+
+// Submit hands an append to the writer.
+func (s *Store) Submit(a eventstore.Append) eventstore.Pending { return s.writer.submit(a) }
+
+// Changed returns a channel that is closed when there may be more to read than there was at the call.
+func (s *Store) Changed() <-chan struct{} { return s.wake.changed() }
+
+// unavailable wraps errors of the link to the database, so that callers can tell them from answers.
+func unavailable(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	if _, answered := errors.AsType[*pgconn.PgError](err); answered || errors.Is(err, pgx.ErrNoRows) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", eventstore.ErrUnavailable, err)
+}

@@ -1,0 +1,28 @@
+package pg_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/eventstore/eventstoretest"
+	"github.com/tenure-dev/tenure/eventstore/pg"
+	"github.com/tenure-dev/tenure/migrations/pgtest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+func open(t *testing.T) *pg.Store {
+	t.Helper()
+	s, err := pg.Open(context.Background(), pgtest.Pool(t), pg.Options{})
+	require.NoError(t, err)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func TestThePostgresStorePassesTheSuite(t *testing.T) {
+	t.Parallel()
+	eventstoretest.Run(t, func(t *testing.T) eventstore.Store { return open(t) })
+}

@@ -1,0 +1,128 @@
+package pg
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/eventstore"
+)
+
+// Columns are the columns of an event in the order that [ScanEvent] reads them.
+const Columns = `position, epoch, stream, version, name, revision, company_id, company_position, recorded_at,
+	append_id, append_index, actor_id, key_id, request_id, cause_id, payload, salt, commitment, prev_hash, hash`
+
+// ScanEvent reads one row of [Columns].
+func ScanEvent(row pgx.CollectableRow) (eventstore.Recorded, error) {
+	var r eventstore.Recorded
+	var company, actor, key [16]byte
+	err := row.Scan(&r.Position, &r.Epoch, (*string)(&r.Stream), &r.Version, &r.Name, &r.Revision, &company, &r.CompanyPosition,
+		&r.RecordedAt, (*[16]byte)(&r.AppendID), &r.AppendIndex, &actor, &key, (*[16]byte)(&r.By.Request), (*[16]byte)(&r.By.Cause),
+		&r.Payload, &r.Salt, &r.Commitment, &r.PrevHash, &r.Hash)
+	r.RecordedAt = r.RecordedAt.UTC()
+	r.Company = domain.CompanyID{UUID: company}
+	r.By.Actor = domain.PrincipalID{UUID: actor}
+	r.By.Key = domain.KeyID{UUID: key}
+	return r, err
+}
+
+// ReadStream returns events of one stream.
+func (s *Store) ReadStream(ctx context.Context, stream eventstore.Stream, after int64, limit int) ([]eventstore.Recorded, error) {
+	return s.read(ctx, `
+		SELECT `+Columns+`
+		  FROM events
+		 WHERE stream = $1 AND version > $2
+		 ORDER BY version
+		 LIMIT $3`, string(stream), after, pageSize(limit))
+}
+
+// ReadAll returns events of the whole log.
+func (s *Store) ReadAll(ctx context.Context, after int64, limit int) ([]eventstore.Recorded, error) {
+	return s.read(ctx, `
+		SELECT `+Columns+`
+		  FROM events
+		 WHERE position > $1
+		 ORDER BY position
+		 LIMIT $2`, after, pageSize(limit))
+}
+
+// ReadCompany returns events of one company, in the order of its own positions.
+func (s *Store) ReadCompany(ctx context.Context, company domain.CompanyID, after int64, limit int) ([]eventstore.Recorded, error) {
+	return s.read(ctx, `
+		SELECT `+Columns+`
+		  FROM events
+		 WHERE company_id = $1 AND position > $2
+		 ORDER BY company_position
+		 LIMIT $3`, company.UUID, after, pageSize(limit))
+}
+
+func (s *Store) read(ctx context.Context, query string, args ...any) ([]eventstore.Recorded, error) {
+	rows, err := s.pool.Query(ctx, query, args...)
+	if err != nil {
+		return nil, unavailable(fmt.Errorf("read the log: %w", err))
+	}
+	events, err := pgx.CollectRows(rows, ScanEvent)
+	if err != nil {
+		return nil, unavailable(fmt.Errorf("read the log: %w", err))
+	}
+	return events, nil
+}
+
+// Head returns the end of the log.
+func (s *Store) Head(ctx context.Context) (eventstore.Head, error) {
+	h := eventstore.Head{Epoch: s.identity.Epoch}
+	var now time.Time
+	err := s.pool.QueryRow(ctx, `
+		SELECT coalesce(max(e.position), 0), coalesce(max(e.recorded_at), 'epoch'), clock_timestamp()
+		  FROM (SELECT position, recorded_at FROM events ORDER BY position DESC LIMIT 1) e`).
+		Scan(&h.Position, &h.RecordedAt, &now)
+	if err != nil {
+		return eventstore.Head{}, unavailable(fmt.Errorf("read the log's end: %w", err))
+	}
+	s.clock.Observe(now)
+	h.RecordedAt = h.RecordedAt.UTC()
+	return h, nil
+}
+
+// FindCommand returns what an accepted command made.
+func (s *Store) FindCommand(ctx context.Context, c eventstore.Command) (eventstore.AcceptedCommand, error) {
+	var found eventstore.AcceptedCommand
+	var request []byte
+	err := s.pool.QueryRow(ctx, `SELECT request_hash, resource_id, position FROM commands WHERE scope = $1`, commandScope(&c)).
+		Scan(&request, &found.Resource, &found.Position)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return eventstore.AcceptedCommand{}, eventstore.ErrNoCommand
+	case err != nil:
+		return eventstore.AcceptedCommand{}, unavailable(fmt.Errorf("find a command: %w", err))
+	case !bytes.Equal(request, c.RequestHash[:]):
+		return eventstore.AcceptedCommand{}, eventstore.ErrCommandReused
+	}
+	return found, nil
+}
+
+// ReadInput returns a value kept beside the log.
+func (s *Store) ReadInput(ctx context.Context, id uuid.UUID) ([]byte, error) {
+	var value []byte
+	err := s.pool.QueryRow(ctx, `SELECT value FROM inputs WHERE id = $1`, id).Scan(&value)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, eventstore.ErrNoInput
+	}
+	if err != nil {
+		return nil, unavailable(fmt.Errorf("read an input: %w", err))
+	}
+	return value, nil
+}
+
+func pageSize(limit int) int {
+	if limit <= 0 {
+		return eventstore.PageSize
+	}
+	return limit
+}

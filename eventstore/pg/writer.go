@@ -1,0 +1,245 @@
+package pg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/tenure-dev/tenure/eventstore"
+)
+
+// maxBatch bounds the appends, maxBatchBytes their payloads, of one call.
+const (
+	maxBatch      = 64
+	maxBatchBytes = 4 << 20
+)
+
+// callTimeout bounds one call; past it the link is taken for dead and the batch is sent again with the same ids.
+const callTimeout = 10 * time.Second
+
+// pending is an append on its way.
+type pending struct {
+	append             eventstore.Append
+	salts, commitments [][]byte
+	done               chan struct{}
+	outcome            outcome
+}
+
+func (p *pending) finish(o outcome) {
+	p.outcome = o
+	close(p.done)
+}
+
+// Wait returns the outcome.
+func (p *pending) Wait(ctx context.Context) (eventstore.Result, error) {
+	select {
+	case <-p.done:
+		return p.outcome.result, p.outcome.err
+	case <-ctx.Done():
+		return eventstore.Result{}, fmt.Errorf("%w: %w", eventstore.ErrUnknownOutcome, context.Cause(ctx))
+	}
+}
+
+// writer is the one goroutine of a process that appends. It takes what waits, control before bulk, and sends it as one
+// call.
+type writer struct {
+	store  *Store
+	mu     sync.Mutex
+	queue  [2][]*pending
+	closed bool
+	// more has room for one signal: there is something in the queue, or the writer is closed.
+	more  chan struct{}
+	ended chan struct{}
+}
+
+func newWriter(s *Store) *writer {
+	return &writer{store: s, more: make(chan struct{}, 1), ended: make(chan struct{})}
+}
+
+func (w *writer) submit(a eventstore.Append) *pending {
+	p := &pending{append: a, done: make(chan struct{})}
+	if err := a.Validate(); err != nil {
+		p.finish(outcome{err: err})
+		return p
+	}
+	for _, e := range a.Events {
+		salt := eventstore.NewSalt()
+		p.salts = append(p.salts, salt)
+		p.commitments = append(p.commitments, eventstore.Commit(salt, e.Payload))
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		p.finish(outcome{err: fmt.Errorf("%w: the engine is shutting down", eventstore.ErrUnavailable)})
+		return p
+	}
+	lane := min(max(a.Lane, eventstore.LaneControl), eventstore.LaneBulk)
+	w.queue[lane] = append(w.queue[lane], p)
+	w.signal()
+	return p
+}
+
+func (w *writer) signal() {
+	select {
+	case w.more <- struct{}{}:
+	default:
+	}
+}
+
+// close lets the writer finish what was submitted.
+func (w *writer) close() {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	w.signal()
+	<-w.ended
+}
+
+func (w *writer) run(ctx context.Context) {
+	defer close(w.ended)
+	for {
+		<-w.more
+		for {
+			batch, closed := w.take()
+			if len(batch) == 0 {
+				if closed {
+					return
+				}
+				break
+			}
+			w.write(ctx, batch)
+		}
+	}
+}
+
+// take removes the next batch from the queue. An id that is in the batch already waits for the next one.
+func (w *writer) take() (batch []*pending, closed bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	bytes := 0
+	ids := make(map[[16]byte]bool)
+	for lane, queue := range w.queue {
+		n := 0
+		for n < len(queue) && len(batch) < maxBatch && bytes < maxBatchBytes && !ids[queue[n].append.ID] {
+			ids[queue[n].append.ID] = true
+			bytes += size(queue[n].append)
+			batch = append(batch, queue[n])
+			n++
+		}
+		clear(queue[:n])
+		w.queue[lane] = queue[n:]
+	}
+	return batch, w.closed
+}
+
+func size(a eventstore.Append) int {
+	n := 0
+	for _, e := range a.Events {
+		n += len(e.Payload)
+	}
+	for _, in := range a.Inputs {
+		n += len(in.Value)
+	}
+	return n
+}
+
+// write brings every append of the batch to an outcome. A batch that the database refuses is halved until the guilty
+// append is alone; one whose outcome was lost is sent again with the same ids, which tells what happened.
+func (w *writer) write(ctx context.Context, batch []*pending) {
+	outcomes, err := w.send(ctx, batch)
+	if err == nil {
+		last := int64(0)
+		for i, p := range batch {
+			if o := outcomes[i]; o.err == nil {
+				w.store.clock.Observe(o.result.RecordedAt)
+				last = max(last, o.result.Last)
+			}
+			p.finish(outcomes[i])
+		}
+		if last > 0 {
+			w.store.wake.appended()
+		}
+		return
+	}
+	if len(batch) > 1 && !errors.Is(err, eventstore.ErrUnknownOutcome) && !errors.Is(err, eventstore.ErrUnavailable) {
+		half := len(batch) / 2
+		w.write(ctx, batch[:half])
+		w.write(ctx, batch[half:])
+		return
+	}
+	for _, p := range batch {
+		p.finish(outcome{err: err})
+	}
+}
+
+// send calls the database until it answers or the time for it is over.
+func (w *writer) send(ctx context.Context, batch []*pending) ([]outcome, error) {
+	deadline := time.Now().Add(w.store.opts.AppendTimeout)
+	reached := false
+	for attempt := 0; ; attempt++ {
+		outcomes, sent, err := w.once(ctx, batch)
+		if err == nil {
+			return outcomes, nil
+		}
+		reached = reached || sent
+		if refused(err) {
+			return nil, fmt.Errorf("append: %w", err)
+		}
+		if time.Now().After(deadline) || ctx.Err() != nil {
+			if reached {
+				return nil, fmt.Errorf("%w: %w", eventstore.ErrUnknownOutcome, err)
+			}
+			return nil, fmt.Errorf("%w: %w", eventstore.ErrUnavailable, err)
+		}
+		w.store.opts.Logger.Warn("append: the database did not answer; asking again", "attempt", attempt+1, "error", err)
+		select {
+		case <-time.After(backoff(attempt)):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// once is one call on a connection of the pool. sent says whether the database may have seen it.
+func (w *writer) once(ctx context.Context, batch []*pending) (outcomes []outcome, sent bool, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, callTimeout, errors.New("the database did not answer in time"))
+	defer cancel()
+	conn, err := w.store.pool.Acquire(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	defer conn.Release()
+	outcomes, err = w.store.call(ctx, conn, batch)
+	if err != nil && !refused(err) {
+		// What the connection would say next belongs to nobody: it is not used again.
+		_ = conn.Conn().Close(context.WithoutCancel(ctx))
+	}
+	return outcomes, !pgconn.SafeToRetry(err), err
+}
+
+// refused reports whether err is the database's word that nothing was written and that asking again will not help.
+func refused(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return false
+	}
+	switch pgErr.Code[:2] {
+	case "08", "53", "57", "58", "XX", "40":
+		// Connection, resources, operator intervention, system errors, and deadlocks pass.
+		return false
+	}
+	return true
+}
+
+// backoff grows from about 10 ms to about a second.
+func backoff(attempt int) time.Duration {
+	d := min(10*time.Millisecond<<min(attempt, 7), time.Second)
+	return d/2 + rand.N(d/2+1)
+}
+
+var _ querier = (*pgx.Conn)(nil)

@@ -1,0 +1,303 @@
+-- +goose Up
+-- The log, and what is written in the same transaction as its events. docs/adr/0002 says why it looks like this.
+
+CREATE TABLE log (
+  one_row boolean PRIMARY KEY DEFAULT true CHECK (one_row),
+  -- installation is written on every runtime, so that two logs never destroy each other's.
+  installation uuid NOT NULL DEFAULT gen_random_uuid(),
+  epoch bigint NOT NULL DEFAULT 1
+);
+INSERT INTO log DEFAULT VALUES;
+
+CREATE TABLE events (
+  position bigint PRIMARY KEY,
+  epoch bigint NOT NULL,
+  stream text COLLATE "C" NOT NULL,
+  version bigint NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  revision integer NOT NULL,
+  company_id uuid NOT NULL,
+  company_position bigint NOT NULL,
+  recorded_at timestamptz NOT NULL,
+  append_id uuid NOT NULL,
+  append_index integer NOT NULL,
+  actor_id uuid NOT NULL,
+  key_id uuid NOT NULL,
+  request_id uuid NOT NULL,
+  cause_id uuid NOT NULL,
+  -- payload and salt are null once erased; the commitment stays and every chain still holds.
+  payload bytea,
+  salt bytea,
+  commitment bytea NOT NULL,
+  prev_hash bytea NOT NULL,
+  hash bytea NOT NULL
+);
+CREATE UNIQUE INDEX events_stream ON events (stream, version);
+CREATE UNIQUE INDEX events_company ON events (company_id, company_position);
+CREATE UNIQUE INDEX events_append ON events (append_id) WHERE append_index = 0;
+
+-- Accepted commands of clients. scope is a hash over company, route and Idempotency-Key.
+CREATE TABLE commands (
+  scope bytea PRIMARY KEY,
+  request_hash bytea NOT NULL,
+  resource_id uuid NOT NULL,
+  position bigint NOT NULL,
+  recorded_at timestamptz NOT NULL
+);
+CREATE INDEX commands_recorded_at ON commands (recorded_at);
+
+-- Values that are needed later but must never be in the log.
+CREATE TABLE inputs (
+  id uuid PRIMARY KEY,
+  company_id uuid NOT NULL,
+  subject text COLLATE "C" NOT NULL,
+  value bytea NOT NULL
+);
+
+-- How far the consumers of the log got. A consumer may read again what it had read before.
+CREATE TABLE consumer_offsets (
+  consumer_group text PRIMARY KEY,
+  position bigint NOT NULL
+);
+
+-- +goose StatementBegin
+CREATE FUNCTION append_lock_key() RETURNS bigint
+LANGUAGE sql STABLE
+SET search_path FROM CURRENT
+AS $$ SELECT hashtextextended('tenure append ' || current_schema(), 0) $$;
+-- +goose StatementEnd
+
+-- append_events judges a batch of appends in order and writes those that hold. One call is one transaction, so no lock is
+-- held across a round trip to the client.
+--
+-- Streams and companies are given once each (s_name, c_id) and named by their place (from 1) elsewhere. Expectations and
+-- events are sorted by append. Status: 0 done, 1 done before, 2 command done before, 3 command of another request,
+-- 4 too late, 5 another epoch, 6 conflict.
+-- +goose StatementBegin
+CREATE FUNCTION append_events(
+  p_epoch bigint,
+  a_id uuid[], a_size integer[], a_not_after timestamptz[],
+  a_actor uuid[], a_key uuid[], a_request uuid[], a_cause uuid[],
+  s_name text[], c_id uuid[],
+  x_append integer[], x_stream integer[], x_expect bigint[],
+  e_append integer[], e_stream integer[], e_company integer[], e_name text[], e_revision integer[],
+  e_payload bytea[], e_salt bytea[], e_commitment bytea[],
+  k_append integer[], k_scope bytea[], k_request bytea[], k_resource uuid[],
+  i_append integer[], i_id uuid[], i_company uuid[], i_subject text[], i_value bytea[],
+  d_append integer[], d_id uuid[]
+) RETURNS TABLE (
+  o_status integer, o_first bigint, o_recorded_at timestamptz, o_epoch bigint, o_resource uuid,
+  o_failed integer[], o_actual bigint[]
+)
+LANGUAGE plpgsql VOLATILE
+SET search_path FROM CURRENT
+AS $$
+#variable_conflict use_column
+DECLARE
+  n_appends CONSTANT integer := cardinality(a_id);
+  n_expects CONSTANT integer := cardinality(x_append);
+  n_events CONSTANT integer := cardinality(e_append);
+  n_commands CONSTANT integer := cardinality(k_append);
+  v_epoch bigint;
+  v_position bigint;
+  v_last timestamptz;
+  v_now timestamptz;
+  v_micros bytea;
+  v_version bigint[];
+  v_hash bytea[];
+  v_cposition bigint[];
+  v_known bigint[];
+  v_known_at timestamptz[];
+  v_cmd_request bytea[];
+  v_cmd_resource uuid[];
+  v_cmd_position bigint[];
+  v_status integer[] := array_fill(0, ARRAY[n_appends]);
+  v_first bigint[] := array_fill(0::bigint, ARRAY[n_appends]);
+  v_resource uuid[] := array_fill(NULL::uuid, ARRAY[n_appends]);
+  v_fail_append integer[] := '{}';
+  v_fail_stream integer[] := '{}';
+  v_fail_actual bigint[] := '{}';
+  r_position bigint[] := array_fill(NULL::bigint, ARRAY[n_events]);
+  r_version bigint[] := array_fill(NULL::bigint, ARRAY[n_events]);
+  r_cposition bigint[] := array_fill(NULL::bigint, ARRAY[n_events]);
+  r_index integer[] := array_fill(NULL::integer, ARRAY[n_events]);
+  r_prev bytea[] := array_fill(NULL::bytea, ARRAY[n_events]);
+  r_hash bytea[] := array_fill(NULL::bytea, ARRAY[n_events]);
+  a integer;
+  x integer := 1;
+  e integer := 1;
+  k integer := 1;
+  j integer;
+  s integer;
+  c integer;
+  i integer;
+  ok boolean;
+BEGIN
+  IF current_setting('transaction_isolation') <> 'read committed' THEN
+    RAISE EXCEPTION 'append_events needs READ COMMITTED, not %', current_setting('transaction_isolation')
+      USING ERRCODE = '0A000', HINT = 'set default_transaction_isolation of the role back to read committed';
+  END IF;
+  -- An acknowledged append must survive a crash of the server, whatever the server's default is.
+  IF current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN
+    PERFORM set_config('synchronous_commit', 'on', true);
+  END IF;
+
+  -- The lock is a statement of its own: only the next statement's snapshot sees what its last holder wrote.
+  PERFORM pg_advisory_xact_lock(append_lock_key());
+
+  SELECT l.epoch INTO STRICT v_epoch FROM log l;
+  SELECT t.position, t.recorded_at INTO v_position, v_last FROM events t ORDER BY t.position DESC LIMIT 1;
+  v_position := coalesce(v_position, 0);
+  v_now := greatest(clock_timestamp(), v_last);
+  v_micros := int8send((extract(epoch FROM v_now) * 1000000)::bigint);
+
+  SELECT array_agg(coalesce(h.version, 0) ORDER BY u.ord),
+         array_agg(coalesce(h.hash, '\x0000000000000000000000000000000000000000000000000000000000000000') ORDER BY u.ord)
+    INTO v_version, v_hash
+    FROM unnest(s_name) WITH ORDINALITY u(name, ord)
+    LEFT JOIN LATERAL (
+      SELECT t.version, t.hash FROM events t WHERE t.stream = u.name ORDER BY t.version DESC LIMIT 1
+    ) h ON true;
+  SELECT array_agg(coalesce(h.company_position, 0) ORDER BY u.ord)
+    INTO v_cposition
+    FROM unnest(c_id) WITH ORDINALITY u(id, ord)
+    LEFT JOIN LATERAL (
+      SELECT t.company_position FROM events t WHERE t.company_id = u.id ORDER BY t.company_position DESC LIMIT 1
+    ) h ON true;
+  SELECT array_agg(t.position ORDER BY u.ord), array_agg(t.recorded_at ORDER BY u.ord)
+    INTO v_known, v_known_at
+    FROM unnest(a_id) WITH ORDINALITY u(id, ord)
+    LEFT JOIN events t ON t.append_id = u.id AND t.append_index = 0;
+  IF n_commands > 0 THEN
+    SELECT array_agg(t.request_hash ORDER BY u.ord), array_agg(t.resource_id ORDER BY u.ord), array_agg(t.position ORDER BY u.ord)
+      INTO v_cmd_request, v_cmd_resource, v_cmd_position
+      FROM unnest(k_scope) WITH ORDINALITY u(scope, ord)
+      LEFT JOIN commands t ON t.scope = u.scope;
+  END IF;
+
+  FOR a IN 1 .. n_appends LOOP
+    ok := true;
+    IF v_known[a] IS NOT NULL THEN
+      v_status[a] := 1;
+      v_first[a] := v_known[a];
+      ok := false;
+    ELSIF p_epoch <> v_epoch THEN
+      v_status[a] := 5;
+      ok := false;
+    END IF;
+
+    IF k <= n_commands AND k_append[k] = a THEN
+      IF ok AND v_cmd_request[k] IS NOT NULL THEN
+        v_status[a] := CASE WHEN v_cmd_request[k] = k_request[k] THEN 2 ELSE 3 END;
+        v_first[a] := v_cmd_position[k];
+        v_resource[a] := v_cmd_resource[k];
+        ok := false;
+      END IF;
+      IF ok AND a_not_after[a] < v_now THEN
+        v_status[a] := 4;
+        ok := false;
+      END IF;
+      k := k + 1;
+    ELSIF ok AND a_not_after[a] < v_now THEN
+      v_status[a] := 4;
+      ok := false;
+    END IF;
+
+    WHILE x <= n_expects AND x_append[x] = a LOOP
+      s := x_stream[x];
+      IF v_status[a] IN (0, 6) AND x_expect[x] <> -1 AND x_expect[x] <> v_version[s] THEN
+        v_status[a] := 6;
+        v_fail_append := v_fail_append || a;
+        v_fail_stream := v_fail_stream || s;
+        v_fail_actual := v_fail_actual || v_version[s];
+        ok := false;
+      END IF;
+      x := x + 1;
+    END LOOP;
+
+    IF NOT ok THEN
+      e := e + a_size[a];
+      CONTINUE;
+    END IF;
+
+    v_first[a] := v_position + 1;
+    FOR i IN 0 .. a_size[a] - 1 LOOP
+      s := e_stream[e];
+      c := e_company[e];
+      v_position := v_position + 1;
+      v_version[s] := v_version[s] + 1;
+      v_cposition[c] := v_cposition[c] + 1;
+      r_position[e] := v_position;
+      r_version[e] := v_version[s];
+      r_cposition[e] := v_cposition[c];
+      r_index[e] := i;
+      r_prev[e] := v_hash[s];
+      v_hash[s] := sha256(
+        '\x01'::bytea || int8send(v_epoch) || int8send(v_position) || int8send(v_version[s]) || int8send(v_cposition[c])
+        || v_micros || uuid_send(c_id[c]) || uuid_send(a_id[a]) || int4send(i)
+        || uuid_send(a_actor[a]) || uuid_send(a_key[a]) || uuid_send(a_request[a]) || uuid_send(a_cause[a])
+        || int4send(e_revision[e])
+        || int4send(octet_length(s_name[s])) || convert_to(s_name[s], 'UTF8')
+        || int4send(octet_length(e_name[e])) || convert_to(e_name[e], 'UTF8')
+        || e_commitment[e] || v_hash[s]);
+      r_hash[e] := v_hash[s];
+      e := e + 1;
+    END LOOP;
+
+    -- A later append of this batch with the same command is a repetition of this one.
+    IF k > 1 AND k_append[k - 1] = a THEN
+      FOR j IN k .. n_commands LOOP
+        IF k_scope[j] = k_scope[k - 1] THEN
+          v_cmd_request[j] := k_request[k - 1];
+          v_cmd_resource[j] := k_resource[k - 1];
+          v_cmd_position[j] := v_first[a];
+        END IF;
+      END LOOP;
+    END IF;
+  END LOOP;
+
+  INSERT INTO events (position, epoch, stream, version, name, revision, company_id, company_position, recorded_at,
+                      append_id, append_index, actor_id, key_id, request_id, cause_id,
+                      payload, salt, commitment, prev_hash, hash)
+  SELECT u.position, v_epoch, s_name[u.stream], u.version, u.name, u.revision, c_id[u.company], u.cposition, v_now,
+         a_id[u.append], u.index, a_actor[u.append], a_key[u.append], a_request[u.append], a_cause[u.append],
+         u.payload, u.salt, u.commitment, u.prev, u.hash
+    FROM unnest(r_position, e_stream, r_version, e_name, e_revision, e_company, r_cposition, e_append, r_index,
+                e_payload, e_salt, e_commitment, r_prev, r_hash)
+      AS u(position, stream, version, name, revision, company, cposition, append, index,
+           payload, salt, commitment, prev, hash)
+   WHERE u.position IS NOT NULL;
+
+  IF n_commands > 0 THEN
+    INSERT INTO commands (scope, request_hash, resource_id, position, recorded_at)
+    SELECT u.scope, u.request, u.resource, v_first[u.append], v_now
+      FROM unnest(k_append, k_scope, k_request, k_resource) AS u(append, scope, request, resource)
+     WHERE v_status[u.append] = 0;
+  END IF;
+  IF cardinality(i_append) > 0 THEN
+    INSERT INTO inputs (id, company_id, subject, value)
+    SELECT u.id, u.company, u.subject, u.value
+      FROM unnest(i_append, i_id, i_company, i_subject, i_value) AS u(append, id, company, subject, value)
+     WHERE v_status[u.append] = 0;
+  END IF;
+  IF cardinality(d_append) > 0 THEN
+    DELETE FROM inputs
+     WHERE id IN (SELECT u.id FROM unnest(d_append, d_id) AS u(append, id) WHERE v_status[u.append] = 0);
+  END IF;
+
+  RETURN QUERY
+  SELECT u.status, u.first, coalesce(u.known_at, v_now), v_epoch, u.resource,
+         CASE WHEN u.status = 6 THEN ARRAY(
+           SELECT f.stream FROM unnest(v_fail_append, v_fail_stream) AS f(append, stream) WHERE f.append = u.ord) END,
+         CASE WHEN u.status = 6 THEN ARRAY(
+           SELECT f.actual FROM unnest(v_fail_append, v_fail_actual) AS f(append, actual) WHERE f.append = u.ord) END
+    FROM unnest(v_status, v_first, v_known_at, v_resource) WITH ORDINALITY AS u(status, first, known_at, resource, ord)
+   ORDER BY u.ord;
+END;
+$$;
+-- +goose StatementEnd
+
+-- +goose Down
+DROP FUNCTION append_events;
+DROP FUNCTION append_lock_key;
+DROP TABLE consumer_offsets, inputs, commands, events, log;

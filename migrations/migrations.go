@@ -1,0 +1,110 @@
+// Package migrations holds the database's schema and brings a database up to it.
+package migrations
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io/fs"
+	"log/slog"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
+	"github.com/pressly/goose/v3/lock"
+)
+
+//go:embed *.sql
+var files embed.FS
+
+// versionTable remembers which migrations ran.
+const versionTable = "tenure_migrations"
+
+// MinServerVersion is the oldest Postgres that the schema is tested with.
+const MinServerVersion = 150000
+
+// ErrForeign says that the database holds tables which are not Tenure's.
+var ErrForeign = errors.New("the database holds tables of something else")
+
+// ErrUnsupportedServer says that the server is too old.
+var ErrUnsupportedServer = errors.New("unsupported PostgreSQL version")
+
+// Up brings the schema that pool's connections see up to date. Several processes may call it at once: one migrates, the
+// others wait. A database with tables of something else is left alone.
+func Up(ctx context.Context, pool *pgxpool.Pool) error {
+	schema, err := check(ctx, pool)
+	if err != nil {
+		return err
+	}
+	db := stdlib.OpenDBFromPool(pool)
+	defer db.Close() //nolint:errcheck // closes no connection of the pool
+	store, err := database.NewStore(goose.DialectPostgres, versionTable)
+	if err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockID(lockID(schema)), lock.WithLockTimeout(1, 120))
+	if err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	provider, err := goose.NewProvider(goose.DialectCustom, db, files, goose.WithStore(store), goose.WithSessionLocker(locker),
+		goose.WithSlog(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	if _, err := provider.Up(ctx); err != nil {
+		return fmt.Errorf("migrate the database: %w", err)
+	}
+	return nil
+}
+
+// lockID is the advisory lock of those who migrate one schema.
+func lockID(schema string) int64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte("tenure migrations " + schema))
+	return int64(h.Sum64()) //nolint:gosec // any number will do
+}
+
+func check(ctx context.Context, pool *pgxpool.Pool) (schema string, err error) {
+	var version int
+	err = pool.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, coalesce(current_schema(), '')`).Scan(&version, &schema)
+	if err != nil {
+		return "", fmt.Errorf("ask the database for its version: %w", err)
+	}
+	if version < MinServerVersion {
+		return "", fmt.Errorf("%w: the server has %d; Tenure needs 15 or newer", ErrUnsupportedServer, version/10000)
+	}
+	if schema == "" {
+		return "", errors.New("the connection's search_path names no schema that exists; create the schema, or leave search_path out of --database-url")
+	}
+	rows, err := pool.Query(ctx, `
+		SELECT c.relname::text
+		  FROM pg_class c
+		 WHERE c.relnamespace = current_schema()::regnamespace
+		   AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+		 ORDER BY 1`)
+	if err != nil {
+		return "", fmt.Errorf("look at the database: %w", err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return "", fmt.Errorf("look at the database: %w", err)
+	}
+	if len(names) > 0 && !slices.Contains(names, versionTable) {
+		return "", fmt.Errorf("%w: schema %s has table %q; give --database-url an empty database", ErrForeign, schema, names[0])
+	}
+	return schema, nil
+}
+
+// Latest is the newest migration's version.
+func Latest() (int64, error) {
+	names, err := fs.Glob(files, "*.sql")
+	if err != nil {
+		return 0, err
+	}
+	return goose.NumericComponent(names[len(names)-1])
+}
