@@ -1,0 +1,45 @@
+package execparent
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+func (f *startFailed) Error() string { return f.Message }
+
+func startFailedBy(stage, code string, err error) status {
+	return status{StartFailed: &startFailed{Stage: stage, Code: code, Message: err.Error()}}
+}
+
+// startStatus finds the reason in an error of run.
+func startStatus(err error) status {
+	if f, ok := errors.AsType[*startFailed](err); ok {
+		return status{StartFailed: f}
+	}
+	return startFailedBy("parent", "internal", err)
+}
+
+func journalFailed(err error) error {
+	f := &startFailed{Stage: "journal", Code: "journal_unusable", Message: err.Error()}
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		f.Code = "journal_exists"
+		f.Remediation = "a command of this id was started before; it is never started twice"
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		f.Code, f.Remediation = "disk_full", "free some space under the engine's data directory"
+	}
+	return f
+}
+
+// report sends one line. The engine may be gone, which the control pipe will tell; there is nobody else to tell.
+func report(w *os.File, s status) {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return
+	}
+	_, _ = w.Write(append(b, '\n'))
+}

@@ -1,0 +1,162 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/drivers/internal/atomicfile"
+)
+
+// Release implements [drivers.Driver]. It ends the runtime's processes, sets its directory aside so that nothing finds it
+// any more, ends what was started meanwhile, and removes it, the marker last.
+func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error {
+	if err := checkRuntimeID(req.RuntimeID); err != nil {
+		return err
+	}
+	idle := d.beginRelease(req.RuntimeID)
+	defer d.endRelease(req.RuntimeID)
+	select {
+	case <-idle:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	l := d.layout(req.RuntimeID)
+	if err := d.endCommands(ctx, req.RuntimeID, l); err != nil {
+		return stillRunning(err)
+	}
+	if err := endSurvivors(ctx, req.RuntimeID, l.dir); err != nil {
+		return stillRunning(err)
+	}
+	if err := d.setAside(l, req.RuntimeID); err != nil {
+		return failed("set_aside", err)
+	}
+	remains, err := d.remains(req.RuntimeID)
+	if err != nil {
+		return failed("find_remains", err)
+	}
+	for _, dir := range remains {
+		if err := endSurvivors(ctx, req.RuntimeID, dir); err != nil {
+			return stillRunning(err)
+		}
+		if err := removeRuntime(dir); err != nil {
+			return failed("remove_workspace", err)
+		}
+	}
+	if len(remains) > 0 {
+		if err := atomicfile.SyncDir(d.opts.Root); err != nil {
+			return failed("remove_workspace", err)
+		}
+	}
+	return nil
+}
+
+// setAside renames the runtime's directory. A runtime that is gone is fine.
+func (d *Driver) setAside(l layout, runtimeID string) error {
+	aside, err := os.MkdirTemp(d.opts.Root, ".gone-"+runtimeID+"-")
+	if err != nil {
+		return err
+	}
+	// A rename replaces an empty directory in one step, so the name that MkdirTemp found free stays ours.
+	err = unix.Rename(l.dir, aside)
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, unix.ENOENT) {
+		return os.Remove(aside)
+	}
+	return errors.Join(fmt.Errorf("rename %s: %w", l.dir, err), os.Remove(aside))
+}
+
+// remains are the directories that this and earlier Releases set aside, and those of Acquires that did not finish.
+func (d *Driver) remains(runtimeID string) ([]string, error) {
+	entries, err := os.ReadDir(d.opts.Root)
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, e := range entries {
+		rest, gone := strings.CutPrefix(e.Name(), ".gone-"+runtimeID+"-")
+		if !gone {
+			var made bool
+			if rest, made = strings.CutPrefix(e.Name(), ".new-"+runtimeID+"-"); !made {
+				continue
+			}
+		}
+		// MkdirTemp ends the name with digits; an id that merely begins with this one has more in between.
+		if strings.Trim(rest, "0123456789") == "" && e.IsDir() {
+			found = append(found, filepath.Join(d.opts.Root, e.Name()))
+		}
+	}
+	return found, nil
+}
+
+// removeRuntime removes a directory that was set aside. The marker goes last, so that half of one is still listed.
+func removeRuntime(dir string) error {
+	l := layoutOf(dir)
+	for _, part := range []string{l.workspace, l.tmp, l.parents} {
+		if err := removeAll(part); err != nil {
+			return err
+		}
+	}
+	return removeAll(dir)
+}
+
+// removeAll removes a tree, also one whose directories forbid it. It follows no symbolic link.
+func removeAll(dir string) error {
+	err := os.RemoveAll(dir)
+	if err == nil || !errors.Is(err, os.ErrPermission) {
+		return err
+	}
+	// Only a user who is not root gets here; the directories are its own, so their modes can be mended.
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	err = unlock(root)
+	return errors.Join(err, root.Close(), os.RemoveAll(dir))
+}
+
+// unlock lets the owner into every directory below root.
+func unlock(root *os.Root) error {
+	d, err := root.Open(".")
+	if err != nil {
+		return err
+	}
+	entries, err := d.ReadDir(-1)
+	if err := errors.Join(err, d.Close()); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !e.IsDir() { // a link to a directory is not one
+			continue
+		}
+		if err := root.Chmod(e.Name(), 0o700); err != nil {
+			return err
+		}
+		sub, err := root.OpenRoot(e.Name())
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(unlock(sub), sub.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func stillRunning(err error) error {
+	return &drivers.Failure{
+		Outcome: drivers.OutcomeRetryable, Code: "processes_left", Step: "end_processes",
+		Remediation: "the release is tried again; a process that does not end is stuck in the kernel", Err: err,
+	}
+}

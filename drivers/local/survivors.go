@@ -1,0 +1,172 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/drivers/internal/proc"
+)
+
+// endLimit bounds how long Release hunts the processes of a runtime before it fails, to be called again.
+const endLimit = 10 * time.Second
+
+// endCommands ends the commands that this process started, and the exec parents that an earlier process recorded. Each
+// parent ends its own tree.
+func (d *Driver) endCommands(ctx context.Context, runtimeID string, l layout) error {
+	for _, p := range d.running(runtimeID) {
+		if err := p.Kill(ctx, "lease_released"); err != nil {
+			return err
+		}
+	}
+	for _, p := range d.running(runtimeID) {
+		if _, err := p.Wait(ctx); err != nil {
+			return err
+		}
+	}
+	var parents []drivers.Process
+	records, err := os.ReadDir(l.parents)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, r := range records {
+		var p drivers.Process
+		b, err := os.ReadFile(filepath.Join(l.parents, r.Name()))
+		if err != nil || json.Unmarshal(b, &p) != nil || !proc.Alive(p) {
+			continue // ended, or half a record of a parent that was never told what to run
+		}
+		parents = append(parents, p)
+		if err := proc.Signal(p.PID, p.StartTime, unix.SIGTERM); err != nil {
+			return err
+		}
+	}
+	return d.awaitParents(ctx, parents)
+}
+
+// awaitParents gives exec parents the time they need to end their trees, then ends them and what is below them.
+func (d *Driver) awaitParents(ctx context.Context, parents []drivers.Process) error {
+	alive := func() (left int) {
+		for _, p := range parents {
+			if proc.Alive(p) {
+				left++
+			}
+		}
+		return left
+	}
+	if err := poll(ctx, d.opts.Grace+endLimit, func() (bool, error) { return alive() == 0, nil }); err == nil {
+		return nil
+	} else if ctx.Err() != nil {
+		return err
+	}
+	return poll(ctx, endLimit, func() (bool, error) {
+		for _, p := range parents {
+			if !proc.Alive(p) {
+				continue
+			}
+			below, err := proc.Descendants(p.PID)
+			if err != nil {
+				return false, err
+			}
+			for _, c := range below {
+				if err := proc.Signal(c.PID, c.StartTime, unix.SIGKILL); err != nil {
+					return false, err
+				}
+			}
+			if len(below) == 0 {
+				if err := proc.Signal(p.PID, p.StartTime, unix.SIGKILL); err != nil {
+					return false, err
+				}
+			}
+		}
+		return alive() == 0, nil
+	})
+}
+
+// endSurvivors kills whatever carries the runtime's id or works below dir until a look finds nothing.
+func endSurvivors(ctx context.Context, runtimeID, dir string) error {
+	return poll(ctx, endLimit, func() (bool, error) {
+		found, err := survivors(runtimeID, dir)
+		if err != nil {
+			return false, err
+		}
+		for _, p := range found {
+			if err := proc.Signal(p.PID, p.StartTime, unix.SIGKILL); err != nil {
+				return false, err
+			}
+		}
+		return len(found) == 0, nil
+	})
+}
+
+// poll calls done until it is true. It fails after limit.
+func poll(ctx context.Context, limit time.Duration, done func() (bool, error)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("processes still run after %s", limit))
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ok, err := done()
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+func survivors(runtimeID, dir string) ([]proc.Info, error) {
+	all, err := proc.List()
+	if err != nil {
+		return nil, err
+	}
+	mark := []byte(runtimeVar + "=" + runtimeID)
+	var found []proc.Info
+	for _, p := range all {
+		if p.PID == os.Getpid() || p.PID == 1 || p.Ended() {
+			continue
+		}
+		at := "/proc/" + strconv.Itoa(p.PID)
+		if worksBelow(at, dir) || hasVariable(at, mark) {
+			found = append(found, p)
+		}
+	}
+	return found, nil
+}
+
+// worksBelow reports whether the process's directory, root or program is below dir. What cannot be read belongs to a
+// user whose processes we did not start.
+func worksBelow(at, dir string) bool {
+	for _, link := range []string{"/cwd", "/root", "/exe"} {
+		if target, err := os.Readlink(at + link); err == nil && (target == dir || strings.HasPrefix(target, dir+"/")) {
+			return true
+		}
+	}
+	return false
+}
+
+func hasVariable(at string, mark []byte) bool {
+	b, err := os.ReadFile(at + "/environ")
+	if err != nil {
+		return false
+	}
+	for v := range bytes.SplitSeq(b, []byte{0}) {
+		if bytes.Equal(v, mark) {
+			return true
+		}
+	}
+	return false
+}
