@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -133,14 +134,16 @@ func runTied(ctx context.Context, cmd *exec.Cmd) error {
 
 // lastReason is the line of a Postgres program's output that says why it gave up.
 func lastReason(output string) string {
-	var last string
+	var last, other string
 	for line := range strings.Lines(output) {
 		line = strings.TrimSpace(line)
 		if strings.Contains(line, "error:") || strings.Contains(line, "FATAL:") || strings.Contains(line, "PANIC:") {
 			last = line
+		} else if line != "" && !strings.Contains(line, "LOG:") {
+			other = line
 		}
 	}
-	return last
+	return cmp.Or(last, other)
 }
 
 // anyNamedUID is a uid other than root's that has an entry.

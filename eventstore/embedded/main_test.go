@@ -43,7 +43,7 @@ func query(t *testing.T, connString, sql string) string {
 	return answer
 }
 
-func exec(t *testing.T, connString, sql string) {
+func execute(t *testing.T, connString, sql string) {
 	t.Helper()
 	_, err := connect(t, connString).Exec(t.Context(), sql)
 	require.NoError(t, err)

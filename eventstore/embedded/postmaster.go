@@ -71,7 +71,7 @@ func (s *Server) adopt(pid int) *postmaster {
 	}
 	go func() {
 		defer close(pm.exited)
-		tick := time.NewTicker(pollEvery)
+		tick := time.NewTicker(watchEvery)
 		defer tick.Stop()
 		for watch.Err() == nil && s.cluster.serves(pid) {
 			<-tick.C

@@ -17,6 +17,8 @@ import (
 const (
 	// pollEvery is how often a condition without a signal (another program's socket, a process that is not our child) is looked at.
 	pollEvery = 20 * time.Millisecond
+	// watchEvery is how often an adopted server is looked at for the rest of its life.
+	watchEvery = 100 * time.Millisecond
 	// orphanGrace is how long a backend without its postmaster may take to leave by itself after SIGQUIT.
 	orphanGrace = 5 * time.Second
 )

@@ -77,7 +77,7 @@ func TestStartFindsItsDataAgain(t *testing.T) {
 	dir := dataDir(t)
 	first, err := embedded.Start(t.Context(), embedded.Options{DataDir: dir})
 	require.NoError(t, err)
-	exec(t, first.ConnString(), "CREATE TABLE kept AS SELECT 'here' AS v")
+	execute(t, first.ConnString(), "CREATE TABLE kept AS SELECT 'here' AS v")
 	require.NoError(t, first.Stop(t.Context()))
 	require.Empty(t, enginetest.Processes(dir))
 	require.NoDirExists(t, filepath.Join(dir, "run"))

@@ -30,6 +30,8 @@ type Request struct {
 	DataDir  string
 	BinDir   string
 	Settings map[string]string
+	// Sync makes the engine as careful with the disk as a real one; no test cuts the power.
+	Sync bool
 	// Credential is whom the engine runs as; nil is this process's user.
 	Credential *syscall.Credential `json:"-"`
 	// Env is added to an otherwise empty environment.
@@ -58,10 +60,33 @@ type Engine struct {
 // Main is TestMain: it runs the tests, or the engine if this process was started to be one.
 func Main(m *testing.M) {
 	request := os.Getenv(requestVar)
-	if request == "" {
-		os.Exit(m.Run())
+	if request != "" {
+		os.Exit(engine(request))
 	}
-	os.Exit(engine(request))
+	os.Exit(run(m))
+}
+
+// binary is what an engine executes. The go command puts the test binary where only its own user can go, so root makes a copy.
+// That has to be done before the first process is started: one that inherits the writer would keep the copy from being executed.
+var binary = "/proc/self/exe"
+
+func run(m *testing.M) int {
+	if os.Geteuid() == 0 {
+		dir, err := os.MkdirTemp("/tmp", "tenure-embedded-")
+		if err != nil {
+			panic(err)
+		}
+		defer os.RemoveAll(dir)
+		text, err := os.ReadFile(binary)
+		if err != nil {
+			panic(err)
+		}
+		binary = filepath.Join(dir, "engine")
+		if err := errors.Join(os.WriteFile(binary, text, 0o755), os.Chmod(binary, 0o755), os.Chmod(dir, 0o755)); err != nil {
+			panic(err)
+		}
+	}
+	return m.Run()
 }
 
 func engine(text string) int {
@@ -70,7 +95,7 @@ func engine(text string) int {
 		return 2
 	}
 	server, err := embedded.Start(context.Background(), embedded.Options{
-		DataDir: request.DataDir, BinDir: request.BinDir, Settings: request.Settings,
+		DataDir: request.DataDir, BinDir: request.BinDir, Settings: request.Settings, NoSync: !request.Sync,
 	})
 	report := Report{}
 	if err != nil {
@@ -104,7 +129,7 @@ func Begin(t testing.TB, request Request) *Engine {
 	t.Helper()
 	text, err := json.Marshal(request)
 	require.NoError(t, err)
-	cmd := exec.Command(binary(t))
+	cmd := exec.Command(binary)
 	cmd.Dir = "/"
 	cmd.Env = append([]string{requestVar + "=" + string(text), "PATH=" + os.Getenv("PATH")}, request.Env...)
 	cmd.Stderr = os.Stderr
@@ -203,17 +228,4 @@ func KillPostgres(t testing.TB, pid int) {
 func Gone(pid int) bool {
 	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	return err != nil || bytes.Contains(stat, []byte(") Z "))
-}
-
-// binary copies the test binary, which the go command puts where only its own user can go.
-func binary(t testing.TB) string {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		return "/proc/self/exe"
-	}
-	path := filepath.Join(Dir(t), "engine")
-	text, err := os.ReadFile("/proc/self/exe")
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(path, text, 0o755))
-	return path
 }
