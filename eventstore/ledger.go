@@ -174,6 +174,16 @@ type seen interface {
 // Company says whose events this work makes. It is called before the first event.
 func (w *Work) Company(id domain.CompanyID) { w.company = id }
 
+// Version is the version of a stream that the work has seen, before what it appends; 0 for one that it has not.
+func (w *Work) Version(stream Stream) int64 {
+	for _, s := range w.seen {
+		if s.name() == stream {
+			return int64(s.expectation().Expect)
+		}
+	}
+	return 0
+}
+
 // Now is the database's time.
 func (w *Work) Now() time.Time { return w.ledger.Now() }
 

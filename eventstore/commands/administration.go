@@ -1,0 +1,133 @@
+package commands
+
+import (
+	"context"
+
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/admission"
+	"github.com/tenure-dev/tenure/domain/company"
+	"github.com/tenure-dev/tenure/domain/environment"
+	"github.com/tenure-dev/tenure/domain/key"
+	"github.com/tenure-dev/tenure/eventstore"
+)
+
+// AddCompany adds a company.
+func (c *Commands) AddCompany(ctx context.Context, by Caller, id domain.CompanyID, name string) (eventstore.Outcome, error) {
+	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		w.Company(id)
+		_, err := eventstore.Act(ctx, w, Companies, id.UUID, company.Command(company.Add{Name: name}))
+		return err
+	})
+}
+
+// AddKey adds an API key. A key with a company needs that company.
+func (c *Commands) AddKey(ctx context.Context, by Caller, id domain.KeyID, added key.Added) (eventstore.Outcome, error) {
+	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		if !added.Company.IsZero() {
+			if err := needCompany(ctx, w, added.Company); err != nil {
+				return err
+			}
+		}
+		w.Company(added.Company)
+		_, err := eventstore.Act(ctx, w, Keys, id.UUID, key.Command(key.Add{Added: added}))
+		return err
+	})
+}
+
+// RevokeKey revokes an API key; revoking again changes nothing.
+func (c *Commands) RevokeKey(ctx context.Context, by Caller, id domain.KeyID) (eventstore.Outcome, error) {
+	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		k, err := eventstore.View(ctx, w, Keys, id.UUID)
+		if err != nil {
+			return err
+		}
+		w.Company(k.Key.Company)
+		_, err = eventstore.Act(ctx, w, Keys, id.UUID, key.Command(key.Revoke{}))
+		return err
+	})
+}
+
+// RegisterEnvironment adds an environment to a company and opens its admission.
+func (c *Commands) RegisterEnvironment(
+	ctx context.Context, by Caller, id domain.EnvironmentID, registered environment.Registered,
+) (eventstore.Outcome, error) {
+	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		if err := needCompany(ctx, w, registered.Company); err != nil {
+			return err
+		}
+		w.Company(registered.Company)
+		_, err := eventstore.Act(ctx, w, Environments, id.UUID, environment.Command(environment.Register{Registered: registered}))
+		if err != nil {
+			return err
+		}
+		_, err = eventstore.Act(ctx, w, Admissions, id.UUID, admission.Command(admission.Open{Capacity: registered.MaxLeases}))
+		return err
+	})
+}
+
+// ReconfigureEnvironment changes an environment's settings through change, which gets the present ones. ifVersion is the
+// version of the environment that the caller saw; 0 for whatever it is now.
+func (c *Commands) ReconfigureEnvironment(
+	ctx context.Context, by Caller, id domain.EnvironmentID, ifVersion int64,
+	change func(environment.Reconfigured) (environment.Reconfigured, error),
+) (eventstore.Outcome, error) {
+	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		env, err := viewEnvironment(ctx, w, id)
+		if err != nil {
+			return err
+		}
+		if ifVersion != 0 && w.Version(Environments.Stream(id.UUID)) != ifVersion {
+			return domain.Refuse(domain.KindStale, "precondition_failed", "the environment has changed since version %d", ifVersion).
+				On("If-Match").Mend("read the environment again and repeat the change on what it is now")
+		}
+		settings, err := change(env.Settings())
+		if err != nil {
+			return err
+		}
+		w.Company(env.Company)
+		_, err = eventstore.Act(ctx, w, Environments, id.UUID, environment.Command(environment.Reconfigure{Reconfigured: settings}))
+		if err != nil || settings.MaxLeases == env.MaxLeases {
+			return err
+		}
+		changed, err := eventstore.Act(ctx, w, Admissions, id.UUID, admission.Command(admission.ChangeCapacity{Capacity: settings.MaxLeases}))
+		if err != nil {
+			return err
+		}
+		return grantAdmitted(ctx, w, changed)
+	})
+}
+
+// ArchiveEnvironment ends admission to an environment. Leases that it has are not touched.
+func (c *Commands) ArchiveEnvironment(ctx context.Context, by Caller, id domain.EnvironmentID) (eventstore.Outcome, error) {
+	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		env, err := viewEnvironment(ctx, w, id)
+		if err != nil {
+			return err
+		}
+		w.Company(env.Company)
+		if _, err = eventstore.Act(ctx, w, Environments, id.UUID, environment.Command(environment.Archive{})); err != nil {
+			return err
+		}
+		_, err = eventstore.Act(ctx, w, Admissions, id.UUID, admission.Command(admission.Close{}))
+		return err
+	})
+}
+
+func viewEnvironment(ctx context.Context, w *eventstore.Work, id domain.EnvironmentID) (environment.State, error) {
+	env, err := eventstore.View(ctx, w, Environments, id.UUID)
+	if err == nil && env.Status == environment.StatusNone {
+		err = domain.NotFound("environment")
+	}
+	return env, err
+}
+
+func needCompany(ctx context.Context, w *eventstore.Work, id domain.CompanyID) error {
+	state, err := eventstore.View(ctx, w, Companies, id.UUID)
+	if err != nil {
+		return err
+	}
+	if !state.Known {
+		return domain.NotFound("company")
+	}
+	return nil
+}

@@ -1,0 +1,67 @@
+// Package commands is what can be done in Tenure, each as one append to the log.
+//
+// A command acts on several streams at once where the rule needs it (a lease that ends frees its slot and grants it to the
+// next one; a runtime's holder and its lease agree). The rules themselves are in package domain; here is only which parts
+// take part. The API and the supervisor both act through this package, and nobody else writes events.
+package commands
+
+import (
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/admission"
+	"github.com/tenure-dev/tenure/domain/company"
+	"github.com/tenure-dev/tenure/domain/environment"
+	"github.com/tenure-dev/tenure/domain/execution"
+	"github.com/tenure-dev/tenure/domain/key"
+	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/runtime"
+	"github.com/tenure-dev/tenure/eventstore"
+)
+
+// The kinds of streams.
+var (
+	Companies    = &eventstore.Kind[company.State, company.Command, company.Event]{Category: company.Category, Decider: company.Decider, Codec: company.Codec}
+	Keys         = &eventstore.Kind[key.State, key.Command, key.Event]{Category: key.Category, Decider: key.Decider, Codec: key.Codec}
+	Environments = &eventstore.Kind[environment.State, environment.Command, environment.Event]{
+		Category: environment.Category, Decider: environment.Decider, Codec: environment.Codec,
+	}
+	Admissions = &eventstore.Kind[admission.State, admission.Command, admission.Event]{
+		Category: admission.Category, Decider: admission.Decider, Codec: admission.Codec, Contended: true,
+	}
+	Leases   = &eventstore.Kind[lease.State, lease.Command, lease.Event]{Category: lease.Category, Decider: lease.Decider, Codec: lease.Codec}
+	Runtimes = &eventstore.Kind[runtime.State, runtime.Command, runtime.Event]{
+		Category: runtime.Category, Decider: runtime.Decider, Codec: runtime.Codec,
+	}
+	Executions = &eventstore.Kind[execution.State, execution.Command, execution.Event]{
+		Category: execution.Category, Decider: execution.Decider, Codec: execution.Codec,
+	}
+)
+
+// Commands acts on a ledger.
+type Commands struct {
+	ledger *eventstore.Ledger
+}
+
+// New makes the commands over a ledger.
+func New(ledger *eventstore.Ledger) *Commands { return &Commands{ledger: ledger} }
+
+// Ledger is the ledger below.
+func (c *Commands) Ledger() *eventstore.Ledger { return c.ledger }
+
+// Caller is who gives a command.
+type Caller struct {
+	By eventstore.Attribution
+	// Command is the identity of a client's command, so that a repeated one has one outcome; nil for none.
+	Command *eventstore.Command
+}
+
+func (c Caller) options() eventstore.Options {
+	return eventstore.Options{By: c.By, Command: c.Command, Lane: eventstore.LaneControl}
+}
+
+// owned refuses what is of another company, in the words for what does not exist.
+func owned(owner, company domain.CompanyID, noun string) error {
+	if owner != company {
+		return domain.NotFound(noun)
+	}
+	return nil
+}

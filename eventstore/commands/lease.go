@@ -1,0 +1,156 @@
+package commands
+
+import (
+	"context"
+	"time"
+
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/admission"
+	"github.com/tenure-dev/tenure/domain/environment"
+	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/eventstore"
+)
+
+// Acquire asks for a lease.
+type Acquire struct {
+	Lease       domain.LeaseID
+	Company     domain.CompanyID
+	Environment domain.EnvironmentID
+	// Provider is who will make the runtime, as the environment's driver says.
+	Provider         func(driver string) string
+	Run              string
+	Context          lease.Context
+	Policy           lease.Policy
+	TTL, IdleTimeout time.Duration
+	// Env are variables for every command in the lease.
+	Env map[string]string
+}
+
+// AcquireLease requests a lease and, where a slot is free, grants it in the same append.
+func (c *Commands) AcquireLease(ctx context.Context, by Caller, a Acquire) (eventstore.Outcome, error) {
+	values, err := newValues(a.Env, nil)
+	if err != nil {
+		return eventstore.Outcome{}, err
+	}
+	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		env, err := viewEnvironment(ctx, w, a.Environment)
+		if err == nil {
+			err = owned(env.Company, a.Company, "environment")
+		}
+		if err != nil {
+			return on(err, "environmentId")
+		}
+		w.Company(a.Company)
+		if err := requestLease(ctx, w, a, env, values.names); err != nil {
+			return err
+		}
+		entered, err := eventstore.Act(ctx, w, Admissions, a.Environment.UUID, admission.Command(admission.Enter{Lease: a.Lease}))
+		if err != nil {
+			return err
+		}
+		if values.some() {
+			w.Keep(values.input(a.Lease.UUID, a.Company, Leases.Stream(a.Lease.UUID)))
+		}
+		return grantAdmitted(ctx, w, entered)
+	})
+}
+
+func requestLease(ctx context.Context, w *eventstore.Work, a Acquire, env environment.State, names []domain.EnvName) error {
+	_, err := eventstore.Act(ctx, w, Leases, a.Lease.UUID, lease.Command(lease.Request{Requested: lease.Requested{
+		Company: a.Company, Environment: a.Environment, EnvironmentVersion: w.Version(Environments.Stream(a.Environment.UUID)),
+		Driver: env.Driver, Provider: a.Provider(env.Driver), Config: env.Config,
+		Run: a.Run, Context: a.Context, Policy: a.Policy,
+		TTLMs: a.TTL.Milliseconds(), IdleTimeoutMs: a.IdleTimeout.Milliseconds(), Env: names,
+	}}))
+	return err
+}
+
+// grantAdmitted grants every lease that the admission just admitted.
+func grantAdmitted(ctx context.Context, w *eventstore.Work, events []admission.Event) error {
+	for _, e := range events {
+		if admitted, ok := e.(admission.Admitted); ok {
+			if _, err := eventstore.Act(ctx, w, Leases, admitted.Lease.UUID, lease.Command(lease.Grant{Slot: admitted.Slot})); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// leaveAdmission gives up the lease's slot or its place in the queue, and grants what that makes room for.
+func leaveAdmission(ctx context.Context, w *eventstore.Work, env domain.EnvironmentID, id domain.LeaseID) error {
+	left, err := eventstore.Act(ctx, w, Admissions, env.UUID, admission.Command(admission.Leave{Lease: id}))
+	if err != nil {
+		return err
+	}
+	return grantAdmitted(ctx, w, left)
+}
+
+// actOnLease decides a command on a lease. What the lease no longer needs after it (its slot, its variables) goes in the
+// same append.
+func actOnLease(ctx context.Context, w *eventstore.Work, id domain.LeaseID, cmd lease.Command) ([]lease.Event, error) {
+	before, err := eventstore.View(ctx, w, Leases, id.UUID)
+	if err != nil {
+		return nil, err
+	}
+	w.Company(before.Company)
+	events, err := eventstore.Act(ctx, w, Leases, id.UUID, cmd)
+	if err != nil {
+		return nil, err
+	}
+	after, err := eventstore.View(ctx, w, Leases, id.UUID)
+	if err != nil {
+		return nil, err
+	}
+	if !before.Status().Ended() && after.Status().Ended() && len(after.Env) > 0 {
+		w.Drop(id.UUID)
+	}
+	if inAdmission(before) && !inAdmission(after) {
+		err = leaveAdmission(ctx, w, before.Environment, id)
+	}
+	return events, err
+}
+
+// inAdmission reports whether the lease waits for a slot or holds one.
+func inAdmission(s lease.State) bool { return s.HoldsSlot() || s.Status() == lease.StatusRequested }
+
+// ReleaseLease asks to take a lease down; a lease that nothing was made for is canceled. Releasing again changes nothing.
+func (c *Commands) ReleaseLease(ctx context.Context, by Caller, id domain.LeaseID, cmd lease.Release) (eventstore.Outcome, error) {
+	return c.onLease(ctx, by, id, cmd)
+}
+
+// CancelLease gives up a lease that is not active yet.
+func (c *Commands) CancelLease(ctx context.Context, by Caller, id domain.LeaseID, reason string) (eventstore.Outcome, error) {
+	return c.onLease(ctx, by, id, lease.Cancel{Reason: reason})
+}
+
+// RenewLease says that the lease is in use.
+func (c *Commands) RenewLease(ctx context.Context, by Caller, id domain.LeaseID, force bool) (eventstore.Outcome, error) {
+	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		_, err := actOnLease(ctx, w, id, lease.Renew{Now: w.Now(), Force: force})
+		return err
+	})
+}
+
+// ExpireLease asks to take down a lease whose time ran out; it does nothing before that.
+func (c *Commands) ExpireLease(ctx context.Context, by Caller, id domain.LeaseID) (eventstore.Outcome, error) {
+	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		_, err := actOnLease(ctx, w, id, lease.Expire{Now: w.Now()})
+		return err
+	})
+}
+
+func (c *Commands) onLease(ctx context.Context, by Caller, id domain.LeaseID, cmd lease.Command) (eventstore.Outcome, error) {
+	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		_, err := actOnLease(ctx, w, id, cmd)
+		return err
+	})
+}
+
+// on names the field of a refusal that a caller's field led to.
+func on(err error, field string) error {
+	if r, ok := err.(*domain.Refusal); ok && r.Field == "" { //nolint:errorlint // refusals are not wrapped below this point
+		return r.On(field)
+	}
+	return err
+}

@@ -1,0 +1,129 @@
+package commands
+
+import (
+	"context"
+	"time"
+
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/runtime"
+	"github.com/tenure-dev/tenure/eventstore"
+)
+
+// Worker is who drives: one incarnation of a process on a node.
+type Worker struct {
+	ID   domain.WorkerID
+	Node domain.NodeID
+}
+
+// ClaimProvisioning claims the next attempt of a lease and announces its runtime, before anything is made. The state it
+// returns is the lease with the attempt open. The node is written on the runtime if the driver is bound to one.
+func (c *Commands) ClaimProvisioning(
+	ctx context.Context, by Caller, id domain.LeaseID, node domain.NodeID, claim lease.StartProvisioning,
+) (claimed lease.State, err error) {
+	_, err = eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		claim.Now = w.Now()
+		if _, err := actOnLease(ctx, w, id, claim); err != nil {
+			return err
+		}
+		if claimed, err = eventstore.View(ctx, w, Leases, id.UUID); err != nil {
+			return err
+		}
+		_, err := eventstore.Act(ctx, w, Runtimes, claimed.Runtime.UUID, runtime.Command(runtime.Intend{Intended: runtime.Intended{
+			Company: claimed.Company, Environment: claimed.Environment, Lease: id, Driver: claimed.Driver, Provider: claimed.Provider, Node: node,
+		}}))
+		return err
+	})
+	return claimed, err
+}
+
+// FinishProvisioning records the good end of an attempt: the runtime is made and the lease holds it, unless a release was
+// asked for meanwhile.
+func (c *Commands) FinishProvisioning(ctx context.Context, by Caller, id domain.LeaseID, result lease.Provision) (eventstore.Outcome, error) {
+	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		result.Now = w.Now()
+		events, err := actOnLease(ctx, w, id, result)
+		if err != nil {
+			return err
+		}
+		for _, e := range events {
+			if p, ok := e.(lease.Provisioned); ok {
+				_, err := eventstore.Act(ctx, w, Runtimes, p.Runtime.UUID,
+					runtime.Command(runtime.Hold{Lease: id, ProviderLeaseID: result.ProviderLeaseID}))
+				if err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// FailProvisioning records the bad end of an attempt. If it made nothing for certain, the runtime is closed with it.
+func (c *Commands) FailProvisioning(ctx context.Context, by Caller, id domain.LeaseID, failure lease.FailProvisioning) (eventstore.Outcome, error) {
+	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		if _, err := actOnLease(ctx, w, id, failure); err != nil {
+			return err
+		}
+		after, err := eventstore.View(ctx, w, Leases, id.UUID)
+		if err != nil || after.Status() != lease.StatusFailed || after.CleanupNeeded {
+			return err
+		}
+		_, err = eventstore.Act(ctx, w, Runtimes, after.Runtime.UUID,
+			runtime.Command(runtime.ConfirmDestroyed{Proof: runtime.ProofNeverMade}))
+		return err
+	})
+}
+
+// ClaimRelease claims the next teardown of a lease and announces the destruction of its runtime, before anything is
+// destroyed. The state it returns is the lease with the teardown open.
+func (c *Commands) ClaimRelease(ctx context.Context, by Caller, id domain.LeaseID, claim lease.StartRelease) (claimed lease.State, err error) {
+	_, err = eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		claim.Now = w.Now()
+		if _, err := actOnLease(ctx, w, id, claim); err != nil {
+			return err
+		}
+		if claimed, err = eventstore.View(ctx, w, Leases, id.UUID); err != nil {
+			return err
+		}
+		reason := string(claimed.ReleaseReason)
+		if reason == "" {
+			reason = string(lease.ReasonFailed)
+		}
+		_, err := eventstore.Act(ctx, w, Runtimes, claimed.Runtime.UUID, runtime.Command(runtime.Destroy{Reason: reason}))
+		return err
+	})
+	return claimed, err
+}
+
+// FinishRelease records the good end of a teardown: nothing is left, the slot is free, and who waited for it is granted.
+func (c *Commands) FinishRelease(ctx context.Context, by Caller, id domain.LeaseID, result lease.FinishRelease) (eventstore.Outcome, error) {
+	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		if _, err := actOnLease(ctx, w, id, result); err != nil {
+			return err
+		}
+		after, err := eventstore.View(ctx, w, Leases, id.UUID)
+		if err != nil {
+			return err
+		}
+		_, err = eventstore.Act(ctx, w, Runtimes, after.Runtime.UUID,
+			runtime.Command(runtime.ConfirmDestroyed{Proof: runtime.ProofReleased}))
+		return err
+	})
+}
+
+// FailRelease records the bad end of a teardown; it is tried again at retryAt.
+func (c *Commands) FailRelease(ctx context.Context, by Caller, id domain.LeaseID, failure lease.FailRelease) (eventstore.Outcome, error) {
+	return c.onLease(ctx, by, id, failure)
+}
+
+// Load returns a lease as it is in the log now.
+func (c *Commands) Lease(ctx context.Context, id domain.LeaseID) (lease.State, error) {
+	l, err := eventstore.Load(ctx, c.ledger, Leases, id.UUID)
+	return l.State, err
+}
+
+// Backoff is how long to wait after n failures: doubling from base, at most limit.
+func Backoff(n int, base, limit time.Duration) time.Duration {
+	return min(base<<min(max(n-1, 0), 20), limit)
+}

@@ -1,0 +1,77 @@
+package pg
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/eventstore"
+)
+
+// Processes is who drives, each with one liveness row.
+type Processes struct{ store *Store }
+
+// Processes returns the liveness rows of this log.
+func (s *Store) Processes() *Processes { return &Processes{store: s} }
+
+// Register makes the row of a new incarnation and removes those of the node's earlier ones: only one process at a time owns
+// a node's data directory, so they are gone.
+func (p *Processes) Register(ctx context.Context, process eventstore.Process, ttl time.Duration) error {
+	_, err := p.store.pool.Exec(ctx, `
+		WITH earlier AS (DELETE FROM processes WHERE node_id = $2 AND id <> $1)
+		INSERT INTO processes (id, node_id, hostname, pid, version, alive_until)
+		VALUES ($1, $2, $3, $4, $5, clock_timestamp() + $6)`,
+		process.ID.UUID, process.Node.UUID, process.Hostname, process.PID, process.Version, ttl)
+	return unavailable(wrap(err, "register this process"))
+}
+
+// Beat says that the process lives on. It returns ErrProcessGone when its row is not there any more: another incarnation
+// took over.
+func (p *Processes) Beat(ctx context.Context, id domain.WorkerID, ttl time.Duration) error {
+	var now time.Time
+	err := p.store.pool.QueryRow(ctx, `
+		UPDATE processes SET alive_until = clock_timestamp() + $2
+		 WHERE id = $1
+		RETURNING clock_timestamp()`, id.UUID, ttl).Scan(&now)
+	if err == pgx.ErrNoRows { //nolint:errorlint // QueryRow returns it bare
+		return eventstore.ErrProcessGone
+	}
+	if err != nil {
+		return unavailable(wrap(err, "beat"))
+	}
+	p.store.clock.Observe(now)
+	return nil
+}
+
+// Leave removes the row: the process ends in order, and its claims may be taken over at once.
+func (p *Processes) Leave(ctx context.Context, id domain.WorkerID) error {
+	_, err := p.store.pool.Exec(ctx, `DELETE FROM processes WHERE id = $1`, id.UUID)
+	return unavailable(wrap(err, "remove this process"))
+}
+
+// List returns every process, those that have gone silent too.
+func (p *Processes) List(ctx context.Context) ([]eventstore.Process, error) {
+	rows, err := p.store.pool.Query(ctx, `
+		SELECT id, node_id, hostname, pid, version, started_at, alive_until, alive_until > clock_timestamp()
+		  FROM processes
+		 ORDER BY started_at, id`)
+	if err != nil {
+		return nil, unavailable(wrap(err, "list processes"))
+	}
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (eventstore.Process, error) {
+		var q eventstore.Process
+		err := row.Scan((*[16]byte)(&q.ID.UUID), (*[16]byte)(&q.Node.UUID), &q.Hostname, &q.PID, &q.Version, &q.StartedAt, &q.AliveUntil, &q.Alive)
+		return q, err
+	})
+	return list, unavailable(wrap(err, "list processes"))
+}
+
+func wrap(err error, what string) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
