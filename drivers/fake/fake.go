@@ -1,0 +1,241 @@
+// Package fake is a driver in memory for tests: deterministic, scriptable and honest about its class.
+//
+// It keeps a ledger of what exists "outside", so that a test can say what an engine left behind. Every verb can be made
+// to wait, to fail, or to do its work and lose the answer, through [Hooks]. Its commands are Go functions that write real
+// journals; echo, cat, false and sleep are built in.
+package fake
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/tenure-dev/tenure/drivers"
+)
+
+// Options of the driver. The zero value is an idempotent driver called fake that can do everything.
+type Options struct {
+	// Name is the driver's and its provider's; "" is "fake".
+	Name string
+	// Class is "" for idempotent. The other classes make a runtime anew on every Acquire.
+	Class drivers.Class
+	// NoExec, NoList and NoCheckConfig leave out a verb.
+	NoExec, NoList, NoCheckConfig bool
+	Hooks                         Hooks
+	// Commands are looked up by argv[0], before the built-in ones.
+	Commands map[string]Command
+	// Now is the clock of the ledger; nil is time.Now.
+	Now func() time.Time
+}
+
+// Hooks run inside the verbs, outside any lock: they may block on a channel until the test lets them go, heed ctx, and
+// return the error that the verb is to fail with. A nil hook does nothing.
+type Hooks struct {
+	// BeforeAcquire fails an Acquire that made nothing.
+	BeforeAcquire func(ctx context.Context, req drivers.AcquireRequest) error
+	// AfterAcquire fails an Acquire whose runtime exists all the same: a lost or late answer.
+	AfterAcquire func(ctx context.Context, req drivers.AcquireRequest) error
+	// BeforeRelease fails a Release that took down nothing.
+	BeforeRelease func(ctx context.Context, req drivers.ReleaseRequest) error
+	// AfterRelease fails a Release that worked.
+	AfterRelease func(ctx context.Context, req drivers.ReleaseRequest) error
+	// BeforeExec fails a StartExec.
+	BeforeExec func(ctx context.Context, req drivers.ExecRequest) error
+}
+
+// Instance is one runtime in the ledger.
+type Instance struct {
+	// Serial counts everything that was ever made, from 1.
+	Serial int
+	// ProviderLeaseID is the instance's name outside.
+	ProviderLeaseID string
+	// Request is what the holder asked for last.
+	Request   drivers.AcquireRequest
+	CreatedAt time.Time
+}
+
+// Driver is the fake.
+type Driver struct {
+	opts Options
+
+	mu        sync.Mutex
+	live      map[int]Instance
+	made      int
+	released  int
+	execs     map[*run]struct{}
+	nextPID   int
+	startTime uint64
+}
+
+// New returns a driver with an empty ledger.
+func New(opts Options) *Driver {
+	opts.Name = cmp.Or(opts.Name, "fake")
+	opts.Class = cmp.Or(opts.Class, drivers.ClassIdempotent)
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	return &Driver{opts: opts, live: make(map[int]Instance), execs: make(map[*run]struct{})}
+}
+
+// Describe implements [drivers.Driver].
+func (d *Driver) Describe() drivers.Description {
+	return drivers.Description{
+		Name: d.opts.Name, Provider: d.opts.Name, Class: d.opts.Class, Isolation: "none",
+		Capabilities: drivers.Capabilities{
+			Exec: !d.opts.NoExec, List: !d.opts.NoList, CheckConfig: !d.opts.NoCheckConfig,
+		},
+	}
+}
+
+// Acquire implements [drivers.Driver].
+func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drivers.Runtime, error) {
+	if err := context.Cause(ctx); err != nil {
+		return drivers.Runtime{}, err
+	}
+	if before := d.opts.Hooks.BeforeAcquire; before != nil {
+		if err := before(ctx, req); err != nil {
+			return drivers.Runtime{}, err
+		}
+	}
+	rt := d.provide(req)
+	if after := d.opts.Hooks.AfterAcquire; after != nil {
+		if err := after(ctx, req); err != nil {
+			return drivers.Runtime{}, err
+		}
+	}
+	return rt, nil
+}
+
+func (d *Driver) provide(req drivers.AcquireRequest) drivers.Runtime {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.opts.Class == drivers.ClassIdempotent {
+		for serial, i := range d.live {
+			if i.Request.RuntimeID == req.RuntimeID {
+				i.Request = req
+				d.live[serial] = i
+				return i.runtime(true)
+			}
+		}
+	}
+	d.made++
+	i := Instance{
+		Serial: d.made, ProviderLeaseID: fmt.Sprintf("%s://%s/%d", d.opts.Name, req.RuntimeID, d.made), Request: req,
+		CreatedAt: d.opts.Now(),
+	}
+	d.live[i.Serial] = i
+	return i.runtime(false)
+}
+
+func (i Instance) runtime(resumed bool) drivers.Runtime {
+	return drivers.Runtime{
+		ProviderLeaseID: &i.ProviderLeaseID, Metadata: map[string]string{"serial": strconv.Itoa(i.Serial)}, Resumed: resumed,
+	}
+}
+
+// Release implements [drivers.Driver]. It takes down every instance of the runtime.
+func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	if before := d.opts.Hooks.BeforeRelease; before != nil {
+		if err := before(ctx, req); err != nil {
+			return err
+		}
+	}
+	d.mu.Lock()
+	for serial, i := range d.live {
+		if i.Request.RuntimeID == req.RuntimeID {
+			delete(d.live, serial)
+			d.released++
+		}
+	}
+	var running []*run
+	for r := range d.execs {
+		if r.runtimeID == req.RuntimeID {
+			running = append(running, r)
+		}
+	}
+	d.mu.Unlock()
+	for _, r := range running {
+		r.end(drivers.ExecKilled, "lease_released")
+		<-r.done
+	}
+	if after := d.opts.Hooks.AfterRelease; after != nil {
+		return after(ctx, req)
+	}
+	return nil
+}
+
+// ListRuntimes implements [drivers.Lister].
+func (d *Driver) ListRuntimes(_ context.Context, installation string) ([]drivers.ListedRuntime, error) {
+	var listed []drivers.ListedRuntime
+	for _, i := range d.Live() {
+		if i.Request.Installation == installation {
+			listed = append(listed, drivers.ListedRuntime{
+				RuntimeID: i.Request.RuntimeID, LeaseID: i.Request.LeaseID, Epoch: i.Request.Epoch, CreatedAt: i.CreatedAt,
+			})
+		}
+	}
+	return listed, nil
+}
+
+// CheckConfig implements [drivers.ConfigChecker]. The only field is image, a string.
+func (d *Driver) CheckConfig(config json.RawMessage) error {
+	if len(config) == 0 {
+		return nil
+	}
+	problem := func(field, problem string) error {
+		return &drivers.ConfigError{Problems: []drivers.FieldProblem{{
+			Field: field, Problem: problem, Remediation: `use {} or {"image": "NAME"}`,
+		}}}
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(config, &fields); err != nil || fields == nil {
+		return problem("config", "is not a JSON object")
+	}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		var image string
+		if name != "image" {
+			return problem("config."+name, "is unknown to the driver "+d.opts.Name)
+		}
+		if err := json.Unmarshal(fields[name], &image); err != nil {
+			return problem("config.image", "is not a string")
+		}
+	}
+	return nil
+}
+
+// Live is what exists outside, oldest first.
+func (d *Driver) Live() []Instance {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.SortedFunc(maps.Values(d.live), func(a, b Instance) int { return cmp.Compare(a.Serial, b.Serial) })
+}
+
+// Made counts every instance that was ever made.
+func (d *Driver) Made() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.made
+}
+
+// Released counts every instance that was taken down.
+func (d *Driver) Released() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.released
+}
+
+var (
+	_ drivers.Driver        = (*Driver)(nil)
+	_ drivers.Executor      = (*Driver)(nil)
+	_ drivers.Lister        = (*Driver)(nil)
+	_ drivers.ConfigChecker = (*Driver)(nil)
+)
