@@ -89,7 +89,7 @@ func (c *cluster) runInitdb(ctx context.Context, dir string, args []string) erro
 	}
 	borrowed, ok := anyNamedUID("/etc/passwd")
 	if !ok {
-		return noEntry(c.acct, errors.New("there is no entry to borrow"))
+		return noEntry(c.acct, "/etc/passwd has none to borrow")
 	}
 	cmd = c.acct.command(ctx, dir, c.bins.initdb, args...)
 	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER
@@ -97,14 +97,14 @@ func (c *cluster) runInitdb(ctx context.Context, dir string, args []string) erro
 	cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: c.acct.gid, HostID: c.acct.gid, Size: 1}}
 	err = runTied(ctx, cmd)
 	if err != nil && cmd.Process == nil {
-		return noEntry(c.acct, err)
+		return noEntry(c.acct, "user namespaces, with which it could borrow one, are not allowed here")
 	}
 	return err
 }
 
-func noEntry(acct account, cause error) error {
+func noEntry(acct account, obstacle string) error {
 	return &Error{
-		Code: CodeNoAccount, What: acct.name + " has no passwd entry, initdb needs one, and a user namespace did not help", Cause: cause,
+		Code: CodeNoAccount, What: acct.name + " has no passwd entry, initdb needs one, and " + obstacle,
 		Remediation: fmt.Sprintf("add one to /etc/passwd (tenure:x:%d:%d::/:/bin/false), or use a server of yours with --database-url", acct.uid, acct.gid),
 	}
 }

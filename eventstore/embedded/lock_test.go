@@ -34,7 +34,7 @@ func TestLockOfTheCallerIsKeptByStop(t *testing.T) {
 	dir := dataDir(t)
 	lock, err := embedded.Lock(dir)
 	require.NoError(t, err)
-	server, err := embedded.Start(t.Context(), embedded.Options{DataDir: dir, Lock: lock, NoSync: true})
+	server, err := embedded.Start(t.Context(), embedded.Options{Lock: lock, NoSync: true})
 	require.NoError(t, err)
 	require.NoError(t, server.Stop(t.Context()))
 	_, err = embedded.Lock(dir)

@@ -22,9 +22,9 @@ const (
 
 // Options say which directory is served and how.
 type Options struct {
-	// DataDir is the engine's data directory; the cluster lives in DataDir/postgres. Required.
+	// DataDir is the engine's data directory; the cluster lives in DataDir/postgres. Required unless Lock is given.
 	DataDir string
-	// Lock is the lock on DataDir if the caller holds it already. Start takes (and Stop gives back) one of its own otherwise.
+	// Lock is the lock on the data directory if the caller holds it already; it then says which directory. Start takes (and Stop gives back) one of its own otherwise.
 	Lock *DirLock
 	// BinDir is the directory of postgres and initdb. Empty: the installed ones are searched.
 	BinDir string
@@ -75,7 +75,7 @@ var settingName = regexp.MustCompile(`^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?$`)
 // Validate reports every problem at once, each with the field's name.
 func (o Options) Validate() error {
 	var problems []error
-	if o.DataDir == "" {
+	if o.DataDir == "" && o.Lock == nil {
 		problems = append(problems, errors.New("DataDir: must not be empty"))
 	}
 	if o.BinDir != "" && !filepath.IsAbs(o.BinDir) {
