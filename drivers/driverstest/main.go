@@ -2,6 +2,7 @@ package driverstest
 
 import (
 	"os"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -14,7 +15,8 @@ const ParentArg = "__execparent"
 // in a process image that has the marker in its environment, as an engine has its secrets.
 func Main(m *testing.M, parent func() int) {
 	if len(os.Args) > 1 && os.Args[1] == ParentArg {
-		os.Exit(parent())
+		// Not os.Exit: a binary with the race detector sleeps a second in there, for each command that was run.
+		syscall.Exit(parent())
 	}
 	if os.Getenv(MarkerName) == "" {
 		// Setenv would not do: /proc/PID/environ shows the environment that the process began with.

@@ -31,7 +31,8 @@ const (
 const settleLimit = time.Second
 
 // Main is the hidden subcommand. It must run before anything else in the process: it reads no flag and no environment.
-// The result is the exit code of the process, which says only whether the parent itself worked.
+// The result is the exit code of the process, which says only whether the parent itself worked. Leave with syscall.Exit:
+// os.Exit of a binary with the race detector takes a second, which every command would last longer.
 func Main() int {
 	control, status := os.NewFile(controlFD, "control"), os.NewFile(statusFD, "status")
 	if !isPipe(control) || !isPipe(status) {
