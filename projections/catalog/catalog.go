@@ -1,0 +1,22 @@
+// Package catalog lists the read models.
+package catalog
+
+import (
+	"github.com/tenure-dev/tenure/projections"
+	"github.com/tenure-dev/tenure/projections/activeleases"
+	"github.com/tenure-dev/tenure/projections/companies"
+	"github.com/tenure-dev/tenure/projections/deadlines"
+	"github.com/tenure-dev/tenure/projections/environments"
+	"github.com/tenure-dev/tenure/projections/executions"
+	"github.com/tenure-dev/tenure/projections/keys"
+	"github.com/tenure-dev/tenure/projections/leases"
+	"github.com/tenure-dev/tenure/projections/runtimes"
+)
+
+// All are the read models of this program.
+func All() []projections.Model {
+	return []projections.Model{
+		activeleases.Model, companies.Model, deadlines.Model, environments.Model,
+		executions.Model, keys.Model, leases.Model, runtimes.Model,
+	}
+}

@@ -1,0 +1,147 @@
+// Package deadlines is the read model of what is to be done: one row for each lease and command that somebody must act on,
+// with what and when.
+//
+// It is a level, not an edge: whoever reads it acts on what stands there now, so that a lost wake-up only delays, and a
+// rebuild repeats nothing. Streams that wait for nobody (a lease in the queue) have a row of kind [KindNone], which no
+// question answers with.
+package deadlines
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/execution"
+	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/projections"
+)
+
+// Kind is what is to be done.
+type Kind string
+
+// The kinds.
+const (
+	// KindNone: nothing, for now.
+	KindNone Kind = ""
+	// KindProvision: a lease needs its runtime made, or is having it made by Worker until DueAt.
+	KindProvision Kind = "provision"
+	// KindExpire: an active lease runs out at DueAt.
+	KindExpire Kind = "expire"
+	// KindRelease: a lease's runtime is to be taken down, or is being taken down by Worker until DueAt.
+	KindRelease Kind = "release"
+	// KindExec: a command is to be run; or Worker has it, then it is due only by that worker's death.
+	KindExec Kind = "exec"
+	// KindKill: Worker is to end a command.
+	KindKill Kind = "kill"
+)
+
+func (k Kind) String() string { return string(k) }
+
+// Deadline is what one lease or command needs. Exactly one of LeaseState and ExecState is there.
+type Deadline struct {
+	// ID is the lease's or the command's.
+	ID      uuid.UUID
+	Company domain.CompanyID
+	Kind    Kind
+	// DueAt is when somebody must act; zero for what is due only by the death of its worker.
+	DueAt time.Time
+	// Worker has claimed it; zero for nobody.
+	Worker domain.WorkerID
+
+	LeaseState *lease.State
+	ExecState  *execution.State
+}
+
+// Row is a deadline and its place in the log; the category of its stream says what it is of.
+type Row = projections.Row[Deadline]
+
+// Model is the read model.
+var Model = &projections.Definition[Deadline]{
+	Name: "deadlines", Revision: 1,
+	Categories: []string{lease.Category, execution.Category},
+	Columns: []projections.Column[Deadline]{
+		{Name: "company_id", Type: "uuid", Of: func(d *Deadline) any { return d.Company.UUID }},
+		{Name: "kind", Type: "text NOT NULL", Of: func(d *Deadline) any { return d.Kind.String() }},
+		{Name: "due_at", Type: "timestamptz", Of: func(d *Deadline) any { return d.DueAt }},
+		{Name: "worker_id", Type: "uuid", Of: func(d *Deadline) any { return d.Worker.UUID }},
+	},
+	Indexes: []string{"(due_at) WHERE due_at IS NOT NULL", "(worker_id) WHERE worker_id IS NOT NULL"},
+	Apply:   apply,
+	Loaded: func(d *Deadline) {
+		if d.LeaseState != nil {
+			projections.Absent(&d.LeaseState.Config)
+		}
+	},
+}
+
+func apply(d *Deadline, e *projections.Event) (bool, error) {
+	var err error
+	if d.ID, err = e.Stream.ID(); err != nil {
+		return false, err
+	}
+	d.Kind, d.DueAt, d.Worker = KindNone, time.Time{}, domain.WorkerID{}
+	if e.Stream.Category() == lease.Category {
+		return applyLease(d, e)
+	}
+	return applyExec(d, e)
+}
+
+func applyLease(d *Deadline, e *projections.Event) (bool, error) {
+	var s lease.State
+	if d.LeaseState != nil {
+		s = *d.LeaseState
+	}
+	if err := projections.Take(&s, e, lease.Codec, lease.Evolve); err != nil {
+		return false, err
+	}
+	d.LeaseState, d.Company = &s, s.Company
+	status := s.Status()
+	switch {
+	case s.Attempting && !status.Ended():
+		d.Kind, d.Worker, d.DueAt = KindProvision, s.Worker, s.Deadline
+	case s.TearingDown:
+		d.Kind, d.Worker, d.DueAt = KindRelease, s.Worker, s.Deadline
+	case s.NeedsTeardown():
+		d.Kind, d.DueAt = KindRelease, orNow(s.TeardownRetryAt, e)
+	case status == lease.StatusActive:
+		d.Kind, d.DueAt = KindExpire, s.ExpiresAt
+	case status == lease.StatusGranted:
+		d.Kind, d.DueAt = KindProvision, e.RecordedAt
+	case status == lease.StatusProvisioning:
+		d.Kind, d.DueAt = KindProvision, orNow(s.RetryAt, e)
+	}
+	over := status == lease.StatusNone || status.Ended() && !s.NeedsTeardown()
+	return !over, nil
+}
+
+// orNow is at, or the time of the event that made it due at once.
+func orNow(at time.Time, e *projections.Event) time.Time {
+	if at.IsZero() {
+		return e.RecordedAt
+	}
+	return at
+}
+
+func applyExec(d *Deadline, e *projections.Event) (bool, error) {
+	var s execution.State
+	if d.ExecState != nil {
+		s = *d.ExecState
+	}
+	if err := projections.Take(&s, e, execution.Codec, execution.Evolve); err != nil {
+		return false, err
+	}
+	d.ExecState, d.Company = &s, s.Request.Company
+	switch s.Status {
+	case execution.StatusRequested:
+		d.Kind, d.DueAt = KindExec, e.RecordedAt
+	case execution.StatusClaimed, execution.StatusRunning:
+		d.Kind, d.Worker = KindExec, s.Worker
+		if s.Killing {
+			d.Kind, d.DueAt = KindKill, e.RecordedAt
+		}
+	case execution.StatusNone, execution.StatusEnded:
+		return false, nil
+	}
+	return true, nil
+}

@@ -1,0 +1,61 @@
+// Package runtimes is the read model of the things provisioned. A runtime counts as existing until it is destroyed.
+package runtimes
+
+import (
+	"time"
+
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/runtime"
+	"github.com/tenure-dev/tenure/projections"
+)
+
+// Runtime is a runtime as it stands.
+type Runtime struct {
+	ID domain.RuntimeID
+	runtime.State
+	IntendedAt time.Time
+	// MadeAt and DestroyedAt are zero until then.
+	MadeAt      time.Time
+	DestroyedAt time.Time
+}
+
+// Row is a runtime and its place in the log.
+type Row = projections.Row[Runtime]
+
+// Model is the read model.
+var Model = &projections.Definition[Runtime]{
+	Name: "runtimes", Revision: 1,
+	Categories: []string{runtime.Category},
+	Columns: []projections.Column[Runtime]{
+		{Name: "company_id", Type: "uuid", Of: func(r *Runtime) any { return r.Origin.Company.UUID }},
+		{Name: "environment_id", Type: "uuid", Of: func(r *Runtime) any { return r.Origin.Environment.UUID }},
+		{Name: "lease_id", Type: "uuid", Of: func(r *Runtime) any { return r.Origin.Lease.UUID }},
+		{Name: "node_id", Type: "uuid", Of: func(r *Runtime) any { return r.Origin.Node.UUID }},
+		{Name: "status", Type: "text NOT NULL", Of: func(r *Runtime) any { return r.Status.String() }},
+	},
+	Indexes: []string{"(company_id, created)", "(lease_id)", "(created) WHERE status <> 'destroyed'"},
+	Apply:   apply,
+}
+
+func apply(r *Runtime, e *projections.Event) (bool, error) {
+	var err error
+	if r.ID, err = projections.IDOf[domain.RuntimeID](e); err != nil {
+		return false, err
+	}
+	if err := projections.Take(&r.State, e, runtime.Codec, runtime.Evolve); err != nil {
+		return false, err
+	}
+	happened, err := projections.Decode(e, runtime.Codec)
+	if err != nil {
+		return false, err
+	}
+	switch happened.(type) {
+	case runtime.Intended:
+		r.IntendedAt = e.RecordedAt
+	case runtime.Made:
+		r.MadeAt = e.RecordedAt
+	case runtime.Destroyed:
+		r.DestroyedAt = e.RecordedAt
+	}
+	return true, nil
+}
