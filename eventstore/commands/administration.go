@@ -131,3 +131,13 @@ func needCompany(ctx context.Context, w *eventstore.Work, id domain.CompanyID) e
 	}
 	return nil
 }
+
+// EnvironmentAt returns an environment as it was at a version.
+func (c *Commands) EnvironmentAt(ctx context.Context, id domain.EnvironmentID, version int64) (environment.State, error) {
+	state := Environments.Decider.Initial()
+	events, err := c.ledger.Store().ReadStream(ctx, Environments.Stream(id.UUID), 0, int(version))
+	if err != nil {
+		return state, err
+	}
+	return Environments.Fold(state, events)
+}

@@ -1,0 +1,33 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/tenure-dev/tenure/eventstore"
+)
+
+// beat keeps this process's liveness row.
+func (s *Supervisor) beat(ctx context.Context) {
+	ticker := time.NewTicker(s.opts.LivenessTTL / 4)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		callCtx, cancel := context.WithTimeout(ctx, s.opts.LivenessTTL)
+		err := s.deps.Processes.Beat(callCtx, s.deps.Process.ID, s.opts.LivenessTTL)
+		cancel()
+		if errors.Is(err, eventstore.ErrProcessGone) {
+			s.log.Error("another process has taken this one's place; ending", "process", s.deps.Process.ID)
+			s.lostOnce.Do(func() { close(s.lost) })
+			return
+		}
+		if err != nil && ctx.Err() == nil {
+			s.log.Warn("this process could not say that it lives", "error", err)
+		}
+	}
+}

@@ -1,0 +1,200 @@
+// Package supervisor makes happen what the log says is to happen: it provisions granted leases, runs requested commands,
+// takes down what was released or ran out, and takes over what a dead process left.
+//
+//	log ──event──► queue (one entry per lease or command) ──► step: read the state, claim by an event, call the driver,
+//	 ▲                ▲                                        record the outcome by an event
+//	 │                │                                                        │
+//	 │      sweep: what the deadlines say is due, and what                     │
+//	 │      the claims of dead processes hold                                  │
+//	 └─────────────────────────────────────────────────────────────────────────┘
+//
+// It is level-triggered: an event only says which lease or command to look at; what is done follows from the state that is
+// then in the log. So an event that comes twice does nothing twice, a replay of the whole log does nothing at all, and a
+// lost event is found by the sweep. No transaction is open and nothing is locked while a driver works; what a worker did
+// counts only if the log still has its claim, by worker and attempt.
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/eventstore/commands"
+)
+
+// Task is a line of the to-do list: a stream that somebody has to look at.
+type Task struct {
+	Stream eventstore.Stream
+	// Worker holds the claim; zero for none.
+	Worker domain.WorkerID
+}
+
+// Todo is the to-do list that the deadlines read model keeps.
+type Todo interface {
+	// Due returns what is due at now, longest due first.
+	Due(ctx context.Context, now time.Time, limit int) ([]Task, error)
+	// Claimed returns everything that a worker holds.
+	Claimed(ctx context.Context) ([]Task, error)
+}
+
+// Processes are the liveness rows.
+type Processes interface {
+	Register(ctx context.Context, p eventstore.Process, ttl time.Duration) error
+	Beat(ctx context.Context, id domain.WorkerID, ttl time.Duration) error
+	Leave(ctx context.Context, id domain.WorkerID) error
+	List(ctx context.Context) ([]eventstore.Process, error)
+}
+
+// Deps are what a supervisor works with.
+type Deps struct {
+	Commands  *commands.Commands
+	Drivers   *drivers.Registry
+	Todo      Todo
+	Processes Processes
+	// Process is this incarnation.
+	Process eventstore.Process
+	// Installation and Epoch name the log.
+	Installation uuid.UUID
+	Epoch        int64
+	// JournalDir is where the output journal of a command goes.
+	JournalDir func(domain.ExecID) string
+	Logger     *slog.Logger
+}
+
+// Options are times and bounds. The zero value of each is its default.
+type Options struct {
+	// Parallel bounds the steps at work at once; default 64.
+	Parallel int
+	// LivenessTTL is how long a silent process counts as alive; default 4 s. It beats four times within it.
+	LivenessTTL time.Duration
+	// SweepInterval is how often the to-do list is read; default 1 s.
+	SweepInterval time.Duration
+	// ProvisionTimeout and ReleaseTimeout bound one call of a driver; defaults 5 min and 2 min.
+	ProvisionTimeout, ReleaseTimeout time.Duration
+	// MaxAttempts is how often provisioning is tried; default 5.
+	MaxAttempts int
+	// RetryBase doubles with each failure up to RetryLimit; defaults 500 ms and 1 min.
+	RetryBase, RetryLimit time.Duration
+	// DrainTimeout is how long Stop lets running commands and driver calls go on; default 10 s.
+	DrainTimeout time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	o.Parallel = orDefault(o.Parallel, 64)
+	o.LivenessTTL = orDefault(o.LivenessTTL, 4*time.Second)
+	o.SweepInterval = orDefault(o.SweepInterval, time.Second)
+	o.ProvisionTimeout = orDefault(o.ProvisionTimeout, 5*time.Minute)
+	o.ReleaseTimeout = orDefault(o.ReleaseTimeout, 2*time.Minute)
+	o.MaxAttempts = orDefault(o.MaxAttempts, 5)
+	o.RetryBase = orDefault(o.RetryBase, 500*time.Millisecond)
+	o.RetryLimit = orDefault(o.RetryLimit, time.Minute)
+	o.DrainTimeout = orDefault(o.DrainTimeout, 10*time.Second)
+	return o
+}
+
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+// Supervisor drives.
+type Supervisor struct {
+	deps  Deps
+	opts  Options
+	log   *slog.Logger
+	queue *queue
+	execs *running
+
+	// lost is closed when another incarnation took this one's place.
+	lost     chan struct{}
+	lostOnce sync.Once
+
+	// work is canceled when what runs must end at once.
+	work     context.Context
+	stopWork context.CancelCauseFunc
+	loops    context.CancelFunc
+	done     sync.WaitGroup
+	steps    sync.WaitGroup
+}
+
+// New makes a supervisor; [Supervisor.Start] sets it to work.
+func New(deps Deps, opts Options) *Supervisor {
+	return &Supervisor{
+		deps: deps, opts: opts.withDefaults(), log: deps.Logger, queue: newQueue(), execs: newRunning(), lost: make(chan struct{}),
+	}
+}
+
+// Start registers the process and begins to work. The read model behind Todo has caught up with the log by then, or will
+// soon: what it does not say yet is found by a later sweep. The caller ends the work by [Supervisor.Stop].
+func (s *Supervisor) Start(ctx context.Context) error {
+	if err := s.deps.Processes.Register(ctx, s.deps.Process, s.opts.LivenessTTL); err != nil {
+		return fmt.Errorf("start the supervisor: %w", err)
+	}
+	base := context.WithoutCancel(ctx)
+	s.work, s.stopWork = context.WithCancelCause(base)
+	loops, cancel := context.WithCancel(base)
+	s.loops = cancel
+	s.done.Go(func() { s.beat(loops) })
+	s.done.Go(func() { s.sweepLoop(loops) })
+	for range s.opts.Parallel {
+		s.steps.Go(s.stepLoop)
+	}
+	return nil
+}
+
+// errShutdown is why work ends when the engine does.
+var errShutdown = errors.New("the engine is shutting down")
+
+// Stop ends the work in order. New work is not begun; calls of drivers and running commands have the drain timeout to
+// finish, then they are ended, and what became of them is recorded. Leases stay as they are. ctx bounds the whole.
+func (s *Supervisor) Stop(ctx context.Context) error {
+	s.queue.close()
+	drained := make(chan struct{})
+	go func() {
+		s.steps.Wait()
+		s.execs.wait()
+		close(drained)
+	}()
+	timer := time.NewTimer(s.opts.DrainTimeout)
+	defer timer.Stop()
+	select {
+	case <-drained:
+	case <-timer.C:
+		s.log.Info("ending what still runs", "execs", s.execs.count())
+		s.execs.killAll(context.WithoutCancel(ctx), "engine_shutdown")
+		s.stopWork(errShutdown)
+	case <-ctx.Done():
+		s.stopWork(errShutdown)
+	}
+	select {
+	case <-drained:
+	case <-ctx.Done():
+		s.loops()
+		return fmt.Errorf("stop the supervisor: %w", context.Cause(ctx))
+	}
+	s.loops()
+	s.done.Wait()
+	s.stopWork(errShutdown)
+	return s.deps.Processes.Leave(ctx, s.deps.Process.ID)
+}
+
+// Lost is closed when another incarnation of this node took this one's place: the process must end.
+func (s *Supervisor) Lost() <-chan struct{} { return s.lost }
+
+// me is who this supervisor acts as; cause is the append that led to the act.
+func (s *Supervisor) me(cause uuid.UUID) commands.Caller {
+	return commands.Caller{By: eventstore.Attribution{Actor: domain.PrincipalID{UUID: s.deps.Process.ID.UUID}, Cause: cause}}
+}
+
+func (s *Supervisor) now() time.Time { return s.deps.Commands.Ledger().Now() }

@@ -1,0 +1,86 @@
+package supervisor
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/execution"
+	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/eventstore"
+)
+
+// wakers are the events after which somebody has to act at once. Everything else is for the sweep.
+var wakers = func(events ...domain.Event) map[string]bool {
+	m := map[string]bool{}
+	for _, e := range events {
+		m[e.EventName()] = true
+	}
+	return m
+}(
+	lease.Granted{}, lease.ReleaseRequested{}, lease.Failed{}, lease.ProvisioningAbandoned{},
+	execution.Requested{}, execution.KillRequested{},
+)
+
+// Notify takes note of an event and returns at once.
+func (s *Supervisor) Notify(r eventstore.Recorded) {
+	if wakers[r.Name] {
+		s.queue.add(r.Stream, r.AppendID)
+	}
+}
+
+// later asks for a stream after a while. If the process ends before, the sweep of the next one finds it.
+func (s *Supervisor) later(stream eventstore.Stream, cause uuid.UUID, at time.Time) {
+	time.AfterFunc(max(at.Sub(s.now()), 0), func() { s.queue.add(stream, cause) })
+}
+
+func (s *Supervisor) stepLoop() {
+	for {
+		stream, cause, ok := s.queue.take()
+		if !ok {
+			return
+		}
+		s.step(stream, cause)
+		s.queue.done(stream)
+	}
+}
+
+// errorPause is how long a stream rests after its step failed for a reason that is not its own, such as a database that
+// is away.
+const errorPause = time.Second
+
+func (s *Supervisor) step(stream eventstore.Stream, cause uuid.UUID) {
+	id, err := stream.ID()
+	if err == nil {
+		switch stream.Category() {
+		case lease.Category:
+			err = s.stepLease(s.work, domain.LeaseID{UUID: id}, cause)
+		case execution.Category:
+			err = s.stepExec(s.work, domain.ExecID{UUID: id}, cause)
+		}
+	}
+	if err == nil || refused(err) || s.work.Err() != nil {
+		return
+	}
+	s.log.Warn("a step failed; it will be repeated", "stream", stream, "error", err)
+	s.later(stream, cause, s.now().Add(errorPause))
+}
+
+// dead reports whether a worker is gone. It asks afresh: a process registers before its first claim.
+func (s *Supervisor) dead(ctx context.Context, worker domain.WorkerID) (bool, error) {
+	if worker == s.deps.Process.ID {
+		return false, nil
+	}
+	processes, err := s.deps.Processes.List(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, p := range processes {
+		if p.ID == worker {
+			return !p.Alive, nil
+		}
+	}
+	return true, nil
+}
