@@ -1,0 +1,52 @@
+package wire
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Environment is a place work may run.
+type Environment struct {
+	ID          uuid.UUID `json:"id"`
+	CompanyID   uuid.UUID `json:"companyId"`
+	Name        string    `json:"name"`
+	Description string    `json:"description"`
+	Driver      string    `json:"driver"`
+	// Config is the driver's own.
+	Config json.RawMessage `json:"config"`
+	// EnvVars are in the environment of every command.
+	EnvVars map[string]string `json:"envVars"`
+	// MaxLeases is the most leases at once; 0 is no limit.
+	MaxLeases int             `json:"maxLeases"`
+	Metadata  json.RawMessage `json:"metadata"`
+	// Status is active or archived.
+	Status    string    `json:"status"`
+	CreatedAt time.Time `json:"createdAt"`
+	UpdatedAt time.Time `json:"updatedAt"`
+	Version   int64     `json:"version"`
+	Position  int64     `json:"position,omitempty"`
+}
+
+// AddEnvironment asks for an environment.
+type AddEnvironment struct {
+	Name        string            `json:"name"`
+	Description string            `json:"description,omitempty"`
+	Driver      string            `json:"driver"`
+	Config      json.RawMessage   `json:"config,omitempty"`
+	EnvVars     map[string]string `json:"envVars,omitempty"`
+	MaxLeases   int               `json:"maxLeases,omitempty"`
+	Metadata    json.RawMessage   `json:"metadata,omitempty"`
+}
+
+// EnvironmentSettings is what of an environment a merge patch (RFC 7396) applies to.
+type EnvironmentSettings struct {
+	Name        string            `json:"name"`
+	Description string            `json:"description"`
+	Driver      string            `json:"driver"`
+	Config      json.RawMessage   `json:"config"`
+	EnvVars     map[string]string `json:"envVars"`
+	MaxLeases   int               `json:"maxLeases"`
+	Metadata    json.RawMessage   `json:"metadata"`
+}

@@ -1,0 +1,85 @@
+package wire
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Projection is the state of a read model.
+type Projection struct {
+	Name     string `json:"name"`
+	Revision int    `json:"revision"`
+	// Generation is the table that readers see.
+	Generation int64 `json:"generation"`
+	// Position is how far it got, Head where the log ends, Lag the events between.
+	Position int64 `json:"position"`
+	Head     int64 `json:"head"`
+	Lag      int64 `json:"lag"`
+	// Parked is how many streams it left behind because an event of theirs could not be applied.
+	Parked int `json:"parked"`
+	// Stopped says why it does not go on; null when it does.
+	Stopped *string `json:"stopped"`
+	// Rebuild is the rebuild under way or the last one; null when there was none.
+	Rebuild *Rebuild `json:"rebuild"`
+}
+
+// The states of a rebuild.
+const (
+	RebuildRunning = "running"
+	RebuildDone    = "done"
+	RebuildFailed  = "failed"
+)
+
+// Rebuild is how far a read model's new generation is.
+type Rebuild struct {
+	Name string `json:"name"`
+	// State is running, done or failed.
+	State string `json:"state"`
+	// Position is how far it got, of Target.
+	Position int64 `json:"position"`
+	Target   int64 `json:"target"`
+	// EventsPerSecond and RemainingMs are null until they can be told.
+	EventsPerSecond *float64 `json:"eventsPerSecond"`
+	RemainingMs     *int64   `json:"remainingMs"`
+	// Error is why it failed.
+	Error *string `json:"error"`
+}
+
+// RebuildStarted is the answer to a request to rebuild.
+type RebuildStarted struct {
+	// Projections names the read models that are being rebuilt.
+	Projections []string `json:"projections"`
+}
+
+// ParkedStream is a stream that a read model left behind.
+type ParkedStream struct {
+	Stream string `json:"stream"`
+	// Position is that of the first event that was not applied.
+	Position int64  `json:"position"`
+	Reason   string `json:"reason"`
+	// Attempts is how often it was tried.
+	Attempts int       `json:"attempts"`
+	ParkedAt time.Time `json:"parkedAt"`
+}
+
+// Worker is one incarnation of a process that drives.
+type Worker struct {
+	ID         uuid.UUID `json:"id"`
+	NodeID     uuid.UUID `json:"nodeId"`
+	Hostname   string    `json:"hostname"`
+	PID        int       `json:"pid"`
+	Version    string    `json:"version"`
+	StartedAt  time.Time `json:"startedAt"`
+	AliveUntil time.Time `json:"aliveUntil"`
+	Alive      bool      `json:"alive"`
+}
+
+// Health says whether this process can serve.
+type Health struct {
+	// Status is ok, or unavailable with the status 503.
+	Status  string `json:"status"`
+	Version string `json:"version"`
+	// Problem says what is missing, without detail that only an operator may see.
+	Problem string `json:"problem,omitempty"`
+}

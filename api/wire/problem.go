@@ -1,0 +1,23 @@
+package wire
+
+// Problem is every answer that is no success (RFC 9457).
+type Problem struct {
+	// Type is a URI reference that names Code.
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	// Code is stable and in snake case, such as "environment_archived".
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+	// Cause is what lies behind it, when that is another thing than Detail says.
+	Cause string `json:"cause,omitempty"`
+	// Field names the part of the request at fault, in its JSON spelling, or a parameter or header.
+	Field string `json:"field,omitempty"`
+	// Remediation says how to mend it.
+	Remediation string `json:"remediation"`
+	// Retryable says that the same request may succeed later.
+	Retryable bool   `json:"retryable"`
+	RequestID string `json:"requestId"`
+	// Lease is the lease that ended before it was active (code lease_failed).
+	Lease *Lease `json:"lease,omitempty"`
+}
