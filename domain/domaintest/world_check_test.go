@@ -17,6 +17,9 @@ func (w *world) check(changed int, before lease.State) {
 	if !slices.Equal(w.queue, w.admission.state.Queue) {
 		w.t.Fatalf("the queue is %s, not %s", w.admission.state.Queue, w.queue)
 	}
+	if a := w.admission.state; len(a.Queue) > 0 && (a.Capacity == 0 || len(a.Holders) < a.Capacity) {
+		w.t.Fatalf("%d wait though only %d hold a slot of %d", len(a.Queue), len(a.Holders), a.Capacity)
+	}
 	after := w.leases[changed].state
 	if before.Status().Ended() && after.Status() != before.Status() {
 		w.t.Fatalf("a lease that was %s is %s", before.Status(), after.Status())
@@ -75,18 +78,25 @@ func (w *world) checkOneHolderPerRuntime() {
 	}
 }
 
-// checkNothingIsLeftBehind wants every runtime that may exist to have a lease that holds it or will destroy it.
+// checkNothingIsLeftBehind wants every runtime that may exist to have a lease that still works with it, or will destroy it,
+// and that keeps its slot until then.
 func (w *world) checkNothingIsLeftBehind() {
 	w.t.Helper()
 	for i, r := range w.runtimes {
 		if r.state.Status == runtime.StatusNone || r.state.Status == runtime.StatusDestroyed {
 			continue
 		}
-		owned := slices.ContainsFunc(w.leases, func(l *leaseStream) bool {
-			return l.state.Runtime == runtimeID(i) && (!l.state.Status().Ended() || l.state.NeedsTeardown())
-		})
-		if !owned {
-			w.t.Fatalf("runtime %d is %s and nobody will destroy it", i, r.state.Status)
+		owner := slices.IndexFunc(w.leases, func(l *leaseStream) bool { return l.state.Runtime == runtimeID(i) })
+		if owner < 0 {
+			w.t.Fatalf("runtime %d is %s and no lease knows it", i, r.state.Status)
+		}
+		s := w.leases[owner].state
+		working := !s.Status().Ended() && s.ReleaseReason == ""
+		if !working && !s.NeedsTeardown() {
+			w.t.Fatalf("runtime %d is %s and its lease, which is %s, will not destroy it", i, r.state.Status, s.Status())
+		}
+		if _, holds := w.admission.state.Holders[leaseID(owner)]; !holds {
+			w.t.Fatalf("runtime %d is %s and its lease, which is %s, gave up its slot", i, r.state.Status, s.Status())
 		}
 	}
 }
