@@ -25,12 +25,7 @@ type Problem struct {
 	RetryAfter time.Duration
 }
 
-func (p *Problem) Error() string {
-	if p.Field != "" {
-		return p.Field + ": " + p.Detail
-	}
-	return p.Detail
-}
+func (p *Problem) Error() string { return p.Detail }
 
 // IsCode reports whether err is a problem with this code.
 func IsCode(err error, code string) bool {
@@ -52,6 +47,7 @@ func problem(resp *http.Response) error {
 		p.Problem = wire.Problem{
 			Type: "about:blank", Title: http.StatusText(resp.StatusCode), Status: resp.StatusCode, Code: "unexpected_answer",
 			Detail:      fmt.Sprintf("the answer %s is not one of a Tenure server", resp.Status),
+			Cause:       "it carries no problem document",
 			Remediation: "check the server's address, and what stands between it and you",
 		}
 	}

@@ -75,11 +75,9 @@ type Worker struct {
 	Alive      bool      `json:"alive"`
 }
 
-// Health says whether this process can serve.
+// Health says that this process can serve; one that cannot answers with a problem and the status 503.
 type Health struct {
-	// Status is ok, or unavailable with the status 503.
+	// Status is ok.
 	Status  string `json:"status"`
 	Version string `json:"version"`
-	// Problem says what is missing, without detail that only an operator may see.
-	Problem string `json:"problem,omitempty"`
 }

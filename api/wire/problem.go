@@ -7,10 +7,10 @@ type Problem struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	// Code is stable and in snake case, such as "environment_archived".
-	Code   string `json:"code"`
+	Code string `json:"code"`
+	// Detail is the whole sentence, Cause what lies behind it.
 	Detail string `json:"detail"`
-	// Cause is what lies behind it, when that is another thing than Detail says.
-	Cause string `json:"cause,omitempty"`
+	Cause  string `json:"cause"`
 	// Field names the part of the request at fault, in its JSON spelling, or a parameter or header.
 	Field string `json:"field,omitempty"`
 	// Remediation says how to mend it.
