@@ -130,7 +130,7 @@ func TestWhatIsNotInTheTableMayNobodyDo(t *testing.T) {
 
 func TestRolesAreSpelledForPeople(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, "", access.Names(nil))
+	require.Empty(t, access.Names(nil))
 	require.Equal(t, "admin", access.Names([]access.Role{access.RoleAdmin}))
 	require.Equal(t, "client, auditor, operator or admin", access.Names(access.Roles()))
 	require.True(t, access.RoleClient.Known())

@@ -20,42 +20,44 @@ import (
 const Category = "admission"
 
 // Event is a fact about who is admitted.
+//
+//sumtype:decl
 type Event interface {
 	domain.Event
 	admissionEvent()
 }
 
-// Opened: the environment admits leases.
+// Opened says: the environment admits leases.
 type Opened struct {
 	// Capacity is the most leases that hold a slot at once; 0 is no limit.
 	Capacity int `json:"capacity"`
 }
 
-// CapacityChanged: the limit changed. What is held above a lowered limit stays held.
+// CapacityChanged says: the limit changed. What is held above a lowered limit stays held.
 type CapacityChanged struct {
 	Capacity int `json:"capacity"`
 }
 
-// Closed: the environment admits no more leases.
+// Closed says: the environment admits no more leases.
 type Closed struct{}
 
-// Waiting: a lease is in the queue.
+// Waiting says: a lease is in the queue.
 type Waiting struct {
 	Lease domain.LeaseID `json:"leaseId"`
 }
 
-// Admitted: a lease has a slot.
+// Admitted says: a lease has a slot.
 type Admitted struct {
 	Lease domain.LeaseID `json:"leaseId"`
 	Slot  int            `json:"slot"`
 }
 
-// Left: a lease gave up its place in the queue.
+// Left says: a lease gave up its place in the queue.
 type Left struct {
 	Lease domain.LeaseID `json:"leaseId"`
 }
 
-// Freed: a slot is free again.
+// Freed says: a slot is free again.
 type Freed struct {
 	Lease domain.LeaseID `json:"leaseId"`
 	Slot  int            `json:"slot"`

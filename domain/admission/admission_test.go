@@ -48,7 +48,7 @@ func TestAnUnknownEnvironmentIsNotFound(t *testing.T) {
 		admission.ChangeCapacity{Capacity: 1}, admission.Close{}, admission.Enter{Lease: id(1)}, admission.Leave{Lease: id(1)},
 	} {
 		r := given(t).When(c).Refused(domain.KindNotFound, "environment_not_found", "")
-		require.Equal(t, access.NotFound("environment"), r)
+		require.Equal(t, *access.NotFound("environment"), r)
 	}
 }
 

@@ -16,12 +16,14 @@ import (
 const Category = "company"
 
 // Event is a fact in the life of a company.
+//
+//sumtype:decl
 type Event interface {
 	domain.Event
 	companyEvent()
 }
 
-// Added: the company is there.
+// Added says: the company is there.
 type Added struct {
 	Name string `json:"name"`
 }

@@ -96,6 +96,7 @@ func playExec(t testingT, commands []execution.Command, seen map[execution.Statu
 				ends++
 			case execution.OutputSealed:
 				seals++
+			default:
 			}
 		}
 		if claims > 1 || ends > 1 || ends != seals || (ends == 1) != (s.state.Status == execution.StatusEnded) {

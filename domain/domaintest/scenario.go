@@ -70,7 +70,7 @@ func (o Outcome[S, C, E]) Nothing() {
 }
 
 // Refused wants a refusal. One of a wrong command must name the field at fault and say how to mend it.
-func (o Outcome[S, C, E]) Refused(kind domain.Kind, code, field string) *domain.Refusal {
+func (o Outcome[S, C, E]) Refused(kind domain.Kind, code, field string) domain.Refusal {
 	t := o.scenario.t
 	t.Helper()
 	r, ok := errors.AsType[*domain.Refusal](o.err)
@@ -83,7 +83,7 @@ func (o Outcome[S, C, E]) Refused(kind domain.Kind, code, field string) *domain.
 		require.NotEmpty(t, r.Field, "the refusal does not name the field at fault")
 		require.NotEmpty(t, r.Remediation, "the refusal does not say how to mend it")
 	}
-	return r
+	return *r
 }
 
 // ID is the n-th id of a kind; it is the same in every test.

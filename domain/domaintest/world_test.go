@@ -210,6 +210,7 @@ func (w *world) admit(c admission.Command) {
 			w.queue = slices.DeleteFunc(w.queue, func(id domain.LeaseID) bool { return id == e.Lease })
 		case admission.Admitted:
 			w.granted(c, e)
+		default:
 		}
 	}
 }

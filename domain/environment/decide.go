@@ -11,10 +11,10 @@ import (
 type Command interface{ environmentCommand() }
 
 // Register starts an environment. Without a config it has the empty one.
-type Register struct{ Registered }
+type Register struct{ Registered Registered }
 
 // Reconfigure gives it whole new settings. The ones that it has already change nothing.
-type Reconfigure struct{ Reconfigured }
+type Reconfigure struct{ Reconfigured Reconfigured }
 
 // Archive ends it for new leases. Doing so again changes nothing.
 type Archive struct{}
@@ -47,7 +47,7 @@ func register(s State, c Register) ([]Event, error) {
 	if s.Status != StatusNone {
 		return nil, domain.Refuse(domain.KindConflict, "environment_exists", "an environment with this id exists already")
 	}
-	if c.Company.IsZero() {
+	if c.Registered.Company.IsZero() {
 		return nil, domain.Refuse(domain.KindInvalid, "missing_field", "is missing").On("companyId").Mend("name the company that owns it")
 	}
 	e := c.Registered

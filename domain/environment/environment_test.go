@@ -133,7 +133,7 @@ func TestAnUnknownEnvironmentIsNotFound(t *testing.T) {
 	t.Parallel()
 	for _, command := range []environment.Command{environment.Reconfigure{}, environment.Archive{}} {
 		r := domaintest.Given(t, environment.Decider).When(command).Refused(domain.KindNotFound, "environment_not_found", "")
-		require.Equal(t, access.NotFound("environment"), r)
+		require.Equal(t, *access.NotFound("environment"), r)
 	}
 }
 

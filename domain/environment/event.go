@@ -7,12 +7,14 @@ import (
 )
 
 // Event is a fact in the life of an environment.
+//
+//sumtype:decl
 type Event interface {
 	domain.Event
 	environmentEvent()
 }
 
-// Registered: a company has a place to run work.
+// Registered says: a company has a place to run work.
 type Registered struct {
 	Company     domain.CompanyID  `json:"companyId"`
 	Name        string            `json:"name"`
@@ -25,7 +27,7 @@ type Registered struct {
 	Metadata  json.RawMessage `json:"metadata,omitempty"`
 }
 
-// Reconfigured: its settings are these now, all of them.
+// Reconfigured says: its settings are these now, all of them.
 type Reconfigured struct {
 	Name        string            `json:"name"`
 	Description string            `json:"description,omitempty"`
@@ -36,7 +38,7 @@ type Reconfigured struct {
 	Metadata    json.RawMessage   `json:"metadata,omitempty"`
 }
 
-// Archived: it takes no new leases. The leases that it has go on.
+// Archived says: it takes no new leases. The leases that it has go on.
 type Archived struct{}
 
 func (Registered) EventName() string   { return "EnvironmentRegistered" }

@@ -6,15 +6,15 @@ import "github.com/tenure-dev/tenure/domain"
 type Command interface{ executionCommand() }
 
 // Request asks to run a command.
-type Request struct{ Requested }
+type Request struct{ Requested Requested }
 
 // Claim takes it for a worker, once and for all.
 type Claim struct{ Worker domain.WorkerID }
 
 // Start says that the worker that claimed it started it. Saying the same again changes nothing.
 type Start struct {
-	Worker domain.WorkerID
-	Started
+	Worker  domain.WorkerID
+	Started Started
 }
 
 // RequestKill asks to end it. One that nobody claimed ends at once; asking again changes nothing.

@@ -3,12 +3,14 @@ package execution
 import "github.com/tenure-dev/tenure/domain"
 
 // Event is a fact in the life of an execution.
+//
+//sumtype:decl
 type Event interface {
 	domain.Event
 	executionEvent()
 }
 
-// Requested: a command is to run in a lease.
+// Requested says: a command is to run in a lease.
 type Requested struct {
 	Company domain.CompanyID `json:"companyId"`
 	Lease   domain.LeaseID   `json:"leaseId"`
@@ -24,25 +26,25 @@ type Requested struct {
 	TimeoutMs int64 `json:"timeoutMs"`
 }
 
-// Claimed: a worker is about to start it. From here on it may have run.
+// Claimed says: a worker is about to start it. From here on it may have run.
 type Claimed struct {
 	Worker domain.WorkerID `json:"workerId"`
 }
 
-// Started: its process is there. The three together name the process also after its number was given away again.
+// Started says: its process is there. The three together name the process also after its number was given away again.
 type Started struct {
 	PID       int    `json:"pid"`
 	StartTime uint64 `json:"startTime"`
 	BootID    string `json:"bootId"`
 }
 
-// KillRequested: somebody wants it ended.
+// KillRequested says: somebody wants it ended.
 type KillRequested struct {
 	By  domain.PrincipalID `json:"by"`
 	Why string             `json:"why,omitempty"`
 }
 
-// Ended: it runs no more, or never did.
+// Ended says: it runs no more, or never did.
 type Ended struct {
 	End End `json:"end"`
 	// ExitCode is there exactly when it exited.
@@ -76,7 +78,7 @@ const (
 
 func (e End) String() string { return string(e) }
 
-// OutputSealed: nothing is added to its output any more.
+// OutputSealed says: nothing is added to its output any more.
 type OutputSealed struct {
 	State  SealState `json:"state"`
 	Stdout Stream    `json:"stdout"`

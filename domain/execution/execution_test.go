@@ -133,7 +133,7 @@ func TestOnlyItsWorkerSaysThatItStarted(t *testing.T) {
 	start := execution.Start{Worker: worker, Started: process}
 	byOther := execution.Start{Worker: other, Started: process}
 	again := start
-	again.PID++
+	again.Started.PID++
 	requested(t).When(start).Refused(domain.KindStale, "stale_claim", "")
 	claimed(t).When(byOther).Refused(domain.KindStale, "stale_claim", "")
 	running(t).When(byOther).Refused(domain.KindStale, "stale_claim", "")
@@ -223,7 +223,7 @@ func TestWhatADriverSaysIsMadeFitForTheLog(t *testing.T) {
 
 func TestAKillIsAskedForOnceAndItsReasonIsKept(t *testing.T) {
 	t.Parallel()
-	kill := execution.RequestKill{By: killed.By, Why: killed.Why}
+	kill := execution.RequestKill(killed)
 	for _, s := range []scenario{claimed(t), running(t)} {
 		after := s.When(kill).Then(killed)
 		require.True(t, after.State().Killing)
@@ -239,7 +239,7 @@ func TestAKillIsAskedForOnceAndItsReasonIsKept(t *testing.T) {
 
 func TestAKillOfWhatNobodyClaimedEndsItAtOnce(t *testing.T) {
 	t.Parallel()
-	after := requested(t).When(execution.RequestKill{By: killed.By, Why: killed.Why}).
+	after := requested(t).When(execution.RequestKill(killed)).
 		Then(killed, execution.Ended{End: execution.EndKilled, Why: killed.Why}, execution.NoOutput)
 	after.When(execution.Claim{Worker: worker}).Refused(domain.KindStale, "stale_claim", "")
 }

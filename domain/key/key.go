@@ -19,12 +19,14 @@ import (
 const Category = "key"
 
 // Event is a fact in the life of a key.
+//
+//sumtype:decl
 type Event interface {
 	domain.Event
 	keyEvent()
 }
 
-// Added: who has the secret may act.
+// Added says: who has the secret may act.
 type Added struct {
 	// Company is the one whose things the key may reach; zero is every company.
 	Company domain.CompanyID `json:"companyId"`
@@ -36,7 +38,7 @@ type Added struct {
 	Principal domain.PrincipalID `json:"principalId"`
 }
 
-// Revoked: the key is not valid any more.
+// Revoked says: the key is not valid any more.
 type Revoked struct{}
 
 func (Added) EventName() string   { return "KeyAdded" }
@@ -55,7 +57,7 @@ var Codec = domain.NewCodec(
 type Command interface{ keyCommand() }
 
 // Add starts a key.
-type Add struct{ Added }
+type Add struct{ Added Added }
 
 // Revoke ends it. Doing so again changes nothing.
 type Revoke struct{}
@@ -105,17 +107,17 @@ func add(s State, c Add) ([]Event, error) {
 	if s.Status != StatusNone {
 		return nil, domain.Refuse(domain.KindConflict, "key_exists", "a key with this id exists already")
 	}
-	if err := domain.CheckName("name", c.Name); err != nil {
+	if err := domain.CheckName("name", c.Added.Name); err != nil {
 		return nil, err
 	}
 	switch {
-	case !c.Role.Known():
-		return nil, domain.Refuse(domain.KindInvalid, "unknown_role", "%q is not a role", string(c.Role)).On("role").
+	case !c.Added.Role.Known():
+		return nil, domain.Refuse(domain.KindInvalid, "unknown_role", "%q is not a role", string(c.Added.Role)).On("role").
 			Mend("use %s", access.Names(access.Roles()))
-	case !isSHA256(c.Hash):
+	case !isSHA256(c.Added.Hash):
 		return nil, domain.Refuse(domain.KindInvalid, "invalid_hash", "is not a SHA-256 in lower-case hexadecimal").On("hash").
 			Mend("store the hash of the secret, never the secret")
-	case c.Principal.IsZero():
+	case c.Added.Principal.IsZero():
 		return nil, domain.Refuse(domain.KindInvalid, "missing_field", "is missing").On("principalId").Mend("name who acts with the key")
 	}
 	return []Event{c.Added}, nil

@@ -62,7 +62,7 @@ func TestAWrongKeyIsRefused(t *testing.T) {
 func TestAnUnknownKeyCannotBeRevoked(t *testing.T) {
 	t.Parallel()
 	r := domaintest.Given(t, key.Decider).When(key.Revoke{}).Refused(domain.KindNotFound, "key_not_found", "")
-	require.Equal(t, access.NotFound("key"), r)
+	require.Equal(t, *access.NotFound("key"), r)
 }
 
 func TestAnUnknownCommandIsRefused(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 type Command interface{ leaseCommand() }
 
 // Request starts a lease.
-type Request struct{ Requested }
+type Request struct{ Requested Requested }
 
 // Grant gives the lease a slot.
 type Grant struct{ Slot int }

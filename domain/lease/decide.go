@@ -105,7 +105,7 @@ func grant(s State, c Grant) ([]Event, error) {
 	if s.Status() != StatusRequested {
 		return nil, domain.Refuse(domain.KindConflict, "lease_not_waiting", "the lease is %s", s.Status())
 	}
-	return []Event{Granted{Slot: c.Slot}}, nil
+	return []Event{Granted(c)}, nil
 }
 
 func cancel(s State, c Cancel) ([]Event, error) {
@@ -114,7 +114,7 @@ func cancel(s State, c Cancel) ([]Event, error) {
 	}
 	switch s.Status() {
 	case StatusRequested, StatusGranted:
-		return []Event{Canceled{Reason: c.Reason}}, nil
+		return []Event{Canceled(c)}, nil
 	case StatusProvisioning:
 		return []Event{ReleaseRequested{Reason: ReasonCanceled, Message: c.Reason}}, nil
 	case StatusCanceled:

@@ -8,12 +8,14 @@ import (
 )
 
 // Event is a fact in the life of a lease.
+//
+//sumtype:decl
 type Event interface {
 	domain.Event
 	leaseEvent()
 }
 
-// Requested: a run asked for a lease. It carries all that provisioning and cleanup will ever need of the environment, so
+// Requested says: a run asked for a lease. It carries all that provisioning and cleanup will ever need of the environment, so
 // that neither depends on what the environment says later.
 type Requested struct {
 	Company     domain.CompanyID     `json:"companyId"`
@@ -41,17 +43,17 @@ type Context struct {
 	Adapter       string `json:"adapterType,omitempty"`
 }
 
-// Granted: the lease has a slot of its environment.
+// Granted says: the lease has a slot of its environment.
 type Granted struct {
 	Slot int `json:"slot"`
 }
 
-// Canceled: the lease ended before anything was made for it, or all that was made is gone again.
+// Canceled says: the lease ended before anything was made for it, or all that was made is gone again.
 type Canceled struct {
 	Reason string `json:"reason"`
 }
 
-// ProvisioningStarted: a worker claimed the attempt and is about to call the driver.
+// ProvisioningStarted says: a worker claimed the attempt and is about to call the driver.
 type ProvisioningStarted struct {
 	Attempt  int              `json:"attempt"`
 	Runtime  domain.RuntimeID `json:"runtimeId"`
@@ -59,7 +61,7 @@ type ProvisioningStarted struct {
 	Deadline time.Time        `json:"deadline"`
 }
 
-// ProvisioningFailed: the attempt ended without a runtime.
+// ProvisioningFailed says: the attempt ended without a runtime.
 type ProvisioningFailed struct {
 	Attempt int         `json:"attempt"`
 	Kind    FailureKind `json:"kind"`
@@ -70,14 +72,14 @@ type ProvisioningFailed struct {
 	RetryAt *time.Time `json:"retryAt,omitempty"`
 }
 
-// ProvisioningAbandoned: the attempt ended after a release was asked for, or its worker is gone. Whatever it made is
+// ProvisioningAbandoned says: the attempt ended after a release was asked for, or its worker is gone. Whatever it made is
 // destroyed by the release.
 type ProvisioningAbandoned struct {
 	Attempt int    `json:"attempt"`
 	Code    string `json:"code"`
 }
 
-// Provisioned: the runtime is there and the lease holds it.
+// Provisioned says: the runtime is there and the lease holds it.
 type Provisioned struct {
 	Attempt         int               `json:"attempt"`
 	Runtime         domain.RuntimeID  `json:"runtimeId"`
@@ -89,26 +91,26 @@ type Provisioned struct {
 	ExpiresAt     time.Time `json:"expiresAt"`
 }
 
-// Renewed: the lease was used or renewed; the idle limit counts from here.
+// Renewed says: the lease was used or renewed; the idle limit counts from here.
 type Renewed struct {
 	ExpiresAt time.Time `json:"expiresAt"`
 }
 
-// ReleaseRequested: the lease is to be taken down.
+// ReleaseRequested says: the lease is to be taken down.
 type ReleaseRequested struct {
 	Reason Reason `json:"reason"`
 	// Message is the caller's own word on it, such as why the run failed.
 	Message string `json:"message,omitempty"`
 }
 
-// ReleaseStarted: a worker claimed the teardown and is about to call the driver.
+// ReleaseStarted says: a worker claimed the teardown and is about to call the driver.
 type ReleaseStarted struct {
 	Attempt  int             `json:"attempt"`
 	Worker   domain.WorkerID `json:"workerId"`
 	Deadline time.Time       `json:"deadline"`
 }
 
-// ReleaseFailed: the teardown did not finish; it is tried again.
+// ReleaseFailed says: the teardown did not finish; it is tried again.
 type ReleaseFailed struct {
 	Attempt int       `json:"attempt"`
 	Code    string    `json:"code"`
@@ -116,20 +118,20 @@ type ReleaseFailed struct {
 	RetryAt time.Time `json:"retryAt"`
 }
 
-// Released: the lease was given back and nothing is left of it.
+// Released says: the lease was given back and nothing is left of it.
 type Released struct{}
 
-// Expired: the lease ran out and nothing is left of it.
+// Expired says: the lease ran out and nothing is left of it.
 type Expired struct{}
 
-// Failed: the lease ended by a failure. With CleanupPending something may still exist outside.
+// Failed says: the lease ended by a failure. With CleanupPending something may still exist outside.
 type Failed struct {
 	Code           string `json:"code"`
 	Message        string `json:"message"`
 	CleanupPending bool   `json:"cleanupPending"`
 }
 
-// CleanupCompleted: nothing is left of a lease that had ended before.
+// CleanupCompleted says: nothing is left of a lease that had ended before.
 type CleanupCompleted struct{}
 
 func (Requested) EventName() string             { return "LeaseRequested" }

@@ -74,7 +74,7 @@ func TestAnUnknownLeaseIsNotFound(t *testing.T) {
 		lease.Release{}, lease.Expire{}, lease.StartRelease{}, lease.FailRelease{}, lease.FinishRelease{},
 	} {
 		r := given(t).When(c).Refused(domain.KindNotFound, "lease_not_found", "")
-		require.Equal(t, access.NotFound("lease"), r)
+		require.Equal(t, *access.NotFound("lease"), r)
 	}
 }
 

@@ -15,12 +15,14 @@ import "github.com/tenure-dev/tenure/domain"
 const Category = "runtime"
 
 // Event is a fact in the life of a runtime.
+//
+//sumtype:decl
 type Event interface {
 	domain.Event
 	runtimeEvent()
 }
 
-// Intended: a driver is about to be asked for this runtime.
+// Intended says: a driver is about to be asked for this runtime.
 type Intended struct {
 	Company     domain.CompanyID     `json:"companyId"`
 	Environment domain.EnvironmentID `json:"environmentId"`
@@ -31,27 +33,27 @@ type Intended struct {
 	Node domain.NodeID `json:"nodeId"`
 }
 
-// Made: it exists.
+// Made says: it exists.
 type Made struct {
 	ProviderLeaseID *string `json:"providerLeaseId"`
 }
 
-// Held: a lease holds it.
+// Held says: a lease holds it.
 type Held struct {
 	Lease domain.LeaseID `json:"leaseId"`
 }
 
-// Freed: nobody holds it.
+// Freed says: nobody holds it.
 type Freed struct {
 	Lease domain.LeaseID `json:"leaseId"`
 }
 
-// DestroyIntended: a driver is about to be asked to destroy it.
+// DestroyIntended says: a driver is about to be asked to destroy it.
 type DestroyIntended struct {
 	Reason string `json:"reason"`
 }
 
-// Destroyed: it definitely does not exist any more, or never did.
+// Destroyed says: it definitely does not exist any more, or never did.
 type Destroyed struct {
 	Proof Proof `json:"proof"`
 }
@@ -95,7 +97,7 @@ var Codec = domain.NewCodec(
 type Command interface{ runtimeCommand() }
 
 // Intend announces that a driver will be asked for it. Intending again for the same lease changes nothing.
-type Intend struct{ Intended }
+type Intend struct{ Intended Intended }
 
 // Hold says that it was made and gives it to a lease.
 type Hold struct {
@@ -165,7 +167,7 @@ func intend(s State, c Intend) ([]Event, error) {
 	switch {
 	case s.Status == StatusNone:
 		return []Event{c.Intended}, nil
-	case s.Status == StatusIntended && s.Origin.Lease == c.Lease:
+	case s.Status == StatusIntended && s.Origin.Lease == c.Intended.Lease:
 		return nil, nil
 	}
 	return nil, domain.Refuse(domain.KindConflict, "runtime_exists", "the runtime is %s already", s.Status)
