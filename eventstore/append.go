@@ -40,6 +40,9 @@ func (e Expect) Holds(version int64) bool { return e == Any || int64(e) == versi
 type Expectation struct {
 	Stream Stream
 	Expect Expect
+	// By is the append that is expected to have brought the stream to its version; zero for whichever. A version alone
+	// does not say what happened: an append that was decided on the outcome of another one names it here.
+	By uuid.UUID
 }
 
 // NewEvent is an event to append.

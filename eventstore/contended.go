@@ -8,8 +8,10 @@ import (
 )
 
 // contended holds, for each contended stream, the state that the appends under way will leave. A work has the stream for
-// itself from its first look until its append is submitted; the next one decides on what that append will leave. If an
-// append is refused, those which were decided on it are refused by the log too, and start again from the log.
+// itself from its first look until its append is submitted; the next one decides on what that append will leave, and
+// expects the stream to be brought there by that very append. So if an append is refused, those which were decided on it
+// are refused by the log too, also when another process brought the stream to the same version; they start again from the
+// log.
 type contended struct {
 	mu      sync.Mutex
 	streams map[Stream]*actor
@@ -146,7 +148,11 @@ func (p *part[S, C, E]) speculate(w *Work) {
 	p.held.inflight = true
 	p.held.actor.mu.Lock()
 	if p.held.actor.lineage == p.held.lineage && p.held.actor.state != nil {
-		p.held.actor.state = Loaded[S]{State: p.now, Version: p.base.Version + int64(len(p.staged))}
+		next := Loaded[S]{State: p.now, Version: p.base.Version + int64(len(p.staged)), by: p.base.by}
+		if len(p.staged) > 0 {
+			next.by = w.id
+		}
+		p.held.actor.state = next
 	}
 	p.held.actor.mu.Unlock()
 	p.unlock(false)

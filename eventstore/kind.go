@@ -39,6 +39,8 @@ func (k *Kind[S, C, E]) Fold(s S, events []Recorded) (S, error) {
 type Loaded[S any] struct {
 	State   S
 	Version int64
+	// by is the append under way that will bring the stream to Version; zero when it is there.
+	by uuid.UUID
 }
 
 // Load folds a stream from the log's present end. It does not use the cache's word for it.

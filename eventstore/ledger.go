@@ -61,12 +61,12 @@ const maxTries = 30
 //
 // A refusal is given only on states that were read from the log after Execute was called.
 func Execute(ctx context.Context, l *Ledger, opts Options, decide func(ctx context.Context, w *Work) error) (Outcome, error) {
-	// One id for all tries but those that were judged: what was refused may be tried again under the same id.
-	id, err := uuid.NewV7()
-	if err != nil {
-		return Outcome{}, fmt.Errorf("make an id: %w", err)
-	}
 	for try := 0; ; try++ {
+		// Each try is an append of its own: what was decided on one try must not be taken for the outcome of another.
+		id, err := uuid.NewV7()
+		if err != nil {
+			return Outcome{}, fmt.Errorf("make an id: %w", err)
+		}
 		// The first try trusts the cache; a later one, or a refusal, does not.
 		w := &Work{ledger: l, fresh: try > 0, id: id}
 		outcome, again, err := w.execute(ctx, opts, decide)
@@ -328,7 +328,7 @@ func (p *part[S, C, E]) load(ctx context.Context, w *Work) error {
 func (p *part[S, C, E]) name() Stream { return p.stream }
 
 func (p *part[S, C, E]) expectation() Expectation {
-	return Expectation{Stream: p.stream, Expect: Exactly(p.base.Version)}
+	return Expectation{Stream: p.stream, Expect: Exactly(p.base.Version), By: p.base.by}
 }
 
 // settled remembers the state after the append, with the places that the events got.

@@ -79,7 +79,7 @@ CREATE FUNCTION append_events(
   a_id uuid[], a_size integer[], a_not_after timestamptz[],
   a_actor uuid[], a_key uuid[], a_request uuid[], a_cause uuid[],
   s_name text[], c_id uuid[],
-  x_append integer[], x_stream integer[], x_expect bigint[],
+  x_append integer[], x_stream integer[], x_expect bigint[], x_by uuid[],
   e_append integer[], e_stream integer[], e_company integer[], e_name text[], e_revision integer[],
   e_payload bytea[], e_salt bytea[], e_commitment bytea[],
   k_append integer[], k_scope bytea[], k_request bytea[], k_resource uuid[],
@@ -105,6 +105,7 @@ DECLARE
   v_micros bytea;
   v_version bigint[];
   v_hash bytea[];
+  v_by uuid[];
   v_cposition bigint[];
   v_known bigint[];
   v_known_at timestamptz[];
@@ -152,11 +153,12 @@ BEGIN
   v_micros := int8send((extract(epoch FROM v_now) * 1000000)::bigint);
 
   SELECT array_agg(coalesce(h.version, 0) ORDER BY u.ord),
-         array_agg(coalesce(h.hash, '\x0000000000000000000000000000000000000000000000000000000000000000') ORDER BY u.ord)
-    INTO v_version, v_hash
+         array_agg(coalesce(h.hash, '\x0000000000000000000000000000000000000000000000000000000000000000') ORDER BY u.ord),
+         array_agg(h.append_id ORDER BY u.ord)
+    INTO v_version, v_hash, v_by
     FROM unnest(s_name) WITH ORDINALITY u(name, ord)
     LEFT JOIN LATERAL (
-      SELECT t.version, t.hash FROM events t WHERE t.stream = u.name ORDER BY t.version DESC LIMIT 1
+      SELECT t.version, t.hash, t.append_id FROM events t WHERE t.stream = u.name ORDER BY t.version DESC LIMIT 1
     ) h ON true;
   SELECT array_agg(coalesce(h.company_position, 0) ORDER BY u.ord)
     INTO v_cposition
@@ -205,7 +207,7 @@ BEGIN
 
     WHILE x <= n_expects AND x_append[x] = a LOOP
       s := x_stream[x];
-      IF v_status[a] IN (0, 6) AND x_expect[x] <> -1 AND x_expect[x] <> v_version[s] THEN
+      IF v_status[a] IN (0, 6) AND (x_expect[x] <> -1 AND x_expect[x] <> v_version[s] OR x_by[x] IS DISTINCT FROM v_by[s] AND x_by[x] IS NOT NULL) THEN
         v_status[a] := 6;
         v_fail_append := v_fail_append || a;
         v_fail_stream := v_fail_stream || s;
@@ -232,6 +234,7 @@ BEGIN
       r_cposition[e] := v_cposition[c];
       r_index[e] := i;
       r_prev[e] := v_hash[s];
+      v_by[s] := a_id[a];
       v_hash[s] := sha256(
         '\x01'::bytea || int8send(v_epoch) || int8send(v_position) || int8send(v_version[s]) || int8send(v_cposition[c])
         || v_micros || uuid_send(c_id[c]) || uuid_send(a_id[a]) || int4send(i)

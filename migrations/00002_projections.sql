@@ -24,6 +24,8 @@ CREATE TABLE projection_checkpoints (
   revision integer NOT NULL,
   generation bigint NOT NULL,
   position bigint NOT NULL,
+  -- epoch is that of the event at the position.
+  epoch bigint NOT NULL,
   complete boolean NOT NULL,
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   PRIMARY KEY (name, revision, generation)

@@ -24,6 +24,7 @@ func Run(t *testing.T, open func(t *testing.T) eventstore.Store) {
 		"positions are dense over conflicts":                             dense,
 		"expectations on several streams fail together":                  failTogether,
 		"a check on an unwritten stream holds the append":                checkUnwritten,
+		"a version brought about by another append is not as expected":   broughtBy,
 		"any expects nothing":                                            anyExpectation,
 		"an append over several streams is atomic":                       atomicity,
 		"the same id appends once":                                       sameID,
@@ -172,6 +173,27 @@ func checkUnwritten(t *testing.T, s eventstore.Store) {
 	b.Expect = append(b.Expect, eventstore.Expectation{Stream: runtime, Expect: eventstore.Exactly(1)})
 	_, err := Do(t, s, b)
 	require.ErrorIs(t, err, eventstore.ErrConflict)
+}
+
+// broughtBy: an append that was decided on the outcome of another one, which then lost to a third at the same version.
+func broughtBy(t *testing.T, s eventstore.Store) {
+	stream := NewStream()
+	Must(t, s, One(stream, eventstore.NoStream, 1))
+	first, second := One(stream, eventstore.Exactly(1), 2), One(stream, eventstore.Exactly(2), 3)
+	second.Expect[0].By = first.ID
+	Must(t, s, One(stream, eventstore.Exactly(1), 4))
+	p, q := s.Submit(first), s.Submit(second)
+	for _, w := range []eventstore.Pending{p, q} {
+		_, err := w.Wait(t.Context())
+		require.ErrorIs(t, err, eventstore.ErrConflict)
+	}
+	third, fourth := One(stream, eventstore.Exactly(2), 5), One(stream, eventstore.Exactly(3), 6)
+	fourth.Expect[0].By = third.ID
+	p, q = s.Submit(third), s.Submit(fourth)
+	for _, w := range []eventstore.Pending{p, q} {
+		_, err := w.Wait(t.Context())
+		require.NoError(t, err)
+	}
 }
 
 func anyExpectation(t *testing.T, s eventstore.Store) {

@@ -112,7 +112,8 @@ func (s *Store) append(a eventstore.Append) (eventstore.Result, error) {
 	}
 	var failed []eventstore.Mismatch
 	for _, x := range a.Expect {
-		if v := int64(len(s.streams[x.Stream])); !x.Expect.Holds(v) {
+		v, by := s.end(x.Stream)
+		if !x.Expect.Holds(v) || x.By != uuid.Nil && x.By != by {
 			failed = append(failed, eventstore.Mismatch{Expectation: x, Actual: v})
 		}
 	}
@@ -120,6 +121,15 @@ func (s *Store) append(a eventstore.Append) (eventstore.Result, error) {
 		return eventstore.Result{}, &eventstore.ConflictError{Failed: failed}
 	}
 	return s.write(a, now), nil
+}
+
+// end is the version of a stream and the append that brought it there.
+func (s *Store) end(stream eventstore.Stream) (version int64, by uuid.UUID) {
+	indexes := s.streams[stream]
+	if len(indexes) == 0 {
+		return 0, uuid.Nil
+	}
+	return int64(len(indexes)), s.log[indexes[len(indexes)-1]].AppendID
 }
 
 func (s *Store) write(a eventstore.Append, now time.Time) eventstore.Result {

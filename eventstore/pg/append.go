@@ -32,7 +32,7 @@ type outcome struct {
 const callAppend = `
 	SELECT o_status, o_first, o_recorded_at, o_epoch, o_resource, o_failed, o_actual
 	  FROM append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-	                     $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)`
+	                     $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)`
 
 // call sends a batch and reads an outcome for each append. An error is one of the whole batch; whether it was written is
 // then not known unless the error is an answer of the database.
@@ -72,6 +72,7 @@ type arguments struct {
 	expects   struct {
 		append, stream []int32
 		version        []int64
+		by             []*uuid.UUID
 	}
 	events struct {
 		append, stream, company, revision []int32
@@ -116,6 +117,7 @@ func (g *arguments) add(n int32, p *pending) {
 		g.expects.append = append(g.expects.append, n)
 		g.expects.stream = append(g.expects.stream, g.streams.place(x.Stream))
 		g.expects.version = append(g.expects.version, int64(x.Expect))
+		g.expects.by = append(g.expects.by, optionalID(x.By))
 	}
 	for i, e := range a.Events {
 		g.events.append = append(g.events.append, n)
@@ -152,7 +154,7 @@ func (g *arguments) list() []any {
 		g.appends.id, g.size, g.notAfter,
 		g.appends.actor, g.appends.key, g.appends.request, g.appends.cause,
 		g.streams.list, g.companies.list,
-		g.expects.append, g.expects.stream, g.expects.version,
+		g.expects.append, g.expects.stream, g.expects.version, g.expects.by,
 		g.events.append, g.events.stream, g.events.company, g.events.name, g.events.revision,
 		g.events.payload, g.events.salt, g.events.commitment,
 		array(g.commands.append), array(g.commands.scope), array(g.commands.request), array(g.commands.resource),
@@ -239,6 +241,13 @@ func optional(t time.Time) *time.Time {
 		return nil
 	}
 	return &t
+}
+
+func optionalID(id uuid.UUID) *uuid.UUID {
+	if id == uuid.Nil {
+		return nil
+	}
+	return &id
 }
 
 // array sends a nil slice as an empty array, which is not the same as null.

@@ -97,6 +97,9 @@ func (s *Store) Close() {
 // Identity says which log this is.
 func (s *Store) Identity() Identity { return s.identity }
 
+// Channel is where commits are notified; each schema has its own.
+func (s *Store) Channel() string { return s.channel }
+
 // Clock is the database's time.
 func (s *Store) Clock() *eventstore.Clock { return &s.clock }
 
