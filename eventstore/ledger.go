@@ -136,7 +136,7 @@ func (w *Work) refused(ctx context.Context, opts Options, refusal error) (Outcom
 func pause(ctx context.Context, try int) error {
 	limit := time.Millisecond << min(try, 6)
 	select {
-	case <-time.After(rand.N(limit)):
+	case <-time.After(rand.N(limit)): //nolint:gosec // jitter is no secret
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)

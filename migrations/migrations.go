@@ -66,7 +66,7 @@ func Up(ctx context.Context, pool *pgxpool.Pool) error {
 func lockID(schema string) int64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte("tenure migrations " + schema))
-	return int64(h.Sum64()) //nolint:gosec // any number will do
+	return int64(h.Sum64())
 }
 
 func check(ctx context.Context, pool *pgxpool.Pool) (schema string, err error) {

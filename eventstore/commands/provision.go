@@ -117,7 +117,7 @@ func (c *Commands) FailRelease(ctx context.Context, by Caller, id domain.LeaseID
 	return c.onLease(ctx, by, id, failure)
 }
 
-// Load returns a lease as it is in the log now.
+// Lease returns a lease as it is in the log now.
 func (c *Commands) Lease(ctx context.Context, id domain.LeaseID) (lease.State, error) {
 	l, err := eventstore.Load(ctx, c.ledger, Leases, id.UUID)
 	return l.State, err

@@ -242,16 +242,16 @@ func sameID(t *testing.T, s eventstore.Store) {
 	require.Len(t, All(t, s), 1)
 }
 
-func command(key string, request byte) *eventstore.Command {
-	return &eventstore.Command{Company: Company, Route: "POST /leases", Key: key, RequestHash: [32]byte{request}, Resource: uuid.New()}
+func command(request byte) *eventstore.Command {
+	return &eventstore.Command{Company: Company, Route: "POST /leases", Key: "k", RequestHash: [32]byte{request}, Resource: uuid.New()}
 }
 
 func oneCommand(t *testing.T, s eventstore.Store) {
 	a := One(NewStream(), eventstore.NoStream, 1)
-	a.Command = command("k", 1)
+	a.Command = command(1)
 	first := Must(t, s, a)
 	b := One(NewStream(), eventstore.NoStream, 2)
-	b.Command = command("k", 1)
+	b.Command = command(1)
 	again := Must(t, s, b)
 	require.True(t, again.CommandReplayed)
 	require.Equal(t, a.Command.Resource, again.Resource)
@@ -269,10 +269,10 @@ func oneCommand(t *testing.T, s eventstore.Store) {
 
 func reusedCommand(t *testing.T, s eventstore.Store) {
 	a := One(NewStream(), eventstore.NoStream, 1)
-	a.Command = command("k", 1)
+	a.Command = command(1)
 	Must(t, s, a)
 	b := One(NewStream(), eventstore.NoStream, 1)
-	b.Command = command("k", 2)
+	b.Command = command(2)
 	_, err := Do(t, s, b)
 	require.ErrorIs(t, err, eventstore.ErrCommandReused)
 	_, err = s.FindCommand(t.Context(), *b.Command)
@@ -283,7 +283,7 @@ func refusedCommand(t *testing.T, s eventstore.Store) {
 	stream := NewStream()
 	Must(t, s, One(stream, eventstore.NoStream, 1))
 	a := One(stream, eventstore.NoStream, 1)
-	a.Command = command("k", 1)
+	a.Command = command(1)
 	_, err := Do(t, s, a)
 	require.ErrorIs(t, err, eventstore.ErrConflict)
 	_, err = s.FindCommand(t.Context(), *a.Command)
@@ -294,7 +294,7 @@ func commandRace(t *testing.T, s eventstore.Store) {
 	waits := make([]eventstore.Pending, 20)
 	for i := range waits {
 		a := One(NewStream(), eventstore.NoStream, i)
-		a.Command = command("k", 1)
+		a.Command = command(1)
 		waits[i] = s.Submit(a)
 	}
 	resources := map[uuid.UUID]bool{}

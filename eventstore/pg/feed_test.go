@@ -18,7 +18,7 @@ func receive(t *testing.T, s *pg.Store, group string, n int) []eventstore.Record
 	t.Helper()
 	sub, err := s.Subscriber(group)
 	require.NoError(t, err)
-	defer sub.Close()
+	defer func() { require.NoError(t, sub.Close()) }()
 	messages, err := sub.Subscribe(t.Context(), pg.Topic)
 	require.NoError(t, err)
 	var out []eventstore.Recorded
@@ -73,7 +73,7 @@ func TestAnEventWakesTheSubscriberLongBeforeThePoll(t *testing.T) {
 	}
 	sub, err := stores[0].Subscriber("g")
 	require.NoError(t, err)
-	defer sub.Close()
+	defer func() { require.NoError(t, sub.Close()) }()
 	messages, err := sub.Subscribe(t.Context(), pg.Topic)
 	require.NoError(t, err)
 	for n := range 20 {

@@ -239,7 +239,7 @@ func refused(err error) bool {
 // backoff grows from about 10 ms to about a second.
 func backoff(attempt int) time.Duration {
 	d := min(10*time.Millisecond<<min(attempt, 7), time.Second)
-	return d/2 + rand.N(d/2+1)
+	return d/2 + rand.N(d/2+1) //nolint:gosec // jitter is no secret
 }
 
 var _ querier = (*pgx.Conn)(nil)

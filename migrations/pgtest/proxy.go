@@ -1,6 +1,7 @@
 package pgtest
 
 import (
+	"context"
 	"io"
 	"net"
 	"strings"
@@ -32,7 +33,7 @@ func NewProxy(t testing.TB, url string) (*Proxy, string) {
 	p.network, p.upstream = pgxNetworkAddress(config)
 	// A socket in a directory, named as libpq names it, keeps the rest of the connection string as it is.
 	dir := t.TempDir()
-	p.listener, err = net.Listen("unix", dir+"/.s.PGSQL.5432")
+	p.listener, err = (&net.ListenConfig{}).Listen(context.Background(), "unix", dir+"/.s.PGSQL.5432")
 	require.NoError(t, err)
 	p.group.Go(p.serve)
 	t.Cleanup(func() {
@@ -110,7 +111,7 @@ func (p *Proxy) link(client net.Conn) {
 	if refuse {
 		return
 	}
-	server, err := net.Dial(p.network, p.upstream)
+	server, err := (&net.Dialer{}).DialContext(context.Background(), p.network, p.upstream)
 	if err != nil {
 		return
 	}

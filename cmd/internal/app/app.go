@@ -1,0 +1,353 @@
+// Package app is the composition root: the only place where concrete types meet.
+//
+// [Start] brings the engine up in one straight line, each step on what the one before made, and notes for each step how it
+// is undone; [App.Stop] undoes them in reverse order. So embedded Postgres stops after everything that uses it.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/tenure-dev/tenure/api"
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/drivers/local"
+	"github.com/tenure-dev/tenure/drivers/supervisor"
+	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/eventstore/commands"
+	"github.com/tenure-dev/tenure/eventstore/embedded"
+	"github.com/tenure-dev/tenure/eventstore/pg"
+	"github.com/tenure-dev/tenure/migrations"
+	"github.com/tenure-dev/tenure/projections/catalog"
+	"github.com/tenure-dev/tenure/projections/runner"
+)
+
+// Options say how to start.
+type Options struct {
+	Version string
+	// Listen is HOST:PORT; port 0 takes a free one.
+	Listen string
+	// DataDir holds everything of this node.
+	DataDir string
+	// DatabaseURL names a Postgres to use; "" runs one in DataDir.
+	DatabaseURL string
+	// ExecUID runs local commands when the engine is root; -1 is [DefaultExecUID].
+	ExecUID       int
+	AllowRootExec bool
+	// InsecureListen allows to listen beyond loopback without TLS.
+	InsecureListen bool
+	// ExecParent starts the small parent process of a local command.
+	ExecParent []string
+	Logger     *slog.Logger
+	Supervisor supervisor.Options
+	// PollInterval is the longest a reader of the log sleeps although there may be more; default 500 ms.
+	PollInterval time.Duration
+	// DrainTimeout bounds how long requests and commands may go on after Stop; default 10 s.
+	DrainTimeout time.Duration
+	// Postgres are further settings of the embedded Postgres; PostgresNoSync gives durability up. Both are for tests.
+	Postgres       map[string]string
+	PostgresNoSync bool
+}
+
+// DefaultExecUID is the user and group that run local commands when the engine is root. It needs no entry in passwd and
+// must be used for nothing else.
+const DefaultExecUID = 64717
+
+// App is a running engine.
+type App struct {
+	opts     Options
+	log      *slog.Logger
+	cleanups []cleanup
+	stopOnce sync.Once
+	stopErr  error
+	failed   chan error
+
+	lock       *embedded.DirLock
+	pool       *pgxpool.Pool
+	store      *pg.Store
+	commands   *commands.Commands
+	hub        *eventstore.Hub
+	drivers    *drivers.Registry
+	runner     *runner.Runner
+	processes  *pg.Processes
+	process    eventstore.Process
+	supervisor *supervisor.Supervisor
+	server     *api.Server
+	address    string
+}
+
+type cleanup struct {
+	name string
+	undo func(context.Context) error
+}
+
+// onStop notes how a step is undone.
+func (a *App) onStop(name string, undo func(context.Context) error) {
+	a.cleanups = append(a.cleanups, cleanup{name, undo})
+}
+
+// Start brings the engine up. If a step fails, those before it are undone. ctx bounds the start, not the engine's life.
+func Start(ctx context.Context, opts Options) (*App, error) {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.DrainTimeout == 0 {
+		opts.DrainTimeout = 10 * time.Second
+	}
+	a := &App{opts: opts, log: opts.Logger, failed: make(chan error, 1)}
+	if err := a.start(ctx); err != nil {
+		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
+		defer cancel()
+		return nil, errors.Join(err, a.Stop(stopCtx))
+	}
+	return a, nil
+}
+
+// stopLimit bounds a stop as a whole, beyond the time that running work is given.
+const stopLimit = 40 * time.Second
+
+// start is one straight line on purpose: each step uses what the ones before made.
+func (a *App) start(ctx context.Context) error {
+	if err := a.checkListen(); err != nil {
+		return err
+	}
+	lock, err := embedded.Lock(a.opts.DataDir)
+	if err != nil {
+		return err
+	}
+	a.lock = lock
+	a.onStop("data directory", func(context.Context) error { return lock.Unlock() })
+	node, err := nodeID(lock.Dir())
+	if err != nil {
+		return err
+	}
+	if err := a.connect(ctx); err != nil {
+		return err
+	}
+	if err := migrations.Up(ctx, a.pool); err != nil {
+		return databaseError(err)
+	}
+	a.store, err = pg.Open(ctx, a.pool, pg.Options{Logger: a.log, PollInterval: a.opts.PollInterval})
+	if err != nil {
+		return databaseError(err)
+	}
+	a.onStop("event store", func(context.Context) error { a.store.Close(); return nil })
+	a.commands = commands.New(eventstore.NewLedger(a.store))
+	if err := a.makeDrivers(); err != nil {
+		return err
+	}
+	a.process, err = newProcess(node, a.opts.Version)
+	if err != nil {
+		return err
+	}
+	if err := a.startProjections(ctx); err != nil {
+		return err
+	}
+	if err := a.ensureAdminKey(ctx); err != nil {
+		return err
+	}
+	if err := a.startSupervisor(ctx); err != nil {
+		return err
+	}
+	if err := a.startFeed(ctx); err != nil {
+		return err
+	}
+	return a.startServer(ctx)
+}
+
+// checkListen refuses to serve beyond loopback without TLS unless told to.
+func (a *App) checkListen() error {
+	host, _, err := net.SplitHostPort(a.opts.Listen)
+	if err != nil {
+		return fmt.Errorf("--listen %q: %w; give HOST:PORT, such as 127.0.0.1:7717", a.opts.Listen, err)
+	}
+	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() || a.opts.InsecureListen {
+		return nil
+	}
+	return fmt.Errorf("--listen %q is reachable from elsewhere and has no TLS; listen on 127.0.0.1 behind a proxy that has, or add --insecure-listen",
+		a.opts.Listen)
+}
+
+// connect opens the pool, on an embedded Postgres if no other one is named.
+func (a *App) connect(ctx context.Context) error {
+	url := a.opts.DatabaseURL
+	if url == "" {
+		server, err := embedded.Start(ctx, embedded.Options{
+			DataDir: a.lock.Dir(), Lock: a.lock, Logger: a.log, Settings: a.opts.Postgres, NoSync: a.opts.PostgresNoSync,
+		})
+		if err != nil {
+			return err
+		}
+		a.onStop("embedded postgres", server.Stop)
+		go func() {
+			<-server.Exited()
+			if err := server.Err(); err != nil {
+				a.fail(fmt.Errorf("embedded postgres: %w", err))
+			}
+		}()
+		url = server.ConnString()
+	}
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return errors.New("--database-url is no connection string of Postgres; give one such as postgres://user@host/tenure") //nolint:err113,lll // the cause may hold a password
+	}
+	config.MaxConns = max(config.MaxConns, maxConns)
+	// Statements without a name work behind a pooler too.
+	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	a.pool, err = pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return databaseError(err)
+	}
+	a.onStop("database pool", func(context.Context) error { a.pool.Close(); return nil })
+	return nil
+}
+
+// maxConns is how many connections a process uses at most, besides the one that listens.
+const maxConns = 20
+
+func (a *App) makeDrivers() error {
+	opts := local.Options{
+		Root: filepath.Join(a.lock.Dir(), "runtimes"), ParentCommand: a.opts.ExecParent, AllowRoot: a.opts.AllowRootExec,
+	}
+	if os.Geteuid() == 0 && !a.opts.AllowRootExec {
+		opts.UID = a.opts.ExecUID
+		if opts.UID < 0 {
+			opts.UID = DefaultExecUID
+		}
+		opts.GID = opts.UID
+	}
+	driver, err := local.New(opts)
+	if err != nil {
+		return fmt.Errorf("driver local: %w", err)
+	}
+	a.drivers, err = drivers.NewRegistry(driver)
+	return err
+}
+
+func newProcess(node domain.NodeID, version string) (eventstore.Process, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return eventstore.Process{}, fmt.Errorf("make an id: %w", err)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return eventstore.Process{ID: domain.WorkerID{UUID: id}, Node: node, Hostname: host, PID: os.Getpid(), Version: version}, nil
+}
+
+func (a *App) startProjections(ctx context.Context) error {
+	a.runner = runner.New(a.pool, a.store, catalog.All(), runner.Options{Logger: a.log, PollInterval: a.opts.PollInterval})
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := a.runner.Run(run); err != nil && run.Err() == nil {
+			a.fail(fmt.Errorf("projections: %w", err))
+		}
+	}()
+	a.onStop("projections", func(context.Context) error { cancel(); <-ended; return nil })
+	select {
+	case <-a.runner.Ready():
+		return nil
+	case err := <-a.failed:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("bring the read models up to date: %w", context.Cause(ctx))
+	}
+}
+
+func (a *App) startSupervisor(ctx context.Context) error {
+	a.processes = a.store.Processes()
+	opts := a.opts.Supervisor
+	opts.DrainTimeout = a.opts.DrainTimeout
+	identity := a.store.Identity()
+	a.supervisor = supervisor.New(supervisor.Deps{
+		Commands: a.commands, Drivers: a.drivers, Todo: todo{a.pool}, Processes: a.processes, Process: a.process,
+		Installation: identity.Installation, Epoch: identity.Epoch, JournalDir: a.journalDir, Logger: a.log,
+	}, opts)
+	if err := a.supervisor.Start(ctx); err != nil {
+		return err
+	}
+	a.onStop("supervisor", a.supervisor.Stop)
+	go func() {
+		<-a.supervisor.Lost()
+		a.fail(errors.New("another process took this node's place"))
+	}()
+	return nil
+}
+
+// journalDir is where the output of a command goes.
+func (a *App) journalDir(id domain.ExecID) string {
+	return filepath.Join(a.lock.Dir(), "journals", id.String())
+}
+
+func (a *App) startServer(ctx context.Context) error {
+	listener, err := net.Listen("tcp", a.opts.Listen)
+	if err != nil {
+		return fmt.Errorf("--listen %s: %w; choose another address, or stop what listens there", a.opts.Listen, err)
+	}
+	a.server = api.New(a.apiDeps())
+	httpServer := &http.Server{Handler: a.server.Handler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug)}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := httpServer.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			a.fail(fmt.Errorf("serve: %w", err))
+		}
+	}()
+	a.onStop("http server", func(ctx context.Context) error {
+		drain, cancel := context.WithTimeout(ctx, a.opts.DrainTimeout)
+		defer cancel()
+		a.server.Shutdown()
+		err := httpServer.Shutdown(drain)
+		if err != nil {
+			err = httpServer.Close()
+		}
+		<-ended
+		return err
+	})
+	a.address = "http://" + listener.Addr().String()
+	return writePrivate(filepath.Join(a.lock.Dir(), "address"), a.address+"\n")
+}
+
+// Address is where the API is served.
+func (a *App) Address() string { return a.address }
+
+// fail notes what makes the engine end; only the first one counts.
+func (a *App) fail(err error) {
+	select {
+	case a.failed <- err:
+	default:
+	}
+}
+
+// Failed delivers what makes the engine unable to go on.
+func (a *App) Failed() <-chan error { return a.failed }
+
+// Stop takes the engine down in the reverse order of its start. It may be called again.
+func (a *App) Stop(ctx context.Context) error {
+	a.stopOnce.Do(func() {
+		var problems []error
+		for i := len(a.cleanups) - 1; i >= 0; i-- {
+			c := a.cleanups[i]
+			if err := c.undo(ctx); err != nil {
+				problems = append(problems, fmt.Errorf("stop %s: %w", c.name, err))
+			}
+		}
+		a.stopErr = errors.Join(problems...)
+	})
+	return a.stopErr
+}

@@ -1,0 +1,35 @@
+// Command tenure is the engine and its command line.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"syscall"
+
+	"github.com/tenure-dev/tenure/cmd/internal/app"
+	"github.com/tenure-dev/tenure/cmd/internal/cli"
+	"github.com/tenure-dev/tenure/drivers/execparent"
+)
+
+// version is set by the build.
+var version = "dev"
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == app.ExecParentCommand {
+		// Nothing of the engine has run in this process, and nothing of it is to run at the exit.
+		syscall.Exit(execparent.Main())
+	}
+	env := os.Getenv
+	if len(os.Args) > 1 && os.Args[1] == "serve" {
+		taken, err := app.TakeEnvironment()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "tenure:", err)
+			os.Exit(1)
+		}
+		env = taken.Get
+	}
+	os.Exit(cli.Main(context.Background(), cli.Deps{
+		Version: version, Serve: app.Serve(version), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Env: env,
+	}, os.Args[1:]))
+}
