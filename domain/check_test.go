@@ -160,3 +160,14 @@ func TestFoldGivesEveryFactATimeOfItsOwn(t *testing.T) {
 		{Position: 2, Version: 2, Epoch: 1, At: time.Unix(2, 0).UTC()},
 	}, d.Fold([]int{7, 8}))
 }
+
+func TestAVariableThatNoProcessCanBeGivenIsRefused(t *testing.T) {
+	t.Parallel()
+	fits := strings.Repeat("x", domain.MaxArgument-len("A="))
+	require.NoError(t, domain.CheckEnvVars("env", map[string]string{"A": fits}))
+	err := domain.CheckEnvVars("env", map[string]string{"A": fits + "x"})
+	refusal, ok := errors.AsType[*domain.Refusal](err)
+	require.True(t, ok)
+	require.Equal(t, "argument_too_long", refusal.Code)
+	require.Equal(t, "env.A", refusal.Field)
+}

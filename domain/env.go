@@ -51,7 +51,7 @@ func CheckEnvVars(field string, vars map[string]string) error {
 		if err := CheckEnvName(field, name); err != nil {
 			return err
 		}
-		if err := CheckArgument(field+"."+name, vars[name]); err != nil {
+		if err := CheckArgument(field+"."+name, name+"="+vars[name]); err != nil {
 			return err
 		}
 	}

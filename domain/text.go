@@ -11,6 +11,8 @@ const (
 	MaxDescription = 1000
 	// MaxReference is for ids and words of the client's own, such as a run's.
 	MaxReference = 255
+	// MaxArgument is the most bytes of one argument, or of one "name=value": Linux's MAX_ARG_STRLEN less its closing NUL.
+	MaxArgument = 128<<10 - 1
 	// MaxMessage is for what a driver or a caller says about a failure.
 	MaxMessage = 2000
 )
@@ -50,9 +52,13 @@ func checkText(field, s string, limit int, refused func(rune) bool) error {
 	return nil
 }
 
-// CheckArgument refuses text that no process can be given exactly as it stands: with a NUL byte, or no valid UTF-8, which
-// the log could not hold unchanged.
+// CheckArgument refuses text that no process can be given exactly as it stands: with a NUL byte, longer than [MaxArgument],
+// or no valid UTF-8, which the log could not hold unchanged.
 func CheckArgument(field, s string) error {
+	if len(s) > MaxArgument {
+		return Refuse(KindInvalid, "argument_too_long", "has %d bytes; no process can be given more than %d in one piece", len(s), MaxArgument).
+			On(field).Mend("send it by stdin or in a file")
+	}
 	if strings.Contains(s, "\x00") {
 		return Refuse(KindInvalid, "invalid_text", "holds a NUL byte, which no process can be given").On(field).
 			Mend("remove it, or send the bytes by stdin")
