@@ -1,0 +1,42 @@
+package cli
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tenure-dev/tenure/api/wire"
+)
+
+func (r *root) envGroup() *cobra.Command {
+	return r.group("env", "Environments are where work may run",
+		[2]string{"tenure env add local --driver local", "tenure env list"},
+		r.envAdd(), r.envList(), r.envShow(), r.envEdit(), r.envArchive())
+}
+
+// envView names variables only: their values are for commands, and a screen is read by more than one.
+var envView = view[wire.Environment]{
+	name: func(e wire.Environment) string { return e.Name },
+	columns: []column[wire.Environment]{
+		{title: "NAME", value: func(e wire.Environment, _ cell) string { return e.Name }},
+		{title: "DRIVER", value: func(e wire.Environment, _ cell) string { return e.Driver }},
+		{title: "STATUS", value: func(e wire.Environment, _ cell) string { return e.Status }},
+		{title: "MAX LEASES", value: func(e wire.Environment, _ cell) string {
+			if e.MaxLeases == 0 {
+				return "no limit"
+			}
+			return number(e.MaxLeases)
+		}},
+		{title: "CHANGED", value: func(e wire.Environment, how cell) string { return how.time(e.UpdatedAt) }},
+		{title: "ID", wide: true, value: func(e wire.Environment, _ cell) string { return e.ID.String() }},
+		{title: "COMPANY", wide: true, value: func(e wire.Environment, _ cell) string { return e.CompanyID.String() }},
+		{title: "DESCRIPTION", wide: true, value: func(e wire.Environment, _ cell) string { return e.Description }},
+		{title: "CONFIG", wide: true, value: func(e wire.Environment, _ cell) string { return string(e.Config) }},
+		{title: "VARIABLES", wide: true, value: func(e wire.Environment, _ cell) string {
+			return strings.Join(slices.Sorted(maps.Keys(e.EnvVars)), ",")
+		}},
+		{title: "VERSION", wide: true, value: func(e wire.Environment, _ cell) string { return number(e.Version) }},
+	},
+}

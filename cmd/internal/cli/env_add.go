@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tenure-dev/tenure/api/wire"
+)
+
+func (r *root) envAdd() *cobra.Command {
+	var in wire.AddEnvironment
+	var config, metadata string
+	var pairs *[]string
+	cmd := r.companyFlag(r.verb(verb{
+		use:   "add NAME",
+		short: "Add an environment to a company",
+		examples: [2]string{
+			"tenure env add local --driver local",
+			"tenure env add ci --driver local --max-leases 4 --var CI=true",
+		},
+		exits: exitsOfCalls,
+		run: func(ctx context.Context, args []string) (err error) {
+			in.Name = args[0]
+			if in.Config, err = r.jsonValue("config", config); err != nil {
+				return err
+			}
+			if in.Metadata, err = r.jsonValue("metadata", metadata); err != nil {
+				return err
+			}
+			if in.EnvVars, err = r.variables(*pairs); err != nil {
+				return err
+			}
+			c, err := r.api(ctx)
+			if err != nil {
+				return err
+			}
+			company, err := r.company(ctx, c)
+			if err != nil {
+				return err
+			}
+			env, err := c.AddEnvironment(ctx, company.ID, in)
+			if err != nil {
+				return err
+			}
+			return envView.show(r, env)
+		},
+	}))
+	f := cmd.Flags()
+	f.StringVar(&in.Driver, "driver", "local", "`name` of the driver that makes runtimes")
+	f.StringVar(&config, "config", "", "the driver's configuration as `JSON`, @FILE, or - for stdin")
+	f.StringVar(&metadata, "metadata", "", "your own `JSON` object, carried along; @FILE or - as above")
+	f.StringVar(&in.Description, "description", "", "`text` for people")
+	f.IntVar(&in.MaxLeases, "max-leases", 0, "most leases at once; 0 is no limit")
+	pairs = r.varFlag(f, "is in the environment of every command")
+	return cmd
+}

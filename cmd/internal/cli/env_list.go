@@ -1,0 +1,43 @@
+package cli
+
+import (
+	"context"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tenure-dev/tenure/api/client"
+	"github.com/tenure-dev/tenure/api/wire"
+)
+
+func (r *root) envList() *cobra.Command {
+	var archived bool
+	cmd := r.companyFlag(r.verb(verb{
+		use:      "list",
+		short:    "List a company's environments",
+		examples: [2]string{"tenure env list", "tenure env list --archived -o wide"},
+		exits:    exitsOfCalls,
+		run: func(ctx context.Context, _ []string) error {
+			c, err := r.api(ctx)
+			if err != nil {
+				return err
+			}
+			company, err := r.company(ctx, c)
+			if err != nil {
+				return err
+			}
+			envs, err := all(ctx, func(ctx context.Context, o ...client.CallOption) (wire.List[wire.Environment], error) {
+				return c.Environments(ctx, company.ID, o...)
+			})
+			if err != nil {
+				return err
+			}
+			if !archived {
+				envs = slices.DeleteFunc(envs, func(e wire.Environment) bool { return e.Status == envArchived })
+			}
+			return envView.list(r, envs)
+		},
+	}))
+	cmd.Flags().BoolVar(&archived, "archived", false, "list the archived ones too")
+	return cmd
+}

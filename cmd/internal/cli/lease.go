@@ -1,0 +1,43 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/tenure-dev/tenure/api/wire"
+)
+
+func (r *root) leaseGroup() *cobra.Command {
+	return r.group("lease", "Leases are the right of one run to one runtime",
+		[2]string{"tenure lease acquire --env local", "tenure lease list --status active"},
+		r.leaseAcquire(), r.leaseList(), r.leaseShow(), r.leaseRelease(), r.leaseEvents())
+}
+
+var leaseView = view[wire.Lease]{
+	name: func(l wire.Lease) string { return l.ID.String() },
+	columns: []column[wire.Lease]{
+		{title: "ID", value: func(l wire.Lease, _ cell) string { return l.ID.String() }},
+		{title: "STATUS", value: func(l wire.Lease, _ cell) string { return l.Status }},
+		{title: "RUN", value: func(l wire.Lease, _ cell) string { return l.HeartbeatRunID }},
+		{title: "PROVIDER", value: func(l wire.Lease, _ cell) string { return l.Provider }},
+		{title: "ASKED FOR", value: func(l wire.Lease, how cell) string { return how.time(l.CreatedAt) }},
+		{title: "EXPIRES", value: func(l wire.Lease, how cell) string {
+			if l.Ended() {
+				return ""
+			}
+			return how.timeOf(l.ExpiresAt)
+		}},
+		{title: "ENDED", value: func(l wire.Lease, how cell) string { return how.timeOf(l.ReleasedAt) }},
+		{title: "CLEANUP", value: func(l wire.Lease, _ cell) string { return text(l.CleanupStatus) }},
+		{title: "FAILURE", value: func(l wire.Lease, _ cell) string { return text(l.FailureReason) }},
+		{title: "ACQUIRED", wide: true, value: func(l wire.Lease, how cell) string { return how.timeOf(l.AcquiredAt) }},
+		{title: "LAST USED", wide: true, value: func(l wire.Lease, how cell) string { return how.timeOf(l.LastUsedAt) }},
+		{title: "ENVIRONMENT", wide: true, value: func(l wire.Lease, _ cell) string { return l.EnvironmentID.String() }},
+		{title: "COMPANY", wide: true, value: func(l wire.Lease, _ cell) string { return l.CompanyID.String() }},
+		{title: "ISSUE", wide: true, value: func(l wire.Lease, _ cell) string { return text(l.IssueID) }},
+		{title: "AGENT", wide: true, value: func(l wire.Lease, _ cell) string { return text(l.AgentID) }},
+		{title: "POLICY", wide: true, value: func(l wire.Lease, _ cell) string { return l.LeasePolicy }},
+		{title: "PROVIDER LEASE", wide: true, value: func(l wire.Lease, _ cell) string { return text(l.ProviderLeaseID) }},
+		{title: "FENCE", wide: true, value: func(l wire.Lease, _ cell) string { return number(l.Fence) }},
+		{title: "VERSION", wide: true, value: func(l wire.Lease, _ cell) string { return number(l.Version) }},
+	},
+}

@@ -1,0 +1,167 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// ServeOptions is what a server is told. The CLI has checked what can be checked without touching anything.
+type ServeOptions struct {
+	// Listen is HOST:PORT; port 0 takes a free one.
+	Listen string
+	// DataDir is where everything of this node is kept.
+	DataDir string
+	// DatabaseURL names a Postgres to use; "" runs one in DataDir. It may hold a password and is never logged.
+	DatabaseURL string
+	// ExecUID is the user that commands of the local driver run as; -1 lets the server choose.
+	ExecUID int
+	// AllowRootExec lets commands of the local driver run as root.
+	AllowRootExec bool
+	// InsecureListen allows to listen elsewhere than on loopback, without TLS.
+	InsecureListen bool
+	// LogFormat is text or json, LogLevel debug, info, warn or error.
+	LogFormat string
+	LogLevel  string
+
+	// WorkerTTL is how long a worker that has gone silent keeps its claims.
+	WorkerTTL time.Duration
+	// SweepInterval is how often deadlines are looked at.
+	SweepInterval time.Duration
+	// ProvisionTimeout and ReleaseTimeout bound one attempt of a driver.
+	ProvisionTimeout time.Duration
+	ReleaseTimeout   time.Duration
+	// DrainTimeout bounds the end of the server.
+	DrainTimeout time.Duration
+	// Parallel is how many steps of leases are worked on at once.
+	Parallel int
+}
+
+// DefaultServeOptions are those of a server that was told nothing.
+func DefaultServeOptions() ServeOptions {
+	return ServeOptions{
+		Listen: "127.0.0.1:7717", ExecUID: -1, LogFormat: "text", LogLevel: "info",
+		WorkerTTL: 4 * time.Second, SweepInterval: time.Second,
+		ProvisionTimeout: 5 * time.Minute, ReleaseTimeout: 2 * time.Minute, DrainTimeout: 10 * time.Second,
+		Parallel: 64,
+	}
+}
+
+var (
+	logFormats = []string{"text", "json"}
+	logLevels  = []string{"debug", "info", "warn", "error"}
+)
+
+// Validate joins every problem and names the flag.
+func (o ServeOptions) Validate() error {
+	var problems []error
+	bad := func(flag, format string, args ...any) {
+		problems = append(problems, fmt.Errorf("--%s: %s", flag, fmt.Sprintf(format, args...)))
+	}
+	host, port, err := net.SplitHostPort(o.Listen)
+	if err != nil {
+		bad("listen", "%q is not HOST:PORT", o.Listen)
+	} else {
+		if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+			bad("listen", "%q is not a port from 0 to 65535", port)
+		}
+		if !isLoopbackHost(host) && !o.InsecureListen {
+			bad("listen", "%q is not a loopback address, and keys would go over the network without TLS; add --insecure-listen if something in front speaks TLS", host)
+		}
+	}
+	if o.DataDir == "" {
+		bad("data-dir", "neither HOME nor XDG_DATA_HOME is set, so there is no default; name a directory")
+	}
+	if o.ExecUID == 0 && !o.AllowRootExec {
+		bad("exec-uid", "0 is root; add --allow-root-exec if commands are really to run as root")
+	}
+	if o.ExecUID < -1 {
+		bad("exec-uid", "%d is not a user id", o.ExecUID)
+	}
+	if !slices.Contains(logFormats, o.LogFormat) {
+		bad("log-format", "there is no format %q; use text or json", o.LogFormat)
+	}
+	if !slices.Contains(logLevels, o.LogLevel) {
+		bad("log-level", "there is no level %q; use debug, info, warn or error", o.LogLevel)
+	}
+	for _, d := range []struct {
+		flag  string
+		value time.Duration
+		least time.Duration
+	}{
+		{"worker-ttl", o.WorkerTTL, 100 * time.Millisecond},
+		{"sweep-interval", o.SweepInterval, 10 * time.Millisecond},
+		{"provision-timeout", o.ProvisionTimeout, time.Second},
+		{"release-timeout", o.ReleaseTimeout, time.Second},
+		{"drain-timeout", o.DrainTimeout, 0},
+	} {
+		if d.value < d.least {
+			bad(d.flag, "%s is too short; give at least %s", d.value, d.least)
+		}
+	}
+	if o.Parallel < 1 {
+		bad("parallel", "%d is too few; give at least 1", o.Parallel)
+	}
+	return errors.Join(problems...)
+}
+
+func isLoopbackHost(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+func (r *root) serve() *cobra.Command {
+	o := DefaultServeOptions()
+	var cmd *cobra.Command
+	cmd = r.verb(verb{
+		use:   "serve",
+		short: "Run a server: API, workers and, without --database-url, a Postgres of its own",
+		long: "It prints one line \"listening on http://ADDRESS\" to stderr when it is ready, writes the address and the first\n" +
+			"admin key into the data directory, and ends in order on SIGINT or SIGTERM.",
+		examples: [2]string{
+			"tenure serve",
+			"tenure serve --listen 127.0.0.1:8080 --data-dir /srv/tenure --log-format json",
+		},
+		exits:     exitsOfLocal,
+		exitNotes: []string{"ended in order, as asked by a signal"},
+		run: func(ctx context.Context, _ []string) error {
+			if err := r.settings.Apply(cmd.Flags(), serveFlags...); err != nil {
+				return usagef("%s", err).of(cmd)
+			}
+			o.DataDir = r.flags.dataDir
+			if err := o.Validate(); err != nil {
+				return usagef("%s", err).of(cmd)
+			}
+			r.serving.Store(true)
+			return r.Serve(ctx, o, r.Stderr)
+		},
+	})
+	f := cmd.Flags()
+	f.StringVar(&o.Listen, "listen", o.Listen, "`address` to listen on; port 0 takes a free one")
+	f.StringVar(&o.DatabaseURL, "database-url", "", "`URL` of a Postgres to use; with a password in it, rather set TENURE_DATABASE_URL (default: run one in the data directory)")
+	f.IntVar(&o.ExecUID, "exec-uid", o.ExecUID, "`uid` that commands of the local driver run as when the server is root; -1 lets it choose one without rights")
+	f.BoolVar(&o.AllowRootExec, "allow-root-exec", false, "let commands of the local driver run as root")
+	f.BoolVar(&o.InsecureListen, "insecure-listen", false, "allow --listen on an address that others can reach, without TLS")
+	f.StringVar(&o.LogFormat, "log-format", o.LogFormat, "`format` of the log: text or json")
+	f.StringVar(&o.LogLevel, "log-level", o.LogLevel, "least `level` that is logged: debug, info, warn or error")
+	f.DurationVar(&o.WorkerTTL, "worker-ttl", o.WorkerTTL, "how long a silent worker keeps its claims")
+	f.DurationVar(&o.SweepInterval, "sweep-interval", o.SweepInterval, "how often deadlines are looked at")
+	f.DurationVar(&o.ProvisionTimeout, "provision-timeout", o.ProvisionTimeout, "bound of one attempt to make a runtime")
+	f.DurationVar(&o.ReleaseTimeout, "release-timeout", o.ReleaseTimeout, "bound of one attempt to take a runtime down")
+	f.DurationVar(&o.DrainTimeout, "drain-timeout", o.DrainTimeout, "bound of the server's end")
+	f.IntVar(&o.Parallel, "parallel", o.Parallel, "how many leases are worked on at once")
+	return cmd
+}
+
+// serveFlags are the flags that also have a variable.
+var serveFlags = []string{
+	"listen", "database-url", "exec-uid", "allow-root-exec", "insecure-listen", "log-format", "log-level",
+	"worker-ttl", "sweep-interval", "provision-timeout", "release-timeout", "drain-timeout", "parallel",
+}
