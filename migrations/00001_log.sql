@@ -91,6 +91,14 @@ CREATE FUNCTION append_events(
 )
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
+-- A session keeps the plans of its first calls, made when the log may have been empty. They must be those of a long one:
+-- one probe of an index for each thing that is looked up, whatever the planner takes the table for.
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET enable_material = off
+SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -169,12 +177,16 @@ BEGIN
   SELECT array_agg(t.position ORDER BY u.ord), array_agg(t.recorded_at ORDER BY u.ord)
     INTO v_known, v_known_at
     FROM unnest(a_id) WITH ORDINALITY u(id, ord)
-    LEFT JOIN events t ON t.append_id = u.id AND t.append_index = 0;
+    LEFT JOIN LATERAL (
+      SELECT h.position, h.recorded_at FROM events h WHERE h.append_id = u.id AND h.append_index = 0 LIMIT 1
+    ) t ON true;
   IF n_commands > 0 THEN
     SELECT array_agg(t.request_hash ORDER BY u.ord), array_agg(t.resource_id ORDER BY u.ord), array_agg(t.position ORDER BY u.ord)
       INTO v_cmd_request, v_cmd_resource, v_cmd_position
       FROM unnest(k_scope) WITH ORDINALITY u(scope, ord)
-      LEFT JOIN commands t ON t.scope = u.scope;
+      LEFT JOIN LATERAL (
+        SELECT h.request_hash, h.resource_id, h.position FROM commands h WHERE h.scope = u.scope LIMIT 1
+      ) t ON true;
   END IF;
 
   FOR a IN 1 .. n_appends LOOP

@@ -41,8 +41,11 @@ var server struct {
 
 var schemas atomic.Int64
 
-// Main runs the tests and stops the server that they started.
-func Main(m *testing.M) {
+// Main runs the tests, stops the server that they started, and exits.
+func Main(m *testing.M) { os.Exit(Run(m)) }
+
+// Run is Main for a TestMain that has more to do: it returns the exit code.
+func Run(m *testing.M) int {
 	sweep()
 	server.inMain = true
 	code := m.Run()
@@ -50,7 +53,7 @@ func Main(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "pgtest:", err)
 		code = 1
 	}
-	os.Exit(code)
+	return code
 }
 
 // URL is the connection string of a fresh, empty schema, dropped after the test.

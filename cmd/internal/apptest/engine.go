@@ -23,6 +23,7 @@ import (
 
 	"github.com/tenure-dev/tenure/api/client"
 	"github.com/tenure-dev/tenure/api/wire"
+	"github.com/tenure-dev/tenure/migrations/pgtest"
 )
 
 var binary struct {
@@ -48,7 +49,7 @@ func Binary(t testing.TB) string {
 
 // Main runs the tests and removes what they built.
 func Main(m *testing.M) {
-	code := m.Run()
+	code := pgtest.Run(m)
 	if binary.path != "" {
 		_ = os.RemoveAll(filepath.Dir(binary.path))
 	}
