@@ -67,8 +67,8 @@ type Definition[R any] struct {
 	// Apply takes an event into the data, which is zero for a stream without a row. It has no other effect. Without keep
 	// the stream has no row any more; so this must be the end of all that Apply needs to remember of the stream.
 	Apply func(data *R, e *Event) (keep bool, err error)
-	// Loaded mends data that was read as JSON, so that it equals what Apply made; nil for nothing to mend.
-	Loaded func(data *R)
+	// Tidy makes data that Apply made and data that was read as JSON the same; nil where they are.
+	Tidy func(data *R)
 }
 
 // Event is a recorded event that is decoded once for all read models that follow it.
@@ -186,7 +186,14 @@ func (d *Definition[R]) fold(old *Row[R], e *Event) (next *Row[R], err error) {
 	if !keep {
 		return nil, nil //nolint:nilnil // no row is a good outcome
 	}
+	d.tidy(&next.Data)
 	return next, nil
+}
+
+func (d *Definition[R]) tidy(data *R) {
+	if d.Tidy != nil {
+		d.Tidy(data)
+	}
 }
 
 // OfStream is the row of one stream, folded from its events; ok says whether there is one.
@@ -267,13 +274,11 @@ func (d *Definition[R]) decode(head Head, data []byte) (*Row[R], error) {
 	if err := json.Unmarshal(data, &row.Data); err != nil {
 		return nil, fmt.Errorf("%s: decode the row of %s: %w", d.Name, head.Stream, err)
 	}
-	if d.Loaded != nil {
-		d.Loaded(&row.Data)
-	}
+	d.tidy(&row.Data)
 	return row, nil
 }
 
-// Absent makes JSON that was absent absent again: it was stored as null.
+// Absent makes JSON that is absent, or null, absent: stored, the two are the same.
 func Absent(raws ...*json.RawMessage) {
 	for _, raw := range raws {
 		if string(*raw) == "null" {

@@ -18,7 +18,7 @@ var Model = &projections.Definition[leases.Lease]{
 	Columns:    leases.Columns(),
 	Indexes:    []string{"(company_id, created)", "(environment_id, created)", "(company_id, run)"},
 	Apply:      apply,
-	Loaded:     leases.Loaded,
+	Tidy:       leases.Tidy,
 }
 
 func apply(l *leases.Lease, e *projections.Event) (bool, error) {

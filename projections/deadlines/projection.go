@@ -68,7 +68,7 @@ var Model = &projections.Definition[Deadline]{
 	},
 	Indexes: []string{"(due_at) WHERE due_at IS NOT NULL", "(worker_id) WHERE worker_id IS NOT NULL"},
 	Apply:   apply,
-	Loaded: func(d *Deadline) {
+	Tidy: func(d *Deadline) {
 		if d.LeaseState != nil {
 			projections.Absent(&d.LeaseState.Config)
 		}

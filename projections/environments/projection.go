@@ -28,7 +28,7 @@ var Model = &projections.Definition[Environment]{
 	},
 	Indexes: []string{"(company_id, created)", "(company_id, name)"},
 	Apply:   apply,
-	Loaded:  func(e *Environment) { projections.Absent(&e.Config, &e.Metadata) },
+	Tidy:    func(e *Environment) { projections.Absent(&e.Config, &e.Metadata) },
 }
 
 func apply(env *Environment, e *projections.Event) (bool, error) {

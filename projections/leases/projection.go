@@ -36,7 +36,7 @@ var Model = &projections.Definition[Lease]{
 	),
 	Indexes: []string{"(company_id, created)", "(environment_id, created)", "(company_id, run)"},
 	Apply:   func(l *Lease, e *projections.Event) (bool, error) { return true, Apply(l, e) },
-	Loaded:  Loaded,
+	Tidy:    Tidy,
 }
 
 // Columns are those by which leases are found, here and in the read model of active ones.
@@ -72,5 +72,5 @@ func note(at *time.Time, happened bool, now time.Time) {
 	}
 }
 
-// Loaded mends a lease that was read as JSON.
-func Loaded(l *Lease) { projections.Absent(&l.Config) }
+// Tidy is the Tidy of read models of leases.
+func Tidy(l *Lease) { projections.Absent(&l.Config) }

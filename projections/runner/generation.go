@@ -1,0 +1,192 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/tenure-dev/tenure/projections"
+)
+
+// createFirst makes the first generation of a read model that has none, empty and live. The caller holds the build lock.
+func (r *Runner) createFirst(ctx context.Context, m projections.Model) error {
+	key := m.Key()
+	return r.inTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+		generation, _, err := lockPointer(ctx, tx, key)
+		if err != nil || generation != 0 {
+			return err
+		}
+		if generation, err = r.create(ctx, tx, m, 0); err != nil {
+			return err
+		}
+		if err := index(ctx, tx, m, generation); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `UPDATE projection_checkpoints SET complete = true WHERE name = $1 AND revision = $2 AND generation = $3`,
+			key.Name, key.Revision, generation)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `UPDATE projection_pointers SET generation = $3 WHERE name = $1 AND revision = $2`,
+			key.Name, key.Revision, generation)
+		return err
+	})
+}
+
+// create makes the table of a new generation, without indexes, and its checkpoint at the start of the log. total is what a
+// rebuild has to do.
+func (r *Runner) create(ctx context.Context, tx pgx.Tx, m projections.Model, total int64) (generation int64, err error) {
+	key := m.Key()
+	err = tx.QueryRow(ctx, `
+		UPDATE projection_pointers
+		   SET last_generation = last_generation + 1
+		 WHERE name = $1 AND revision = $2
+		RETURNING last_generation`, key.Name, key.Revision).Scan(&generation)
+	if err != nil {
+		return 0, fmt.Errorf("number a generation of %s: %w", key, err)
+	}
+	batch := &pgx.Batch{}
+	batch.Queue(m.Schema().Create(generation))
+	batch.Queue(`
+		INSERT INTO projection_checkpoints (name, revision, generation, position, epoch, complete)
+		VALUES ($1, $2, $3, 0, 0, false)`, key.Name, key.Revision, generation)
+	if total > 0 {
+		batch.Queue(`
+			INSERT INTO projection_rebuilds (name, revision, generation, done, total, started_at)
+			VALUES ($1, $2, $3, 0, $4, clock_timestamp())`, key.Name, key.Revision, generation, total)
+	}
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return 0, fmt.Errorf("make generation %d of %s: %w", generation, key, err)
+	}
+	return generation, nil
+}
+
+// index makes the indexes of a generation and tells the planner of its rows.
+func index(ctx context.Context, tx pgx.Tx, m projections.Model, generation int64) error {
+	batch := &pgx.Batch{}
+	for _, statement := range m.Schema().Index(generation) {
+		batch.Queue(statement)
+	}
+	batch.Queue("ANALYZE " + m.Key().Table(generation))
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return fmt.Errorf("index generation %d of %s: %w", generation, m.Key(), err)
+	}
+	return nil
+}
+
+// drop removes a generation and all that is known of it. It gives up when somebody reads the table for long: the next
+// sweep comes.
+func (r *Runner) drop(ctx context.Context, m projections.Model, generation int64) error {
+	key := m.Key()
+	err := r.inTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+		batch := &pgx.Batch{}
+		batch.Queue(`SELECT set_config('lock_timeout', '2s', true)`)
+		batch.Queue(m.Schema().Drop(generation))
+		for _, table := range []string{"projection_checkpoints", "projection_parked", "projection_rebuilds"} {
+			batch.Queue("DELETE FROM "+table+" WHERE name = $1 AND revision = $2 AND generation = $3", key.Name, key.Revision, generation)
+		}
+		return tx.SendBatch(ctx, batch).Close()
+	})
+	if err != nil {
+		return fmt.Errorf("drop generation %d of %s: %w", generation, key, err)
+	}
+	return nil
+}
+
+// sweep removes all generations but the live one and the one before. The caller holds the build lock.
+func (r *Runner) sweep(ctx context.Context, m projections.Model) error {
+	key := m.Key()
+	rows, err := r.pool.Query(ctx, `
+		SELECT c.generation
+		  FROM projection_checkpoints c
+		  JOIN projection_pointers p ON p.name = c.name AND p.revision = c.revision
+		 WHERE c.name = $1 AND c.revision = $2
+		   AND c.generation IS DISTINCT FROM p.generation AND c.generation IS DISTINCT FROM p.previous`, key.Name, key.Revision)
+	if err != nil {
+		return fmt.Errorf("look for old generations of %s: %w", key, err)
+	}
+	old, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return fmt.Errorf("look for old generations of %s: %w", key, err)
+	}
+	for _, generation := range old {
+		if err := r.drop(ctx, m, generation); err != nil {
+			r.opts.Logger.Warn("an old generation stays for now", "projection", key.Name, "generation", generation, "error", err)
+		}
+	}
+	return nil
+}
+
+// buildLock is the right to make and remove generations of some read models. It is held by a connection of its own, so
+// that it ends with the process however that ends.
+type buildLock struct {
+	conn *pgxpool.Conn
+}
+
+// lockBuild takes the right for all of the read models or for none.
+func (r *Runner) lockBuild(ctx context.Context, slots []slot) (*buildLock, error) {
+	lock, got, err := r.tryBuild(ctx, slots)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range slots {
+		if !slices.ContainsFunc(got, func(g slot) bool { return g.key == s.key }) {
+			lock.release()
+			return nil, fmt.Errorf("%w: %s", ErrRebuildRunning, s.key.Name)
+		}
+	}
+	return lock, nil
+}
+
+// tryBuild takes the right for those of the read models for which nobody has it.
+func (r *Runner) tryBuild(ctx context.Context, slots []slot) (lock *buildLock, got []slot, err error) {
+	conn, err := r.pool.Acquire(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	lock = &buildLock{conn: conn}
+	for _, s := range slots {
+		var ok bool
+		err := conn.QueryRow(ctx, `
+			SELECT pg_try_advisory_lock(hashtextextended('tenure build ' || current_schema() || ' ' || $1, 0))`, s.key.String()).Scan(&ok)
+		if err != nil {
+			lock.release()
+			return nil, nil, err
+		}
+		if ok {
+			got = append(got, s)
+		}
+	}
+	return lock, got, nil
+}
+
+const closeTimeout = 5 * time.Second
+
+// release ends the connection, and the right with it.
+func (l *buildLock) release() {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	_ = l.conn.Hijack().Close(ctx)
+}
+
+// pick are copies of the slots of the named read models; no names are all of them.
+func (r *Runner) pick(names []string) ([]slot, error) {
+	var picked []slot
+	for _, name := range names {
+		if _, err := r.find(name); err != nil {
+			return nil, err
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.slots {
+		if len(names) == 0 || slices.Contains(names, s.key.Name) {
+			picked = append(picked, *s)
+		}
+	}
+	return picked, nil
+}

@@ -1,0 +1,205 @@
+package runner_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/domaintest"
+	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/projections"
+	"github.com/tenure-dev/tenure/projections/activeleases"
+	"github.com/tenure-dev/tenure/projections/catalog"
+	"github.com/tenure-dev/tenure/projections/deadlines"
+	"github.com/tenure-dev/tenure/projections/leases"
+	"github.com/tenure-dev/tenure/projections/projectionstest"
+	"github.com/tenure-dev/tenure/projections/runner"
+)
+
+func TestWhoWaitsForAPositionReadsWhatStandsThere(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	r := e.runner(runner.Options{})
+	run(t, r)
+	events, streams := lives(t, 3)
+	for i := range 8 {
+		// One event of each lease after the other: every answer is read at once.
+		for l := range streams {
+			last := projectionstest.Append(t, e.store, events[l*8+i:l*8+i+1])
+			require.NoError(t, r.Wait(within(t, 10*time.Second), last, "leases"))
+			require.EqualValues(t, i+1, e.row(t, streams[l]).Version)
+		}
+	}
+	status, err := r.Status(t.Context())
+	require.NoError(t, err)
+	require.Len(t, status, len(catalog.All()))
+	for _, s := range status {
+		require.Equal(t, runner.StateLive, s.State, "%+v", s)
+		require.True(t, s.Mine)
+	}
+}
+
+func TestPagesMakeTheSameTablesAsAFoldFromNothing(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	r := e.runner(runner.Options{PageSize: 7})
+	run(t, r)
+	var history []eventstore.Recorded
+	rapid.Check(t, func(t *rapid.T) { history = projectionstest.Random(t) })
+	last := projectionstest.Append(t, e.store, history)
+	events, _ := lives(t, 20)
+	last = max(last, projectionstest.Append(t, e.store, interleave(events, 8)))
+	require.NoError(t, r.Wait(within(t, 20*time.Second), last))
+	e.sameAsLog(t, r, r.Names()...)
+}
+
+func TestAWaitEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	r := e.runner(runner.Options{})
+	run(t, r)
+	<-r.Ready()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, r.Wait(ctx, 1_000_000), context.Canceled)
+	require.ErrorIs(t, r.Wait(t.Context(), 1, "nonsense"), runner.ErrUnknown)
+}
+
+func TestListsArePagedAndFiltered(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	r := e.runner(runner.Options{})
+	run(t, r)
+	events, streams := lives(t, 25)
+	last := projectionstest.Append(t, e.store, events[:20*8])
+	// The last five are active.
+	for l := 20; l < 25; l++ {
+		last = projectionstest.Append(t, e.store, events[l*8:l*8+5])
+	}
+	require.NoError(t, r.Wait(within(t, 10*time.Second), last))
+
+	var seen []eventstore.Stream
+	opts := projections.Options{Limit: 7}
+	for {
+		page, err := leases.List(t.Context(), e.pool, leases.Filter{Company: domaintest.Company}, opts)
+		require.NoError(t, err)
+		require.Equal(t, last, page.Position)
+		for _, row := range page.Items {
+			seen = append(seen, row.Stream)
+		}
+		if page.Next == "" {
+			break
+		}
+		opts.After = page.Next
+	}
+	require.Len(t, seen, 25)
+	require.Equal(t, streams[24], seen[0], "the newest is first")
+	require.Equal(t, streams[0], seen[24])
+
+	ended, err := leases.List(t.Context(), e.pool, leases.Filter{Run: "run-3", Statuses: []lease.Status{lease.StatusReleased}}, projections.Options{})
+	require.NoError(t, err)
+	require.Len(t, ended.Items, 2)
+	active, err := activeleases.List(t.Context(), e.pool, leases.Filter{Run: "run-3"}, projections.Options{})
+	require.NoError(t, err)
+	require.Len(t, active.Items, 1)
+	require.Equal(t, lease.StatusActive, active.Items[0].Data.Status())
+	none, err := leases.List(t.Context(), e.pool, leases.Filter{Company: domaintest.ID[domain.CompanyID](99)}, projections.Options{})
+	require.NoError(t, err)
+	require.Empty(t, none.Items)
+	_, err = leases.List(t.Context(), e.pool, leases.Filter{}, projections.Options{After: "nonsense"})
+	require.ErrorIs(t, err, projections.ErrCursor)
+
+	due, _, err := deadlines.Due(t.Context(), e.pool, time.Now().Add(1000*24*time.Hour), 10)
+	require.NoError(t, err)
+	require.Len(t, due, 5)
+	require.Equal(t, deadlines.KindExpire, due[0].Data.Kind)
+}
+
+func TestOneStreamAnswersForItselfWithoutATable(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	events, streams := lives(t, 2)
+	projectionstest.Append(t, e.store, events)
+	row, ok, err := leases.Model.Read(t.Context(), e.store, streams[1])
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, lease.StatusReleased, row.Data.Status())
+	require.EqualValues(t, 8, row.Version)
+	_, ok, err = activeleases.Model.Read(t.Context(), e.store, streams[1])
+	require.NoError(t, err)
+	require.False(t, ok)
+	_, ok, err = leases.Model.Read(t.Context(), e.store, "lease-"+"a0000000-0000-4000-8000-000000000001")
+	require.NoError(t, err)
+	require.False(t, ok)
+}
+
+func TestBeforeTheFirstRunNothingAnswers(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	_, err := leases.List(t.Context(), e.pool, leases.Filter{}, projections.Options{})
+	require.ErrorIs(t, err, projections.ErrNotBuilt)
+}
+
+func TestALongLogIsBuiltBesideAndThenKept(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	events, streams := lives(t, 50)
+	projectionstest.Append(t, e.store, interleave(events, 8))
+	r := e.runner(runner.Options{BuildBehind: 100})
+	run(t, r)
+	<-r.Ready()
+	more, _ := lives(t, 3)
+	last := projectionstest.Append(t, e.store, more)
+	require.NoError(t, r.Wait(within(t, 20*time.Second), last))
+	require.EqualValues(t, 8, e.row(t, streams[49]).Version)
+	e.sameAsLog(t, r, "leases", "deadlines")
+}
+
+func TestTheLastRunnerThatStartsKeepsTheReadModels(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	older, newer := e.runner(runner.Options{}), e.runner(runner.Options{})
+	run(t, older)
+	<-older.Ready()
+	run(t, newer)
+	<-newer.Ready()
+	events, streams := lives(t, 30)
+	last := projectionstest.Append(t, e.store, interleave(events, 8))
+	require.NoError(t, newer.Wait(within(t, 20*time.Second), last))
+	// The older one follows, so that its callers read their own writes too.
+	require.NoError(t, older.Wait(within(t, 20*time.Second), last))
+	status, err := older.Status(t.Context())
+	require.NoError(t, err)
+	for _, s := range status {
+		require.False(t, s.Mine, s.Name)
+	}
+	require.EqualValues(t, 8, e.row(t, streams[29]).Version)
+	e.sameAsLog(t, newer, "leases", "active_leases", "deadlines")
+}
+
+func TestARunnerThatDiesIsFollowedByTheNextWithoutLossOrDouble(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	events, _ := lives(t, 60)
+	events = interleave(events, 8)
+	var last int64
+	for len(events) > 0 {
+		n := min(48, len(events))
+		r := e.runner(runner.Options{PageSize: 5})
+		stop := run(t, r)
+		last = projectionstest.Append(t, e.store, events[:n])
+		events = events[n:]
+		// It is ended while it is at work, somewhere in the middle.
+		require.NoError(t, r.Wait(within(t, 20*time.Second), last-int64(n)/2))
+		stop()
+	}
+	r := e.runner(runner.Options{})
+	run(t, r)
+	require.NoError(t, r.Wait(within(t, 20*time.Second), last))
+	e.sameAsLog(t, r, r.Names()...)
+}

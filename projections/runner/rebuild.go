@@ -1,0 +1,367 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tenure-dev/tenure/projections"
+)
+
+// Progress is how far a rebuild is.
+type Progress struct {
+	Name string
+	// Done and Total are positions of the log.
+	Done, Total     int64
+	EventsPerSecond float64
+	ETA             time.Duration
+}
+
+// Rebuilt is what a rebuild or a verification found.
+type Rebuilt struct {
+	Name string
+	// Generation is the new one; 0 after a verification.
+	Generation int64
+	// Position is where the new generation and the live one were compared.
+	Position int64
+	Rows     int64
+	Events   int64
+	// Compared says that there was a live generation to compare with, at the same position.
+	Compared bool
+	// Differences counts the rows that were not the same, First is the one with the lowest position.
+	Differences int64
+	First       *Difference
+	// Parked is how many streams cannot be folded.
+	Parked int
+}
+
+// Rebuild makes new generations of the named read models (none named: all) from the log, in one pass, beside those that
+// answer, compares, and lets the new ones answer. What differs is reported; the new one counts. One rebuild of a read model
+// runs at a time; a second gets [ErrRebuildRunning]. If ctx ends before the switch everything is as it was.
+//
+// Folding has no effect but rows, so a rebuild repeats nothing outside. The rows of the read models are held in memory.
+func (r *Runner) Rebuild(ctx context.Context, names []string, progress func(Progress)) ([]Rebuilt, error) {
+	slots, err := r.pick(names)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := r.lockBuild(ctx, slots)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.release()
+	return r.rebuild(ctx, slots, progress)
+}
+
+// Verify folds the log anew beside a live read model and compares row by row.
+func (r *Runner) Verify(ctx context.Context, name string, progress func(Progress)) (Rebuilt, error) {
+	slots, err := r.pick([]string{name})
+	if err != nil {
+		return Rebuilt{}, err
+	}
+	lock, err := r.lockBuild(ctx, slots)
+	if err != nil {
+		return Rebuilt{}, err
+	}
+	defer lock.release()
+	builds, err := r.build(ctx, slots, progress, true)
+	defer r.discard(ctx, builds)
+	if err != nil {
+		return Rebuilt{}, fmt.Errorf("verify %s: %w", name, err)
+	}
+	report := builds[0].report
+	report.Generation = 0
+	return report, nil
+}
+
+// bootstrap builds read models that have no table yet and are far behind.
+func (r *Runner) bootstrap(ctx context.Context, slots []slot) error {
+	defer r.nudge()
+	lock, err := r.lockBuild(ctx, slots)
+	if err != nil {
+		return err
+	}
+	defer lock.release()
+	if err := r.refresh(ctx); err != nil {
+		return err
+	}
+	still := r.missing()
+	if len(still) == 0 {
+		return nil // the other process that held the lock has built them
+	}
+	_, err = r.rebuild(ctx, still, nil)
+	return err
+}
+
+func (r *Runner) rebuild(ctx context.Context, slots []slot, progress func(Progress)) ([]Rebuilt, error) {
+	builds, err := r.build(ctx, slots, progress, false)
+	var reports []Rebuilt
+	for len(builds) > 0 && err == nil {
+		if err = r.switchTo(ctx, builds[0].target); err != nil {
+			break
+		}
+		reports = append(reports, builds[0].report)
+		builds = builds[1:]
+	}
+	r.discard(ctx, builds)
+	r.nudge()
+	if err != nil {
+		return reports, fmt.Errorf("rebuild: %w", err)
+	}
+	for _, s := range slots {
+		if err := r.sweep(ctx, s.model); err != nil {
+			return reports, err
+		}
+	}
+	return reports, nil
+}
+
+// building is a generation on its way.
+type building struct {
+	target
+	folding  *folding
+	position int64
+	report   Rebuilt
+}
+
+// build makes complete generations beside the live ones, compared with them. What it has made it returns also with an
+// error, for the caller to remove.
+func (r *Runner) build(ctx context.Context, slots []slot, progress func(Progress), mustCompare bool) ([]*building, error) {
+	for _, s := range slots {
+		if err := r.sweep(ctx, s.model); err != nil {
+			return nil, err
+		}
+	}
+	head, err := r.log.Head(ctx)
+	if err != nil {
+		return nil, err
+	}
+	builds, err := r.start(ctx, slots, head.Position)
+	if err != nil {
+		return builds, err
+	}
+	// A generation is compared with the live one at one position, so it must not get ahead of it; unless that one is far
+	// behind, which may be why it is rebuilt.
+	bound := head.Position
+	compared := make(map[projections.Key]bool)
+	for _, s := range slots {
+		live, ok, err := r.livePosition(ctx, s.key)
+		if err != nil {
+			return builds, err
+		}
+		if !ok && mustCompare {
+			return builds, fmt.Errorf("%s: %w", s.key.Name, projections.ErrNotBuilt)
+		}
+		if ok && (mustCompare || head.Position-live <= r.opts.BuildBehind) {
+			compared[s.key] = true
+			bound = min(bound, live)
+		}
+	}
+	meter := newMeter(r, builds, head.Position, progress)
+	if err := r.foldLog(ctx, builds, bound, meter); err != nil {
+		return builds, err
+	}
+	for _, b := range builds {
+		if err := r.copyIn(ctx, b); err != nil {
+			return builds, err
+		}
+		if err := r.catchUp(ctx, b, func() (int64, error) {
+			live, ok, err := r.livePosition(ctx, b.key)
+			if !ok || !compared[b.key] {
+				return b.position, err
+			}
+			return live, err
+		}); err != nil {
+			return builds, err
+		}
+		if err := r.compare(ctx, b, compared[b.key]); err != nil {
+			return builds, err
+		}
+	}
+	meter.finish(ctx)
+	return builds, nil
+}
+
+// start makes the empty tables.
+func (r *Runner) start(ctx context.Context, slots []slot, total int64) ([]*building, error) {
+	var builds []*building
+	err := r.inTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+		for _, s := range slots {
+			generation, err := r.create(ctx, tx, s.model, max(total, 1))
+			if err != nil {
+				return err
+			}
+			builds = append(builds, &building{
+				target: target{model: s.model, key: s.key, generation: generation}, folding: newFolding(s.model),
+				report: Rebuilt{Name: s.key.Name, Generation: generation},
+			})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range builds {
+		rows, err := r.pool.Query(ctx, `SELECT position FROM projection_skips WHERE name = $1 AND revision = $2`, b.key.Name, b.key.Revision)
+		if err != nil {
+			return builds, err
+		}
+		if err := b.folding.scanSkips(rows); err != nil {
+			return builds, err
+		}
+	}
+	return builds, nil
+}
+
+// livePosition is how far the live generation is; ok says whether there is one.
+func (r *Runner) livePosition(ctx context.Context, key projections.Key) (position int64, ok bool, err error) {
+	position, err = projections.Snapshot(ctx, r.pool, key, func(pgx.Tx, string) error { return nil })
+	if errors.Is(err, projections.ErrNotBuilt) {
+		return 0, false, nil
+	}
+	return position, err == nil, err
+}
+
+// foldPage is how many events a rebuild reads at once.
+const foldPage = 5000
+
+type readPage struct {
+	events []*projections.Event
+	err    error
+}
+
+// foldLog reads the log up to a position, in ranges, and folds them while the next one is read.
+func (r *Runner) foldLog(ctx context.Context, builds []*building, upTo int64, meter *meter) error {
+	ctx, cancel := context.WithCancel(ctx)
+	pages := make(chan readPage, 1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer close(pages)
+		r.readLog(ctx, upTo, pages)
+	}()
+	defer func() {
+		cancel()
+		<-done
+	}()
+	for page := range pages {
+		if page.err != nil {
+			return page.err
+		}
+		for _, b := range builds {
+			for _, e := range page.events {
+				b.folding.take(e)
+				if b.folding.model.Follows(e.Stream) {
+					b.report.Events++
+				}
+			}
+			b.position = page.events[len(page.events)-1].Position
+			if len(b.folding.fresh) > r.opts.MaxParked {
+				p := b.folding.fresh[0]
+				return fmt.Errorf("%s: %w; the first is event %d of %s: %s", b.key, ErrTooManyParked, p.position, p.stream, p.reason)
+			}
+		}
+		meter.at(ctx, page.events[len(page.events)-1].Position)
+	}
+	return context.Cause(ctx)
+}
+
+func (r *Runner) readLog(ctx context.Context, upTo int64, pages chan<- readPage) {
+	for after := int64(0); after < upTo; {
+		page, err := r.log.ReadAll(ctx, after, int(min(foldPage, upTo-after)))
+		if err == nil && len(page) == 0 {
+			err = fmt.Errorf("the log ends at %d, before %d", after, upTo)
+		}
+		if err == nil {
+			after = page[len(page)-1].Position
+		}
+		select {
+		case pages <- readPage{events: projections.NewEvents(page), err: err}:
+		case <-ctx.Done():
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// copyIn writes the rows in memory into the table and makes its indexes.
+func (r *Runner) copyIn(ctx context.Context, b *building) error {
+	next, stop := b.folding.encoded()
+	defer stop()
+	_, err := r.pool.CopyFrom(ctx, pgx.Identifier{b.key.Table(b.generation)}, b.model.Schema().Columns(),
+		pgx.CopyFromFunc(next))
+	if err != nil {
+		return fmt.Errorf("copy rows into generation %d of %s: %w", b.generation, b.key, err)
+	}
+	err = r.inTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+		if err := index(ctx, tx, b.model, b.generation); err != nil {
+			return err
+		}
+		batch := &pgx.Batch{}
+		for _, p := range b.folding.fresh {
+			r.queuePark(batch, b.target, p, 1)
+		}
+		batch.Queue(`UPDATE projection_checkpoints SET position = $4 WHERE name = $1 AND revision = $2 AND generation = $3`,
+			b.key.Name, b.key.Revision, b.generation, b.position)
+		return tx.SendBatch(ctx, batch).Close()
+	})
+	b.folding = nil
+	return err
+}
+
+// catchUp takes pages into a generation that does not answer yet, until it is at most a page behind the goal.
+func (r *Runner) catchUp(ctx context.Context, b *building, goal func() (int64, error)) error {
+	for {
+		upTo, err := goal()
+		if err != nil {
+			return err
+		}
+		if upTo-b.position <= int64(r.opts.PageSize) {
+			return nil
+		}
+		for b.position < upTo {
+			err := r.inTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error { return r.takePage(ctx, tx, b, upTo) })
+			if err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// takePage takes the next page, not beyond a position, into a generation that does not answer.
+func (r *Runner) takePage(ctx context.Context, tx pgx.Tx, b *building, upTo int64) error {
+	page, err := r.log.ReadAll(ctx, b.position, int(min(int64(r.opts.PageSize), upTo-b.position)))
+	if err != nil {
+		return err
+	}
+	if len(page) == 0 {
+		return fmt.Errorf("the log ends at %d, before %d", b.position, upTo)
+	}
+	_, err = r.advance(ctx, tx, []target{b.target}, b.position, projections.NewEvents(page), false)
+	if errors.Is(err, errMoved) {
+		return ErrRebuildLost
+	}
+	if err == nil {
+		b.position = page[len(page)-1].Position
+	}
+	return err
+}
+
+// dropTimeout bounds the removal of a half-made generation, also when the caller has given up.
+const dropTimeout = 10 * time.Second
+
+// discard removes generations that will not answer. What stays because the database is away is swept later.
+func (r *Runner) discard(ctx context.Context, builds []*building) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropTimeout)
+	defer cancel()
+	for _, b := range builds {
+		if err := r.drop(ctx, b.model, b.generation); err != nil {
+			r.opts.Logger.Warn("a half-made generation stays for now", "projection", b.key.Name, "error", err)
+		}
+	}
+}

@@ -1,0 +1,357 @@
+// Package runner keeps the read models: it folds the log into their tables, rebuilds and verifies them, and parks what
+// they cannot take.
+//
+//	            ┌───────────── page: lock pointers ► load rows ► fold ► write rows and checkpoints ► commit ──┐
+//	log ──wake──┤                                                                                             ├──► readers
+//	            └── rebuild: fold the log in memory ► COPY beside ► catch up ► compare ► move the pointer ────┘
+//
+// A table is one generation of one revision of a read model, and a row of projection_pointers says which generation
+// answers questions. Whoever changes a live generation holds that row's lock, so a page, a rebuild's last step, a retry of
+// a parked stream and a way back never mix; readers are not held up by it.
+//
+// One runner keeps a read model at a time: the last one that started. Its token stands in the pointer, and a runner that
+// finds another's there stops keeping that model and only follows how far it is. There is no way back but a new start: two
+// runners of one log are a deployment that is being replaced, not a pair.
+//
+// If an event cannot be folded, its stream is parked in that read model from that event on and the others go on. A parked
+// stream is tried again by itself a few times, with growing pauses, and then waits for an operator.
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/projections"
+)
+
+// Log is what the runner reads.
+type Log interface {
+	eventstore.Reader
+	// Changed returns a channel that is closed when there may be more to read than there was at the call.
+	Changed() <-chan struct{}
+}
+
+// What can happen to a request.
+var (
+	// ErrUnknown: there is no read model of that name.
+	ErrUnknown = errors.New("there is no such read model")
+	// ErrRebuildRunning: the read model is being rebuilt or verified already.
+	ErrRebuildRunning = errors.New("the read model is being rebuilt or verified already")
+	// ErrRebuildLost: somebody removed the generation that was being built; the one that answers is as it was.
+	ErrRebuildLost = errors.New("the rebuild lost its generation to another one")
+	// ErrTooManyParked: more streams cannot be folded than a read model may have parked.
+	ErrTooManyParked = errors.New("too many streams cannot be folded")
+	// ErrNoPrevious: there is no generation to go back to.
+	ErrNoPrevious = errors.New("there is no generation to go back to")
+	// ErrNotParked: the stream is not parked in that read model.
+	ErrNotParked = errors.New("the stream is not parked in that read model")
+	// ErrStillFails: the parked event still cannot be folded.
+	ErrStillFails = errors.New("the event still cannot be folded")
+)
+
+// StoppedError says that nobody keeps a read model up to date, and why.
+type StoppedError struct{ Name, Reason string }
+
+func (e *StoppedError) Error() string {
+	return fmt.Sprintf("read model %s is stopped: %s", e.Name, e.Reason)
+}
+
+// Options configure a runner. The zero value of each field is its default.
+type Options struct {
+	// Logger gets what an operator would want to know; default: nothing.
+	Logger *slog.Logger
+	// PageSize is how many events are folded in one transaction; default 1000.
+	PageSize int
+	// PollInterval is the longest the runner sleeps although there may be more; default 500 ms.
+	PollInterval time.Duration
+	// Tries is how often a parked stream is tried by itself, the first time included; default 5.
+	Tries int
+	// RetryAfter is the pause before the second try; each later one is double the one before; default 1 s.
+	RetryAfter time.Duration
+	// MaxParked is how many streams of a read model may be parked before it stops; default 100.
+	MaxParked int
+	// BuildBehind is how many events a read model without a table may be behind and still be built by pages; default 10,000.
+	BuildBehind int64
+}
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.PageSize == 0 {
+		o.PageSize = eventstore.PageSize
+	}
+	if o.PollInterval == 0 {
+		o.PollInterval = 500 * time.Millisecond
+	}
+	if o.Tries == 0 {
+		o.Tries = 5
+	}
+	if o.RetryAfter == 0 {
+		o.RetryAfter = time.Second
+	}
+	if o.MaxParked == 0 {
+		o.MaxParked = 100
+	}
+	if o.BuildBehind == 0 {
+		o.BuildBehind = 10_000
+	}
+	return o
+}
+
+// Runner keeps read models. Its questions and requests (Status, Parked, Rebuild …) work in every process on the database,
+// whether or not it runs.
+type Runner struct {
+	pool  *pgxpool.Pool
+	log   Log
+	opts  Options
+	owner uuid.UUID
+	// poke has room for one signal: look again, something was changed beside the log.
+	poke chan struct{}
+
+	mu    sync.Mutex
+	slots []*slot
+	// moved is closed when a slot changes.
+	moved chan struct{}
+	// waiting counts the calls of Wait under way.
+	waiting int
+	ready   chan struct{}
+}
+
+// slot is what the runner knows of one read model.
+type slot struct {
+	model      projections.Model
+	key        projections.Key
+	generation int64
+	position   int64
+	// mine says that this runner keeps it.
+	mine    bool
+	stopped string
+}
+
+func (s *slot) runs() bool { return s.mine && s.generation > 0 && s.stopped == "" }
+
+// New makes a runner of read models.
+func New(pool *pgxpool.Pool, log Log, models []projections.Model, opts Options) *Runner {
+	r := &Runner{
+		pool: pool, log: log, opts: opts.withDefaults(), owner: uuid.New(),
+		poke: make(chan struct{}, 1), moved: make(chan struct{}), ready: make(chan struct{}),
+	}
+	for _, m := range models {
+		r.slots = append(r.slots, &slot{model: m, key: m.Key()})
+	}
+	// Pointers are locked in the order of their names.
+	slices.SortFunc(r.slots, func(a, b *slot) int { return compareKeys(a.key, b.key) })
+	return r
+}
+
+// Ready is closed once every read model that this runner keeps has had the end of the log for the first time.
+func (r *Runner) Ready() <-chan struct{} { return r.ready }
+
+// Run takes over the read models and keeps them until ctx is done. It is called once.
+func (r *Runner) Run(ctx context.Context) error {
+	var builds sync.WaitGroup
+	defer builds.Wait()
+	if err := r.insist(ctx, "take over the read models", r.takeOver); err != nil {
+		return nil //nolint:nilerr // the caller ended it
+	}
+	if missing := r.missing(); len(missing) > 0 {
+		builds.Go(func() {
+			_ = r.insist(ctx, "build the read models that have no table", func(ctx context.Context) error { return r.bootstrap(ctx, missing) })
+		})
+	}
+	// due is when a parked stream is to be tried; look says to look for what others did beside the log.
+	due, look := time.Now(), false
+	for failures := 0; ctx.Err() == nil; {
+		changed := r.log.Changed()
+		progressed, err := r.step(ctx, &due, look)
+		switch {
+		case ctx.Err() != nil:
+		case err != nil:
+			failures++
+			r.opts.Logger.Warn("keep the read models: trying again", "error", err, "attempt", failures)
+			r.sleep(ctx, nil, backoff(failures))
+		case progressed:
+			failures = 0
+		default:
+			failures = 0
+			r.idle()
+			look = r.sleep(ctx, changed, r.pause(due))
+		}
+	}
+	return nil
+}
+
+// insist does something until it works or ctx is done.
+func (r *Runner) insist(ctx context.Context, what string, do func(context.Context) error) error {
+	for failures := 1; ; failures++ {
+		err := do(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		r.opts.Logger.Warn(what+": trying again", "error", err, "attempt", failures)
+		r.sleep(ctx, nil, backoff(failures))
+	}
+}
+
+// backoff grows from 100 ms to 5 s.
+func backoff(failures int) time.Duration {
+	return min(50*time.Millisecond<<min(failures, 10), 5*time.Second)
+}
+
+// sleep waits for a change of the log, a poke, the time or the end. Only a change of the log is nothing else to look at.
+func (r *Runner) sleep(ctx context.Context, changed <-chan struct{}, limit time.Duration) (look bool) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-changed:
+		return false
+	case <-ctx.Done():
+	case <-r.poke:
+	case <-timer.C:
+	}
+	return true
+}
+
+// pause is how long there may be nothing to do.
+func (r *Runner) pause(due time.Time) time.Duration {
+	limit := r.opts.PollInterval
+	if !due.IsZero() {
+		limit = min(limit, max(time.Until(due), time.Millisecond))
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	// Nobody tells how far another process is.
+	if r.waiting > 0 && slices.ContainsFunc(r.slots, func(s *slot) bool { return !s.mine }) {
+		limit = min(limit, followEvery)
+	}
+	return limit
+}
+
+// followEvery is how often another process's checkpoints are looked at while somebody waits for them.
+const followEvery = 20 * time.Millisecond
+
+// step does one piece of work: what is parked and due, then one page of those that are farthest behind.
+func (r *Runner) step(ctx context.Context, due *time.Time, look bool) (progressed bool, err error) {
+	if !due.IsZero() && !time.Now().Before(*due) {
+		if *due, err = r.retryDue(ctx); err != nil {
+			*due = time.Now()
+			return false, err
+		}
+	}
+	group, next := r.farthestBehind()
+	// What is another's, or stopped, may move without a word to this runner.
+	if len(group) < len(r.slots) && next == 0 {
+		look = true
+	}
+	if len(group) == 0 {
+		return false, r.refresh(ctx)
+	}
+	limit := r.opts.PageSize
+	if next > 0 {
+		limit = int(min(int64(limit), next-group[0].position))
+	}
+	page, err := r.log.ReadAll(ctx, group[0].position, limit)
+	if err != nil {
+		return false, err
+	}
+	if len(page) == 0 {
+		if look {
+			// Another owner, another generation, a skip that lets it run again.
+			return false, r.refresh(ctx)
+		}
+		return false, nil
+	}
+	parked, err := r.livePage(ctx, group, projections.NewEvents(page))
+	if parked {
+		*due = time.Now()
+	}
+	if errors.Is(err, errMoved) {
+		return true, r.refresh(ctx)
+	}
+	return true, err
+}
+
+// farthestBehind are copies of the slots at the lowest position, and the next position at which others are; 0 for none.
+func (r *Runner) farthestBehind() (group []slot, next int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.slots {
+		switch {
+		case !s.runs():
+		case len(group) == 0 || s.position < group[0].position:
+			if len(group) > 0 {
+				next = group[0].position
+			}
+			group = []slot{*s}
+		case s.position == group[0].position:
+			group = append(group, *s)
+		case next == 0 || s.position < next:
+			next = s.position
+		}
+	}
+	return group, next
+}
+
+// idle notes that all that run have the end of the log.
+func (r *Runner) idle() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.slots {
+		if s.mine && s.generation == 0 {
+			return // its first build is under way
+		}
+	}
+	select {
+	case <-r.ready:
+	default:
+		close(r.ready)
+	}
+}
+
+// update changes slots and wakes those who wait.
+func (r *Runner) update(change func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	change()
+	close(r.moved)
+	r.moved = make(chan struct{})
+}
+
+// nudge makes the loop look again.
+func (r *Runner) nudge() {
+	select {
+	case r.poke <- struct{}{}:
+	default:
+	}
+}
+
+func (r *Runner) find(name string) (*slot, error) {
+	for _, s := range r.slots {
+		if s.key.Name == name {
+			return s, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: %q", ErrUnknown, name)
+}
+
+// Names are the read models' names.
+func (r *Runner) Names() []string {
+	names := make([]string, len(r.slots))
+	for i, s := range r.slots {
+		names[i] = s.key.Name
+	}
+	return names
+}
