@@ -6,12 +6,26 @@ import (
 	"github.com/google/uuid"
 )
 
-// Projection is the state of a read model.
+// The states of a read model.
+const (
+	ProjectionLive = "live"
+	// ProjectionRebuilding: it answers, and a new generation is being made.
+	ProjectionRebuilding = "rebuilding"
+	// ProjectionBuilding: it does not answer yet.
+	ProjectionBuilding = "building"
+	// ProjectionStopped: nobody keeps it up to date.
+	ProjectionStopped = "stopped"
+)
+
+// Projection is how a read model stands.
 type Projection struct {
 	Name     string `json:"name"`
 	Revision int    `json:"revision"`
-	// Generation is the table that readers see.
+	// Generation is the table that answers; Previous the one to go back to. 0 for none.
 	Generation int64 `json:"generation"`
+	Previous   int64 `json:"previous"`
+	// State is live, rebuilding, building or stopped.
+	State string `json:"state"`
 	// Position is how far it got, Head where the log ends, Lag the events between.
 	Position int64 `json:"position"`
 	Head     int64 `json:"head"`
@@ -20,7 +34,7 @@ type Projection struct {
 	Parked int `json:"parked"`
 	// Stopped says why it does not go on; null when it does.
 	Stopped *string `json:"stopped"`
-	// Rebuild is the rebuild under way or the last one; null when there was none.
+	// Rebuild is the rebuild under way, or the last one that this server made; null when there was none.
 	Rebuild *Rebuild `json:"rebuild"`
 }
 
@@ -36,12 +50,16 @@ type Rebuild struct {
 	Name string `json:"name"`
 	// State is running, done or failed.
 	State string `json:"state"`
-	// Position is how far it got, of Target.
+	// Position is how far in the log it got, of Target.
 	Position int64 `json:"position"`
 	Target   int64 `json:"target"`
-	// EventsPerSecond and RemainingMs are null until they can be told.
-	EventsPerSecond *float64 `json:"eventsPerSecond"`
-	RemainingMs     *int64   `json:"remainingMs"`
+	// EventsPerSecond and RemainingMs are 0 until they can be told.
+	EventsPerSecond float64 `json:"eventsPerSecond"`
+	RemainingMs     int64   `json:"remainingMs"`
+	// Rows are in the new generation; Differences of them were not as in the one before, at the same position. Both are null
+	// until it is done.
+	Rows        *int64 `json:"rows"`
+	Differences *int64 `json:"differences"`
 	// Error is why it failed.
 	Error *string `json:"error"`
 }
@@ -55,12 +73,18 @@ type RebuildStarted struct {
 // ParkedStream is a stream that a read model left behind.
 type ParkedStream struct {
 	Stream string `json:"stream"`
-	// Position is that of the first event that was not applied.
+	// Position, Version and Event are those of the event that could not be applied, Reason is why.
 	Position int64  `json:"position"`
+	Version  int64  `json:"version"`
+	Event    string `json:"event"`
 	Reason   string `json:"reason"`
 	// Attempts is how often it was tried.
 	Attempts int       `json:"attempts"`
 	ParkedAt time.Time `json:"parkedAt"`
+	// RetryAt is when it is tried again by itself; null for only when asked to.
+	RetryAt *time.Time `json:"retryAt"`
+	// Behind is how many later events of the stream wait.
+	Behind int `json:"behind"`
 }
 
 // Worker is one incarnation of a process that drives.

@@ -1,0 +1,128 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/eventstore/commands"
+	"github.com/tenure-dev/tenure/projections"
+	"github.com/tenure-dev/tenure/projections/runner"
+)
+
+// Deps are what the API works with.
+type Deps struct {
+	// Commands is how everything is done; its ledger's store is what is read.
+	Commands *commands.Commands
+	// Feed reads one company's part of the log.
+	Feed CompanyReader
+	// Hub says that there is more to read.
+	Hub *eventstore.Hub
+	// DB has the read models' tables.
+	DB projections.DB
+	// Projections keeps the read models.
+	Projections *runner.Runner
+	Processes   Processes
+	Output      OutputReader
+	Checker     EnvironmentChecker
+	// Health is nil while this process can serve: migrations are done and its loops run. What it says otherwise is logged
+	// and told to nobody.
+	Health  func(context.Context) error
+	Version string
+	Logger  *slog.Logger
+	Metrics *prometheus.Registry
+	// OpenMetrics serves /metrics without a key, for a scraper on the same machine. Default: a key with metrics.read.
+	OpenMetrics bool
+	Limits      Limits
+}
+
+// CompanyReader reads the events of one company with a position in the log above after, in order.
+type CompanyReader interface {
+	ReadCompany(ctx context.Context, company domain.CompanyID, after int64, limit int) ([]eventstore.Recorded, error)
+}
+
+// Processes lists who drives.
+type Processes interface {
+	List(ctx context.Context) ([]eventstore.Process, error)
+}
+
+// EnvironmentChecker knows the drivers.
+type EnvironmentChecker interface {
+	// CheckConfig refuses a configuration that the driver cannot use: a [*domain.Refusal] on the field at fault, such as
+	// config.path, or any error.
+	CheckConfig(driver string, config json.RawMessage) error
+	// Provider is who makes the driver's runtimes; ok is false for a driver that this process does not know.
+	Provider(driver string) (provider string, ok bool)
+}
+
+// OutputReader opens the outputs of commands.
+type OutputReader interface {
+	// OpenOutput begins at an offset, which may lie ahead of what there is. An output that is not there (yet, or any more)
+	// is fs.ErrNotExist.
+	OpenOutput(ctx context.Context, exec domain.ExecID, offset int64) (Output, error)
+}
+
+// Output reads one command's output while it may still grow.
+type Output interface {
+	// Next returns the next piece; io.EOF is the end of what there is, and Next may be called again.
+	Next() (OutputFrame, error)
+	Close() error
+}
+
+// OutputFrame is a piece of output.
+type OutputFrame struct {
+	// Offset is that of Data[0], counting both streams.
+	Offset int64
+	// Stream is stdout or stderr.
+	Stream string
+	At     time.Time
+	// Data is valid until the next call of Next. It is empty in a gap, where Dropped bytes of the stream are missing.
+	Data    []byte
+	Dropped int64
+}
+
+// Limits bound what a call may take. The zero value of each is its default.
+type Limits struct {
+	// BodyBytes bounds a body, default 1 MiB; ExecBodyBytes one that starts a command, with its input, default 12 MiB.
+	BodyBytes, ExecBodyBytes int64
+	// BodyTimeout is how long a body may take to arrive; default 60 s.
+	BodyTimeout time.Duration
+	// MaxWait bounds Prefer: wait=N; default 120 s.
+	MaxWait time.Duration
+	// ReadModelWait is how long a read model may take to reach a position; default 30 s.
+	ReadModelWait time.Duration
+	// RunReleaseWait is how long the release of a run waits for the teardown; default 30 s.
+	RunReleaseWait time.Duration
+	// Heartbeat is how often a stream of events says that it lives, and that its key still does; default 15 s.
+	Heartbeat time.Duration
+	// WriteTimeout is how long a reader may take nothing before its answer is cut; default 30 s.
+	WriteTimeout time.Duration
+	// MaxStreams bounds the streams open at once; default 1000.
+	MaxStreams int64
+}
+
+func (l Limits) withDefaults() Limits {
+	l.BodyBytes = orDefault(l.BodyBytes, 1<<20)
+	l.ExecBodyBytes = orDefault(l.ExecBodyBytes, 12<<20)
+	l.BodyTimeout = orDefault(l.BodyTimeout, 60*time.Second)
+	l.MaxWait = orDefault(l.MaxWait, 120*time.Second)
+	l.ReadModelWait = orDefault(l.ReadModelWait, 30*time.Second)
+	l.RunReleaseWait = orDefault(l.RunReleaseWait, 30*time.Second)
+	l.Heartbeat = orDefault(l.Heartbeat, 15*time.Second)
+	l.WriteTimeout = orDefault(l.WriteTimeout, 30*time.Second)
+	l.MaxStreams = orDefault(l.MaxStreams, 1000)
+	return l
+}
+
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}

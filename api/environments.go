@@ -1,0 +1,140 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/tenure-dev/tenure/api/wire"
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/environment"
+	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/projections/environments"
+)
+
+func (s *Server) addEnvironment(c *call) error {
+	var in wire.AddEnvironment
+	if err := c.decode(&in, false); err != nil {
+		return err
+	}
+	if err := s.checkDriver(in.Driver, in.Config); err != nil {
+		return err
+	}
+	id := newID()
+	by, err := c.caller(c.owner, id)
+	if err != nil {
+		return err
+	}
+	o, err := s.deps.Commands.RegisterEnvironment(c.ctx(), by, domain.EnvironmentID{UUID: id}, environment.Registered{
+		Company: c.owner, Name: in.Name, Description: in.Description, Driver: in.Driver, Config: in.Config,
+		EnvVars: in.EnvVars, MaxLeases: in.MaxLeases, Metadata: in.Metadata,
+	})
+	if o, err = c.done(by, o, err); err != nil {
+		return err
+	}
+	c.id = made(o, id)
+	return s.answerEnvironment(c, http.StatusCreated, o)
+}
+
+// checkDriver refuses a driver that nobody knows, and a configuration that it cannot use. What is no object is left to the
+// domain, which says so.
+func (s *Server) checkDriver(driver string, config json.RawMessage) error {
+	if driver == "" {
+		return nil // the domain says that it is missing
+	}
+	if err := domain.CheckLine("driver", driver, domain.MaxName); err != nil {
+		return err
+	}
+	if _, ok := s.deps.Checker.Provider(driver); !ok {
+		return invalid("unknown_driver", "driver", "%q is not a driver of this server", driver).Mend("use a driver that this server has, such as local")
+	}
+	config = orObject(config)
+	if err := domain.CheckObject("config", config); err != nil {
+		return err
+	}
+	err := s.deps.Checker.CheckConfig(driver, config)
+	if _, refused := errors.AsType[*domain.Refusal](err); refused || err == nil {
+		return err
+	}
+	return invalid("invalid_config", "config", "%s", err).Mend("see what the driver %s takes in its documentation", driver)
+}
+
+// answerEnvironment sends an environment as it is now.
+func (s *Server) answerEnvironment(c *call, status int, o eventstore.Outcome) error {
+	row, err := readRow(c, environments.Model, environment.Category, c.id)
+	if err != nil {
+		return err
+	}
+	out := showEnvironment(row)
+	out.Position = max(o.Position, row.Position)
+	return c.answerThing(status, row.Version, out)
+}
+
+func (s *Server) listEnvironments(c *call) error {
+	opts, err := c.page(environments.Model.Name, "name", "driver", "status")
+	if err != nil {
+		return err
+	}
+	f := environments.Filter{
+		Company: c.owner, Name: c.QueryParam("name"), Driver: c.QueryParam("driver"), Status: environment.Status(c.QueryParam("status")),
+	}
+	switch f.Status {
+	case environment.StatusNone, environment.StatusActive, environment.StatusArchived:
+	default:
+		return invalid("invalid_parameter", "status", "%q is no status of an environment", clip(f.Status.String())).Mend("use active or archived, or leave it out")
+	}
+	page, err := environments.List(c.ctx(), s.deps.DB, f, opts)
+	if err != nil {
+		return err
+	}
+	return c.answer(http.StatusOK, showPage(page, showEnvironment))
+}
+
+func (s *Server) getEnvironment(c *call) error {
+	return s.answerEnvironment(c, http.StatusOK, eventstore.Outcome{})
+}
+
+func (s *Server) patchEnvironment(c *call) error {
+	version, err := c.ifMatch()
+	if err != nil {
+		return err
+	}
+	if len(c.body) == 0 {
+		return c.decode(nil, false)
+	}
+	patch, err := objectFields(c.body)
+	if err != nil {
+		return err
+	}
+	by, err := c.caller(c.owner, c.id)
+	if err != nil {
+		return err
+	}
+	o, err := s.deps.Commands.ReconfigureEnvironment(c.ctx(), by, domain.EnvironmentID{UUID: c.id}, version,
+		func(now environment.Reconfigured) (environment.Reconfigured, error) {
+			next, err := patched(now, patch)
+			if err == nil && (next.Driver != now.Driver || !domain.SameJSON(next.Config, now.Config)) {
+				err = s.checkDriver(next.Driver, next.Config)
+			}
+			return next, err
+		})
+	if o, err = c.done(by, o, err); err != nil {
+		return err
+	}
+	return s.answerEnvironment(c, http.StatusOK, o)
+}
+
+func (s *Server) archiveEnvironment(c *call) error {
+	if err := c.decode(&struct{}{}, true); err != nil {
+		return err
+	}
+	by, err := c.caller(c.owner, c.id)
+	if err != nil {
+		return err
+	}
+	o, err := s.deps.Commands.ArchiveEnvironment(c.ctx(), by, domain.EnvironmentID{UUID: c.id})
+	if o, err = c.done(by, o, err); err != nil {
+		return err
+	}
+	return s.answerEnvironment(c, http.StatusOK, o)
+}

@@ -1,0 +1,280 @@
+package api
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tenure-dev/tenure/api/wire"
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/environment"
+	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/eventstore/commands"
+	"github.com/tenure-dev/tenure/projections/activeleases"
+	"github.com/tenure-dev/tenure/projections/environments"
+	"github.com/tenure-dev/tenure/projections/leases"
+)
+
+type leaseState = lease.State
+
+// The times of a lease that does not say.
+const (
+	defaultTTL         = 24 * time.Hour
+	defaultIdleTimeout = time.Hour
+	maxTTL             = 30 * 24 * time.Hour
+)
+
+func (s *Server) acquireLease(c *call) error {
+	var in wire.AcquireLease
+	if err := c.decode(&in, false); err != nil {
+		return err
+	}
+	ttl, err := duration("ttl", in.TTL, defaultTTL)
+	if err != nil {
+		return err
+	}
+	idle, err := duration("idleTimeout", in.IdleTimeout, defaultIdleTimeout)
+	if err != nil {
+		return err
+	}
+	wait, waits, err := c.wait()
+	if err != nil {
+		return err
+	}
+	if in.EnvironmentID == uuid.Nil {
+		return invalid("missing_field", "environmentId", "is missing").Mend("name the environment to lease; GET /api/v1/companies/%s/environments lists them", c.owner)
+	}
+	id := newID()
+	by, err := c.caller(c.owner, id)
+	if err != nil {
+		return err
+	}
+	o, err := s.deps.Commands.AcquireLease(c.ctx(), by, commands.Acquire{
+		Lease: domain.LeaseID{UUID: id}, Company: c.owner, Environment: domain.EnvironmentID{UUID: in.EnvironmentID}, Provider: s.provider,
+		Run: in.HeartbeatRunID, Policy: lease.Policy(orDefault(in.LeasePolicy, string(lease.PolicyEphemeral))), TTL: ttl, IdleTimeout: idle, Env: in.Env,
+		Context: lease.Context{
+			Issue: in.IssueID, Agent: in.AgentID, Workspace: in.ExecutionWorkspaceID, WorkspaceMode: in.ExecutionWorkspaceMode, Adapter: in.AdapterType,
+		},
+	})
+	if o, err = c.done(by, o, err); err != nil {
+		return err
+	}
+	c.id = made(o, id)
+	now, err := c.awaitLease(c.id, wait, decided)
+	if err != nil {
+		return err
+	}
+	return s.answerAcquired(c, o, now, waits)
+}
+
+// decided reports whether a lease is active or never will be.
+func decided(l lease.State) bool {
+	return !l.AcquiredAt.IsZero() || l.Status().Ended() || l.ReleaseReason != ""
+}
+
+// answerAcquired says 201 once the lease was active and 202 before that. Who does not wait always gets 202, so that a
+// repeated request has the status of the first.
+func (s *Server) answerAcquired(c *call, o eventstore.Outcome, now lease.State, waits bool) error {
+	row, err := readRow(c, leases.Model, lease.Category, c.id)
+	if err != nil {
+		return err
+	}
+	env, err := readRow(c, environments.Model, environment.Category, now.Environment.UUID)
+	if err != nil {
+		return err
+	}
+	status := http.StatusAccepted
+	switch l := row.Data.State; {
+	case !waits:
+	case !l.AcquiredAt.IsZero():
+		status = http.StatusCreated
+	case l.Status().Ended():
+		return &leaseFailedError{lease: showLease(row)}
+	}
+	c.Response().Header().Set("Location", "/api/v1/leases/"+c.id.String())
+	return c.answerThing(status, row.Version, wire.Acquired{
+		Environment: showEnvironment(env), Lease: showLease(row), LeaseContext: showContext(row.Data.State), Position: max(o.Position, row.Position),
+	})
+}
+
+// provider is who makes a driver's runtimes; a driver that is not here now is named, and the attempt says that it is missing.
+func (s *Server) provider(driver string) string {
+	if p, ok := s.deps.Checker.Provider(driver); ok {
+		return p
+	}
+	return driver
+}
+
+func duration(field, text string, otherwise time.Duration) (time.Duration, error) {
+	if text == "" {
+		return otherwise, nil
+	}
+	d, err := time.ParseDuration(text)
+	switch {
+	case err != nil:
+		return 0, invalid("invalid_duration", field, "%q is not a duration", clip(text)).Mend("give a duration such as 90m or 24h, or leave it out")
+	case d < time.Millisecond || d > maxTTL:
+		return 0, invalid("invalid_duration", field, "is not between 1ms and %s", maxTTL).Mend("give a duration such as %s, or leave it out", otherwise)
+	}
+	return d, nil
+}
+
+func (s *Server) listLeases(c *call) error {
+	f := leases.Filter{Company: c.owner, Run: c.QueryParam("heartbeatRunId")}
+	model, list := leases.Model.Name, leases.List
+	if status := c.QueryParam("status"); status != "" {
+		f.Statuses = statuses[status]
+		if f.Statuses == nil {
+			return invalid("invalid_parameter", "status", "%q is no status of a lease", clip(status)).
+				Mend("use queued, provisioning, active, releasing, pending_cleanup, released, expired, failed or canceled, or leave it out")
+		}
+		// Those that are not over have a read model of their own, which stays small.
+		if !f.Statuses[0].Ended() {
+			model, list = activeleases.Model.Name, activeleases.List
+		}
+	}
+	if given := c.QueryParam("environmentId"); given != "" {
+		id, err := uuid.Parse(given)
+		if err != nil {
+			return invalid("invalid_id", "environmentId", "%q is not an id", clip(given)).Mend("give the id as a UUID, or leave it out")
+		}
+		f.Environment = domain.EnvironmentID{UUID: id}
+	}
+	opts, err := c.page(model, "status", "environmentId", "heartbeatRunId")
+	if err != nil {
+		return err
+	}
+	page, err := list(c.ctx(), s.deps.DB, f, opts)
+	if err != nil {
+		return err
+	}
+	return c.answer(http.StatusOK, showPage(page, showLease))
+}
+
+// answerLease sends a lease as it is now.
+func (s *Server) answerLease(c *call, status int, o eventstore.Outcome, more func(*wire.Lease)) error {
+	row, err := readRow(c, leases.Model, lease.Category, c.id)
+	if err != nil {
+		return err
+	}
+	out := showLease(row)
+	out.Position = max(o.Position, row.Position)
+	if more != nil {
+		more(&out)
+	}
+	return c.answerThing(status, row.Version, out)
+}
+
+func (s *Server) getLease(c *call) error {
+	wait, _, err := c.wait()
+	if err != nil {
+		return err
+	}
+	if _, err := c.awaitLease(c.id, wait, decided); err != nil {
+		return err
+	}
+	return s.answerLease(c, http.StatusOK, eventstore.Outcome{}, nil)
+}
+
+// checkFence refuses a command of who holds an older lease than this one, if it says which it holds.
+func (c *call) checkFence() error {
+	fence, err := c.fence()
+	if err != nil || fence == 0 {
+		return err
+	}
+	now, err := c.server.deps.Commands.Lease(c.ctx(), domain.LeaseID{UUID: c.id})
+	if err == nil && now.Fence != fence {
+		err = domain.Refuse(domain.KindStale, "stale_fence", "the lease has another fence").On(wire.HeaderFence).Mend("send the fence of the lease that you hold")
+	}
+	return err
+}
+
+func (s *Server) releaseLease(c *call) error {
+	var in wire.Release
+	if err := c.decode(&in, true); err != nil {
+		return err
+	}
+	release, err := releaseOf(in)
+	if err != nil {
+		return err
+	}
+	return s.endLease(c, func(by commands.Caller) (eventstore.Outcome, error) {
+		return s.deps.Commands.ReleaseLease(c.ctx(), by, domain.LeaseID{UUID: c.id}, release)
+	})
+}
+
+// releaseOf is the command of a request. The other reasons of the domain are not for clients.
+func releaseOf(in wire.Release) (lease.Release, error) {
+	reason := lease.Reason(orDefault(in.Status, string(lease.ReasonReleased)))
+	switch reason {
+	case lease.ReasonReleased, lease.ReasonExpired, lease.ReasonFailed:
+		return lease.Release{Reason: reason, Message: in.Message}, nil
+	case lease.ReasonCanceled:
+	}
+	return lease.Release{}, invalid("invalid_status", "status", "%q is not how a release ends a lease", clip(in.Status)).
+		Mend("use released, expired or failed, or leave it out")
+}
+
+func (s *Server) cancelLease(c *call) error {
+	var in wire.Cancel
+	if err := c.decode(&in, true); err != nil {
+		return err
+	}
+	return s.endLease(c, func(by commands.Caller) (eventstore.Outcome, error) {
+		return s.deps.Commands.CancelLease(c.ctx(), by, domain.LeaseID{UUID: c.id}, in.Reason)
+	})
+}
+
+// endLease asks to end a lease and answers 200 once it has, 202 while it is being taken down.
+func (s *Server) endLease(c *call, command func(commands.Caller) (eventstore.Outcome, error)) error {
+	wait, _, err := c.wait()
+	if err != nil {
+		return err
+	}
+	if err := c.checkFence(); err != nil {
+		return err
+	}
+	by, err := c.caller(c.owner, c.id)
+	if err != nil {
+		return err
+	}
+	o, err := command(by)
+	if o, err = c.done(by, o, err); err != nil {
+		return err
+	}
+	now, err := c.awaitLease(c.id, wait, func(l lease.State) bool { return l.Status().Ended() })
+	if err != nil {
+		return err
+	}
+	status := http.StatusAccepted
+	if now.Status().Ended() {
+		status = http.StatusOK
+	}
+	return s.answerLease(c, status, o, nil)
+}
+
+func (s *Server) renewLease(c *call) error {
+	if err := c.decode(&struct{}{}, true); err != nil {
+		return err
+	}
+	if err := c.checkFence(); err != nil {
+		return err
+	}
+	by, err := c.caller(c.owner, c.id)
+	if err != nil {
+		return err
+	}
+	o, err := s.deps.Commands.RenewLease(c.ctx(), by, domain.LeaseID{UUID: c.id}, true)
+	if o, err = c.done(by, o, err); err != nil {
+		return err
+	}
+	return s.answerLease(c, http.StatusOK, o, func(l *wire.Lease) {
+		var remaining int64
+		if l.ExpiresAt != nil {
+			remaining = max(l.ExpiresAt.Sub(s.deps.Commands.Ledger().Now()).Milliseconds(), 0)
+		}
+		l.RemainingMs = &remaining
+	})
+}

@@ -1,0 +1,140 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/google/uuid"
+
+	"github.com/tenure-dev/tenure/api/auth"
+	"github.com/tenure-dev/tenure/api/wire"
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/access"
+	"github.com/tenure-dev/tenure/domain/company"
+	"github.com/tenure-dev/tenure/domain/key"
+	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/projections"
+	"github.com/tenure-dev/tenure/projections/companies"
+	"github.com/tenure-dev/tenure/projections/keys"
+)
+
+// readRow is a thing as it is in the log now.
+func readRow[R any](c *call, model *projections.Definition[R], category string, id uuid.UUID) (projections.Row[R], error) {
+	row, ok, err := model.Read(c.ctx(), c.server.deps.Commands.Ledger().Store(), eventstore.StreamOf(category, id))
+	if err == nil && !ok {
+		err = access.NotFound(c.route.action.Noun())
+	}
+	return row, err
+}
+
+// page reads which page of a list is wanted, and waits until the read model shows minPosition.
+func (c *call) page(model string, filters ...string) (projections.Options, error) {
+	if err := c.only(append(filters, "limit", "after", "minPosition")...); err != nil {
+		return projections.Options{}, err
+	}
+	limit, err := c.limit(projections.MaxLimit)
+	if err != nil {
+		return projections.Options{}, err
+	}
+	return projections.Options{Limit: limit, After: c.QueryParam("after")}, c.minPosition(model)
+}
+
+func (s *Server) addCompany(c *call) error {
+	var in wire.AddCompany
+	if err := c.decode(&in, false); err != nil {
+		return err
+	}
+	id := newID()
+	by, err := c.caller(domain.CompanyID{}, id)
+	if err != nil {
+		return err
+	}
+	o, err := s.deps.Commands.AddCompany(c.ctx(), by, domain.CompanyID{UUID: id}, in.Name)
+	if o, err = c.done(by, o, err); err != nil {
+		return err
+	}
+	row, err := readRow(c, companies.Model, company.Category, made(o, id))
+	if err != nil {
+		return err
+	}
+	out := showCompany(row)
+	out.Position = max(o.Position, row.Position)
+	return c.answerThing(http.StatusCreated, row.Version, out)
+}
+
+func (s *Server) listCompanies(c *call) error {
+	opts, err := c.page(companies.Model.Name, "name")
+	if err != nil {
+		return err
+	}
+	page, err := companies.List(c.ctx(), s.deps.DB, companies.Filter{ID: c.principal.Company, Name: c.QueryParam("name")}, opts)
+	if err != nil {
+		return err
+	}
+	return c.answer(http.StatusOK, showPage(page, showCompany))
+}
+
+func (s *Server) addKey(c *call) error {
+	var in wire.AddKey
+	if err := c.decode(&in, false); err != nil {
+		return err
+	}
+	id := domain.KeyID{UUID: newID()}
+	by, err := c.caller(c.owner, id.UUID)
+	if err != nil {
+		return err
+	}
+	fresh := auth.NewKey(id)
+	o, err := s.deps.Commands.AddKey(c.ctx(), by, id, key.Added{
+		Company: c.owner, Role: access.Role(in.Role), Name: in.Name, Hash: fresh.Hash(), Principal: domain.PrincipalID{UUID: uuid.New()},
+	})
+	if err != nil {
+		return err
+	}
+	if o.Replayed {
+		c.Response().Header().Set(wire.HeaderReplayed, "true")
+		return domain.Refuse(domain.KindConflict, "secret_not_replayed", "the key %s was made by this command already, and is shown once", o.Resource).
+			On(wire.HeaderIdempotencyKey).Mend("if its answer was lost, revoke it and add another with a new Idempotency-Key")
+	}
+	row, err := readRow(c, keys.Model, key.Category, id.UUID)
+	if err != nil {
+		return err
+	}
+	out := showKey(row)
+	out.Key, out.Position = fresh.Reveal(), max(o.Position, row.Position)
+	c.Response().Header().Set("Cache-Control", "no-store")
+	return c.answerThing(http.StatusCreated, row.Version, out)
+}
+
+func (s *Server) listKeys(c *call) error {
+	opts, err := c.page(keys.Model.Name)
+	if err != nil {
+		return err
+	}
+	page, err := keys.List(c.ctx(), s.deps.DB, keys.Filter{Company: c.owner}, opts)
+	if err != nil {
+		return err
+	}
+	return c.answer(http.StatusOK, showPage(page, showKey))
+}
+
+func (s *Server) revokeKey(c *call) error {
+	if err := c.decode(&struct{}{}, true); err != nil {
+		return err
+	}
+	by, err := c.caller(c.owner, c.id)
+	if err != nil {
+		return err
+	}
+	o, err := s.deps.Commands.RevokeKey(c.ctx(), by, domain.KeyID{UUID: c.id})
+	if o, err = c.done(by, o, err); err != nil {
+		return err
+	}
+	s.keys.Forget(domain.KeyID{UUID: c.id})
+	row, err := readRow(c, keys.Model, key.Category, c.id)
+	if err != nil {
+		return err
+	}
+	out := showKey(row)
+	out.Position = max(o.Position, row.Position)
+	return c.answerThing(http.StatusOK, row.Version, out)
+}
