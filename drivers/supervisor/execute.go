@@ -4,18 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/tenure-dev/tenure/domain"
-	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/execution"
-	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/drivers"
-	"github.com/tenure-dev/tenure/eventstore/commands"
 )
 
 // stepExec starts a requested command, ends one that is to be killed, and closes one whose worker is gone. A command is
@@ -27,9 +22,13 @@ func (s *Supervisor) stepExec(ctx context.Context, id domain.ExecID, cause uuid.
 	}
 	switch x.Status {
 	case execution.StatusRequested:
-		return s.startExec(ctx, id, x.Request.Lease, cause)
+		return s.startExec(ctx, id, x, cause)
 	case execution.StatusClaimed, execution.StatusRunning:
-	case execution.StatusNone, execution.StatusEnded:
+	case execution.StatusEnded:
+		// Somebody took this process for dead and closed what it ran. The log's word holds, so the command must go.
+		s.execs.kill(ctx, id, "ended_elsewhere")
+		return nil
+	case execution.StatusNone:
 		return nil
 	}
 	if x.Worker != s.deps.Process.ID {
@@ -50,102 +49,105 @@ func (s *Supervisor) stepExec(ctx context.Context, id domain.ExecID, cause uuid.
 	return nil
 }
 
-func (s *Supervisor) startExec(ctx context.Context, id domain.ExecID, leaseID domain.LeaseID, cause uuid.UUID) error {
-	// From here on the command counts as ours, so that the sweep does not take the claim for a forgotten one.
-	s.execs.expect(id, leaseID)
+func (s *Supervisor) startExec(ctx context.Context, id domain.ExecID, x execution.State, cause uuid.UUID) error {
+	// From here on the command counts as ours: the sweep does not take the claim for a forgotten one, and a teardown
+	// of its lease waits for it.
+	s.execs.expect(id, x.Request.Lease)
 	started := false
 	defer func() {
 		if !started {
 			s.execs.remove(id)
 		}
 	}()
-	x, l, ok, err := s.deps.Commands.ClaimExec(ctx, s.me(cause), id, s.deps.Process.ID)
+	// All that the start needs is read before the claim, since a claimed command has no second chance.
+	ready, failure := s.prepare(ctx, id, x)
+	if transient(failure) {
+		return failure
+	}
+	_, l, ok, err := s.deps.Commands.ClaimExec(ctx, s.me(cause), id, s.deps.Process.ID)
 	if err != nil || !ok {
 		return err
 	}
-	exec, err := s.launch(ctx, id, x, l)
-	if err != nil {
-		return s.startFailed(ctx, id, cause, err)
+	if why := s.execs.killed(id); why != "" {
+		return s.recordEnd(id, cause, execution.Finish{
+			Worker: s.deps.Process.ID, Ended: execution.Ended{End: execution.EndKilled, Why: why}, OutputSealed: &execution.NoOutput,
+		})
+	}
+	var exec drivers.Exec
+	if failure == nil {
+		failure = s.call(ctx, s.opts.StartTimeout, func(ctx context.Context) (err error) {
+			exec, err = drivers.StartExec(ctx, ready.driver, ready.request)
+			return err
+		})
+	}
+	if failure != nil {
+		return s.startFailed(id, cause, failure)
 	}
 	started = true
+	s.execs.goOn(func() { s.attend(id, x.Request.Lease, l.IdleTimeout, exec, cause) })
 	s.execs.started(ctx, id, exec)
-	// A kill that came before the start is in the log and found by the next step.
-	s.queue.add(commands.Executions.Stream(id.UUID), cause)
-	s.execs.goOn(func() { s.attend(id, leaseID, l, exec, cause) })
 	return nil
 }
 
-// launch starts the process with an environment of the environment's variables, the lease's and its own, in this order.
-func (s *Supervisor) launch(ctx context.Context, id domain.ExecID, x execution.State, l lease.State) (drivers.Exec, error) {
-	driver, known := s.deps.Drivers.Get(l.Driver)
-	if !known {
-		return nil, noDriver(l.Driver)
-	}
-	env, err := s.deps.Commands.EnvironmentAt(ctx, l.Environment, l.EnvironmentVersion)
-	if err != nil {
-		return nil, err
-	}
-	ofLease, err := s.deps.Commands.Values(ctx, x.Request.Lease.UUID)
-	if err != nil {
-		return nil, err
-	}
-	own, err := s.deps.Commands.Values(ctx, id.UUID)
-	if err != nil {
-		return nil, err
-	}
-	return drivers.StartExec(ctx, driver, drivers.ExecRequest{
-		Handle: handle(l), ExecID: id.String(), Argv: x.Request.Argv, Cwd: x.Request.Cwd,
-		Env: variables(env, ofLease, own), Stdin: own.Stdin,
-		Timeout: time.Duration(x.Request.TimeoutMs) * time.Millisecond, JournalDir: s.deps.JournalDir(id),
-	})
-}
-
-func variables(env environment.State, values ...commands.Values) []drivers.EnvVar {
-	var out []drivers.EnvVar
-	add := func(vars map[string]string) {
-		for _, name := range slices.Sorted(maps.Keys(vars)) {
-			out = append(out, drivers.EnvVar{Name: name, Value: vars[name]})
-		}
-	}
-	add(env.EnvVars)
-	for _, v := range values {
-		add(v.Env)
-	}
-	return out
-}
-
 // startFailed records that a command never ran.
-func (s *Supervisor) startFailed(ctx context.Context, id domain.ExecID, cause uuid.UUID, failure error) error {
+func (s *Supervisor) startFailed(id domain.ExecID, cause uuid.UUID, failure error) error {
 	ended := execution.Ended{End: execution.EndStartFailed, Stage: "driver", Code: "start_failed", Message: failure.Error()}
 	if e, ok := errors.AsType[*drivers.StartError](failure); ok {
 		ended.Stage = e.Stage
 		if e.Code != "" {
 			ended.Code = e.Code
 		}
+		if e.Remediation != "" {
+			ended.Message += "; " + e.Remediation
+		}
+	} else if f := failureOf("", failure); f.Code != "driver_failed" {
+		ended.Code = f.Code
 	}
-	return s.recordEnd(ctx, id, cause, execution.Finish{Worker: s.deps.Process.ID, Ended: ended, OutputSealed: &execution.NoOutput})
+	return s.recordEnd(id, cause, execution.Finish{Worker: s.deps.Process.ID, Ended: ended, OutputSealed: &execution.NoOutput})
 }
 
 // attend stays with a running command: it records its start, keeps its lease in use, and records its end.
-func (s *Supervisor) attend(id domain.ExecID, leaseID domain.LeaseID, l lease.State, exec drivers.Exec, cause uuid.UUID) {
+func (s *Supervisor) attend(id domain.ExecID, leaseID domain.LeaseID, idle time.Duration, exec drivers.Exec, cause uuid.UUID) {
 	defer s.execs.remove(id)
-	ctx := context.WithoutCancel(s.work)
-	p := exec.Process()
-	_, err := s.deps.Commands.RecordExecStart(ctx, s.me(cause), id, execution.Start{
-		Worker: s.deps.Process.ID, Started: execution.Started{PID: p.PID, StartTime: p.StartTime, BootID: p.BootID},
-	})
-	if err != nil {
-		s.log.Warn("the start of a command could not be recorded", "exec", id, "error", err)
+	// The end is refused by a log that has no start, so the start is tried for as long as the command runs and beyond.
+	begun := make(chan error, 1)
+	go func() { begun <- s.recordStart(id, cause, exec) }()
+	result := s.await(leaseID, idle, exec)
+	err := <-begun
+	if err == nil {
+		err = s.recordEnd(id, cause, finish(s.deps.Process.ID, result))
 	}
-	result := s.await(ctx, leaseID, l, exec)
-	err = s.recordEnd(ctx, id, cause, finish(s.deps.Process.ID, result))
-	if err != nil && !refused(err) {
-		s.log.Error("the end of a command could not be recorded", "exec", id, "error", err)
+	switch {
+	case lostClaim(err):
+		s.log.Warn("a command was closed by another process while it ran here", "exec", id, "end", result.End)
+	case err != nil:
+		s.log.Error("what became of a command could not be recorded", "exec", id, "end", result.End, "error", err)
 	}
 }
 
+func (s *Supervisor) recordStart(id domain.ExecID, cause uuid.UUID, exec drivers.Exec) error {
+	p := exec.Process()
+	err := s.persist(func(ctx context.Context) error {
+		_, err := s.deps.Commands.RecordExecStart(ctx, s.me(cause), id, execution.Start{
+			Worker: s.deps.Process.ID, Started: execution.Started{PID: p.PID, StartTime: p.StartTime, BootID: p.BootID},
+		})
+		return err
+	})
+	if lostClaim(err) {
+		s.execs.kill(context.WithoutCancel(s.work), id, "ended_elsewhere")
+	}
+	return err
+}
+
+// minRenewal bounds how often a running command says that its lease is in use.
+const minRenewal = 10 * time.Millisecond
+
+// renewTimeout bounds how long the end of a command may go unnoticed over that.
+const renewTimeout = 5 * time.Second
+
 // await waits for the end. A running command is use of its lease.
-func (s *Supervisor) await(ctx context.Context, leaseID domain.LeaseID, l lease.State, exec drivers.Exec) drivers.ExecResult {
+func (s *Supervisor) await(leaseID domain.LeaseID, idle time.Duration, exec drivers.Exec) drivers.ExecResult {
+	ctx := context.WithoutCancel(s.work)
 	ended := make(chan drivers.ExecResult, 1)
 	go func() {
 		result, err := exec.Wait(ctx)
@@ -154,17 +156,23 @@ func (s *Supervisor) await(ctx context.Context, leaseID domain.LeaseID, l lease.
 		}
 		ended <- result
 	}()
-	ticker := time.NewTicker(max(l.IdleTimeout/(2*lease.RenewWindow), time.Second/10))
+	ticker := time.NewTicker(max(idle/renewals, minRenewal))
 	defer ticker.Stop()
 	for {
 		select {
 		case result := <-ended:
 			return result
 		case <-ticker.C:
-			if _, err := s.deps.Commands.RenewLease(ctx, s.me(uuid.Nil), leaseID, false); err != nil && !refused(err) {
-				s.log.Warn("a lease in use could not be renewed", "lease", leaseID, "error", err)
-			}
+			s.renew(ctx, leaseID)
 		}
+	}
+}
+
+func (s *Supervisor) renew(ctx context.Context, id domain.LeaseID) {
+	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
+	defer cancel()
+	if _, err := s.deps.Commands.RenewLease(ctx, s.me(uuid.Nil), id, false); err != nil && !refused(err) {
+		s.log.Warn("a lease in use could not be renewed", "lease", id, "error", err)
 	}
 }
 
@@ -179,19 +187,22 @@ func finish(worker domain.WorkerID, r drivers.ExecResult) execution.Finish {
 	}}
 }
 
-// recordEnd tries until the end is in the log or the engine must go: it is the only one who knows it.
-func (s *Supervisor) recordEnd(ctx context.Context, id domain.ExecID, cause uuid.UUID, end execution.Finish) error {
-	for attempt := 1; ; attempt++ {
-		_, err := s.deps.Commands.FinishExec(ctx, s.me(cause), id, end)
-		if err == nil || refused(err) {
+// recordEnd records the end of a command. An end that the log calls impossible, such as a signal without a name, is a
+// driver's mistake: then nobody knows how the command ended, and that is what the log says.
+func (s *Supervisor) recordEnd(id domain.ExecID, cause uuid.UUID, end execution.Finish) error {
+	record := func(end execution.Finish) error {
+		return s.persist(func(ctx context.Context) error {
+			_, err := s.deps.Commands.FinishExec(ctx, s.me(cause), id, end)
 			return err
-		}
-		if s.work.Err() != nil {
-			return fmt.Errorf("record the end of %s: %w", id, err)
-		}
-		select {
-		case <-time.After(commands.Backoff(attempt, 100*time.Millisecond, 5*time.Second)):
-		case <-s.work.Done():
-		}
+		})
 	}
+	err := record(end)
+	if err == nil || !refused(err) || lostClaim(err) {
+		return err
+	}
+	s.log.Error("a driver reported an end that cannot be", "exec", id, "end", end.Ended.End, "error", err)
+	return record(execution.Finish{
+		Worker: end.Worker, Ended: execution.Ended{End: execution.EndUnknown, Why: fmt.Sprintf("the driver reported an end that cannot be: %v", err)},
+		OutputSealed: &execution.OutputSealed{State: execution.SealLost},
+	})
 }

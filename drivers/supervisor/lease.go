@@ -4,24 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
 )
 
-// refused reports whether the log said no: somebody else has it, or there is nothing to do any more.
-func refused(err error) bool {
-	_, ok := errors.AsType[*domain.Refusal](err)
-	return ok
-}
-
 // stepLease does the one next thing that the state of a lease asks for, and goes on until it asks for nothing.
 func (s *Supervisor) stepLease(ctx context.Context, id domain.LeaseID, cause uuid.UUID) error {
-	for {
+	for again := true; again; again = again && !s.leases.isClosed() {
 		l, err := s.deps.Commands.Lease(ctx, id)
 		if err != nil {
 			return err
@@ -30,20 +26,22 @@ func (s *Supervisor) stepLease(ctx context.Context, id domain.LeaseID, cause uui
 		if err != nil {
 			return err
 		}
-		var again bool
+		again = false
 		switch now := s.now(); {
 		case l.NeedsTeardown():
 			again, err = s.release(ctx, id, l, orphaned, cause)
 		case l.Status() == lease.StatusGranted || l.Status() == lease.StatusProvisioning:
 			again, err = s.provision(ctx, id, l, orphaned, cause)
 		case l.Status() == lease.StatusActive && !now.Before(l.ExpiresAt):
-			_, err = s.deps.Commands.ExpireLease(ctx, s.me(cause), id)
-			again = err == nil
+			var done eventstore.Outcome
+			done, err = s.deps.Commands.ExpireLease(ctx, s.me(cause), id)
+			again = done.Changed
 		}
-		if err != nil || !again {
+		if err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // orphaned reports whether the lease's open claim is nobody's any more: its worker is dead, or it is this very process,
@@ -58,76 +56,163 @@ func (s *Supervisor) orphaned(ctx context.Context, l lease.State) (bool, error) 
 	return s.dead(ctx, l.Worker)
 }
 
+// takeoverFactor bounds attempts of all kinds, those that nobody saw the end of included, to a multiple of MaxAttempts: a
+// lease whose provisioning ends the process that drives it must not do so for ever.
+const takeoverFactor = 4
+
 // provision makes the runtime: claim, call the driver, record.
 func (s *Supervisor) provision(ctx context.Context, id domain.LeaseID, l lease.State, orphaned bool, cause uuid.UUID) (again bool, err error) {
 	now := s.now()
-	if l.Attempting && !orphaned && now.Before(l.Deadline) {
-		return false, nil
+	driver, known := s.deps.Drivers.Get(l.Driver)
+	var about drivers.Description
+	if known {
+		about = driver.Describe()
 	}
-	if now.Before(l.RetryAt) {
+	// Nobody saw the end of the open attempt, and asking such a driver again would make a second runtime.
+	unseen := l.Attempting && about.Class == drivers.ClassBlind
+	switch {
+	case l.Attempting && now.Before(l.Deadline) && (!orphaned || unseen):
+		return false, nil
+	case now.Before(l.RetryAt):
 		s.later(commands.Leases.Stream(id.UUID), cause, l.RetryAt)
 		return false, nil
 	}
-	driver, known := s.deps.Drivers.Get(l.Driver)
 	runtime, err := uuid.NewV7()
 	if err != nil {
 		return false, fmt.Errorf("make an id: %w", err)
 	}
-	claimed, err := s.deps.Commands.ClaimProvisioning(ctx, s.me(cause), id, s.node(driver, known), lease.StartProvisioning{
+	var node domain.NodeID
+	if about.NodeBound {
+		node = s.deps.Process.Node
+	}
+	l, err = s.deps.Commands.ClaimProvisioning(ctx, s.me(cause), id, node, lease.StartProvisioning{
 		Runtime: domain.RuntimeID{UUID: runtime}, Worker: s.deps.Process.ID, Deadline: now.Add(s.opts.ProvisionTimeout), WorkerDead: orphaned,
 	})
 	if err != nil {
 		return false, err
 	}
-	if !known {
-		return false, s.provisionFailed(ctx, id, claimed, cause, noDriver(l.Driver))
+	var made drivers.Runtime
+	switch {
+	case !known:
+		err = noDriver(l.Driver)
+	case unseen:
+		err = &drivers.Failure{
+			Outcome: drivers.OutcomeAmbiguous, Code: "outcome_unknown",
+			Err: errors.New("the worker of the former attempt is gone, and what it made cannot be looked up"),
+		}
+	case l.Attempt > takeoverFactor*s.opts.MaxAttempts:
+		err = &drivers.Failure{
+			Outcome: drivers.OutcomeAmbiguous, Code: "too_many_attempts", Err: fmt.Errorf("%d attempts came to nothing", l.Attempt-1),
+		}
+	default:
+		made, err = s.acquire(ctx, driver, id, l)
 	}
-	made, err := s.acquire(ctx, driver, id, claimed)
 	if err != nil {
-		return true, s.provisionFailed(ctx, id, claimed, cause, err)
+		return true, s.provisionFailed(ctx, id, l, cause, about.Class, err)
 	}
+	return false, s.provisioned(ctx, id, l, cause, made)
+}
+
+func (s *Supervisor) acquire(ctx context.Context, driver drivers.Driver, id domain.LeaseID, l lease.State) (made drivers.Runtime, err error) {
+	// The deadline in the log is when others may assume that this call is over.
+	err = s.call(ctx, l.Deadline.Sub(s.now()), func(ctx context.Context) error {
+		made, err = driver.Acquire(ctx, drivers.AcquireRequest{
+			RuntimeID: l.Runtime.String(), Installation: s.deps.Installation.String(), Epoch: s.deps.Epoch,
+			Attempt: l.Attempt, Fence: l.Fence,
+			LeaseID: id.String(), CompanyID: l.Company.String(), EnvironmentID: l.Environment.String(), RunID: l.Run,
+			IssueID: l.Context.Issue, AgentID: l.Context.Agent, ExecutionWorkspaceID: l.Context.Workspace,
+			ExecutionWorkspaceMode: l.Context.WorkspaceMode, AdapterType: l.Context.Adapter, Config: l.Config,
+		})
+		return err
+	})
+	return made, err
+}
+
+// provisioned records the good end of an attempt.
+func (s *Supervisor) provisioned(ctx context.Context, id domain.LeaseID, l lease.State, cause uuid.UUID, made drivers.Runtime) error {
 	acquisition := lease.AcquisitionCreated
 	if made.Resumed {
 		acquisition = lease.AcquisitionResumed
 	}
-	_, err = s.deps.Commands.FinishProvisioning(ctx, s.me(cause), id, lease.Provision{
-		Attempt: claimed.Attempt, Worker: s.deps.Process.ID, ProviderLeaseID: made.ProviderLeaseID, Metadata: made.Metadata,
-		Acquisition: acquisition,
+	err := s.persist(func(ctx context.Context) error {
+		_, err := s.deps.Commands.FinishProvisioning(ctx, s.me(cause), id, lease.Provision{
+			Attempt: l.Attempt, Worker: s.deps.Process.ID, ProviderLeaseID: made.ProviderLeaseID, Metadata: made.Metadata,
+			Acquisition: acquisition,
+		})
+		return err
 	})
-	return true, err
-}
-
-func (s *Supervisor) acquire(ctx context.Context, driver drivers.Driver, id domain.LeaseID, l lease.State) (drivers.Runtime, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.opts.ProvisionTimeout, errors.New("the driver did not answer in time"))
-	defer cancel()
-	return driver.Acquire(ctx, drivers.AcquireRequest{
-		RuntimeID: l.Runtime.String(), Installation: s.deps.Installation.String(), Epoch: s.deps.Epoch,
-		Attempt: l.Attempt, Fence: l.Fence,
-		LeaseID: id.String(), CompanyID: l.Company.String(), EnvironmentID: l.Environment.String(), RunID: l.Run,
-		IssueID: l.Context.Issue, AgentID: l.Context.Agent, ExecutionWorkspaceID: l.Context.Workspace,
-		ExecutionWorkspaceMode: l.Context.WorkspaceMode, AdapterType: l.Context.Adapter, Config: l.Config,
-	})
+	switch {
+	case lostClaim(err):
+		l.ProviderLeaseID, l.Metadata = made.ProviderLeaseID, made.Metadata
+		return errors.Join(err, s.discard(ctx, id, l))
+	case errors.Is(err, eventstore.ErrInvalid):
+		// The log can never hold what the driver said, such as metadata beyond every limit.
+		return s.provisionFailed(ctx, id, l, cause, "", &drivers.Failure{Outcome: drivers.OutcomeAmbiguous, Code: "result_invalid", Err: err})
+	}
+	return err
 }
 
 // provisionFailed records why an attempt failed and whether there will be another.
-func (s *Supervisor) provisionFailed(ctx context.Context, id domain.LeaseID, l lease.State, cause uuid.UUID, failure error) error {
+func (s *Supervisor) provisionFailed(
+	ctx context.Context, id domain.LeaseID, l lease.State, cause uuid.UUID, class drivers.Class, failure error,
+) error {
 	if s.work.Err() != nil {
+		// It was cut short, which says nothing of the driver. The claim is open and the next process takes it over.
 		return failure
 	}
-	f := lease.FailProvisioning{
-		Attempt: l.Attempt, Worker: s.deps.Process.ID, Kind: lease.FailureKind(drivers.OutcomeOf(failure)), Code: "driver_failed",
-		Message: failure.Error(),
+	f := failureOf(class, failure)
+	fail := lease.FailProvisioning{
+		Attempt: l.Attempt, Worker: s.deps.Process.ID, Kind: lease.FailureKind(f.Outcome), Code: f.Code, Step: f.Step,
+		Message: messageOf(f, failure),
 	}
-	if d, ok := errors.AsType[*drivers.Failure](failure); ok {
-		f.Code, f.Step = d.Code, d.Step
-	}
-	if f.Kind == lease.FailureRetryable && l.Attempt < s.opts.MaxAttempts {
+	if f.Outcome == drivers.OutcomeRetryable && l.Attempt < s.opts.MaxAttempts {
 		at := s.now().Add(commands.Backoff(l.Attempt, s.opts.RetryBase, s.opts.RetryLimit))
-		f.RetryAt = &at
+		fail.RetryAt = &at
 	}
-	s.log.Info("provisioning failed", "lease", id, "attempt", l.Attempt, "kind", f.Kind, "code", f.Code, "error", failure)
-	_, err := s.deps.Commands.FailProvisioning(ctx, s.me(cause), id, f)
+	s.log.Info("provisioning failed", "lease", id, "attempt", l.Attempt, "kind", fail.Kind, "code", fail.Code, "error", failure)
+	err := s.persist(func(ctx context.Context) error {
+		_, err := s.deps.Commands.FailProvisioning(ctx, s.me(cause), id, fail)
+		return err
+	})
+	if lostClaim(err) && f.Outcome != drivers.OutcomeDefinite {
+		return errors.Join(err, s.discard(ctx, id, l))
+	}
 	return err
+}
+
+// discard destroys what an attempt made that came to its end after somebody else had taken it over, if that one took down
+// the lease meanwhile: then nobody will look for this runtime any more. A lease that goes on has a use for it, since the
+// attempts of a lease share the runtime's id.
+func (s *Supervisor) discard(ctx context.Context, id domain.LeaseID, l lease.State) error {
+	now, err := s.deps.Commands.Lease(ctx, id)
+	if err != nil {
+		return err
+	}
+	ended := now.ReleaseReason != "" || now.End != lease.StatusNone
+	if !ended || now.NeedsTeardown() && !now.TearingDown {
+		return nil
+	}
+	driver, known := s.deps.Drivers.Get(l.Driver)
+	if !known {
+		return nil
+	}
+	for try := 1; ; try++ {
+		err := s.call(ctx, s.opts.ReleaseTimeout, func(ctx context.Context) error {
+			return driver.Release(ctx, drivers.ReleaseRequest{Handle: handle(l), Attempt: try})
+		})
+		if err == nil || errors.Is(err, drivers.ErrGone) {
+			s.log.Info("a runtime that was made too late is destroyed", "lease", id, "runtime", l.Runtime)
+			return nil
+		}
+		if try == s.opts.MaxAttempts || s.work.Err() != nil {
+			s.log.Error("a runtime that was made too late may be left", "lease", id, "runtime", l.Runtime, "error", err)
+			return nil
+		}
+		select {
+		case <-time.After(commands.Backoff(try, s.opts.RetryBase, s.opts.RetryLimit)):
+		case <-s.work.Done():
+		}
+	}
 }
 
 // release takes the runtime down: claim, end the commands in it, call the driver, record.
@@ -140,63 +225,54 @@ func (s *Supervisor) release(ctx context.Context, id domain.LeaseID, l lease.Sta
 		s.later(commands.Leases.Stream(id.UUID), cause, l.TeardownRetryAt)
 		return false, nil
 	}
-	claimed, err := s.deps.Commands.ClaimRelease(ctx, s.me(cause), id, lease.StartRelease{
+	l, err = s.deps.Commands.ClaimRelease(ctx, s.me(cause), id, lease.StartRelease{
 		Worker: s.deps.Process.ID, Deadline: now.Add(s.opts.ReleaseTimeout), WorkerDead: orphaned,
 	})
 	if err != nil {
 		return false, err
 	}
-	if err := s.takeDown(ctx, id, claimed); err != nil {
-		return true, s.releaseFailed(ctx, id, claimed, cause, err)
+	if err := s.takeDown(ctx, id, l); err != nil {
+		return true, s.releaseFailed(id, l, cause, err)
 	}
-	_, err = s.deps.Commands.FinishRelease(ctx, s.me(cause), id, lease.FinishRelease{Attempt: claimed.Teardown, Worker: s.deps.Process.ID})
-	return false, err
+	return false, s.persist(func(ctx context.Context) error {
+		_, err := s.deps.Commands.FinishRelease(ctx, s.me(cause), id, lease.FinishRelease{Attempt: l.Teardown, Worker: s.deps.Process.ID})
+		return err
+	})
 }
 
 func (s *Supervisor) takeDown(ctx context.Context, id domain.LeaseID, l lease.State) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.opts.ReleaseTimeout, errors.New("the driver did not answer in time"))
-	defer cancel()
-	// Since the claim is in the log, no command starts in this lease any more.
-	s.execs.endLease(ctx, id, "lease_released")
+	// Since the claim is in the log, no command starts in this lease any more. One whose end cannot be recorded must not
+	// use up the driver's time.
+	half, cancel := context.WithTimeout(ctx, s.opts.ReleaseTimeout/2)
+	s.execs.endLease(half, id, "lease_released")
+	cancel()
 	driver, known := s.deps.Drivers.Get(l.Driver)
 	if !known {
 		return noDriver(l.Driver)
 	}
-	err := driver.Release(ctx, drivers.ReleaseRequest{Handle: handle(l), Attempt: l.Teardown})
+	err := s.call(ctx, l.Deadline.Sub(s.now()), func(ctx context.Context) error {
+		return driver.Release(ctx, drivers.ReleaseRequest{Handle: handle(l), Attempt: l.Teardown})
+	})
 	if errors.Is(err, drivers.ErrGone) {
 		return nil
 	}
 	return err
 }
 
-func (s *Supervisor) releaseFailed(ctx context.Context, id domain.LeaseID, l lease.State, cause uuid.UUID, failure error) error {
+func (s *Supervisor) releaseFailed(id domain.LeaseID, l lease.State, cause uuid.UUID, failure error) error {
 	if s.work.Err() != nil {
 		return failure
 	}
-	f := lease.FailRelease{
-		Attempt: l.Teardown, Worker: s.deps.Process.ID, Code: "driver_failed", Message: failure.Error(),
+	f := failureOf("", failure)
+	fail := lease.FailRelease{
+		Attempt: l.Teardown, Worker: s.deps.Process.ID, Code: f.Code, Message: messageOf(f, failure),
 		RetryAt: s.now().Add(commands.Backoff(l.Teardown, s.opts.RetryBase, s.opts.RetryLimit)),
 	}
-	if d, ok := errors.AsType[*drivers.Failure](failure); ok {
-		f.Code = d.Code
-	}
 	s.log.Warn("teardown failed", "lease", id, "attempt", l.Teardown, "code", f.Code, "error", failure)
-	_, err := s.deps.Commands.FailRelease(ctx, s.me(cause), id, f)
-	return err
-}
-
-func (s *Supervisor) node(d drivers.Driver, known bool) domain.NodeID {
-	if known && d.Describe().NodeBound {
-		return s.deps.Process.Node
-	}
-	return domain.NodeID{}
-}
-
-func noDriver(name string) error {
-	return &drivers.Failure{
-		Outcome: drivers.OutcomeDefinite, Code: "driver_unavailable", Err: fmt.Errorf("this engine has no driver %q", name),
-		Remediation: "start an engine that has it, or use another environment",
-	}
+	return s.persist(func(ctx context.Context) error {
+		_, err := s.deps.Commands.FailRelease(ctx, s.me(cause), id, fail)
+		return err
+	})
 }
 
 func handle(l lease.State) drivers.Handle {

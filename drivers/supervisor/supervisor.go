@@ -69,52 +69,14 @@ type Deps struct {
 	Logger     *slog.Logger
 }
 
-// Options are times and bounds. The zero value of each is its default.
-type Options struct {
-	// Parallel bounds the steps at work at once; default 64.
-	Parallel int
-	// LivenessTTL is how long a silent process counts as alive; default 4 s. It beats four times within it.
-	LivenessTTL time.Duration
-	// SweepInterval is how often the to-do list is read; default 1 s.
-	SweepInterval time.Duration
-	// ProvisionTimeout and ReleaseTimeout bound one call of a driver; defaults 5 min and 2 min.
-	ProvisionTimeout, ReleaseTimeout time.Duration
-	// MaxAttempts is how often provisioning is tried; default 5.
-	MaxAttempts int
-	// RetryBase doubles with each failure up to RetryLimit; defaults 500 ms and 1 min.
-	RetryBase, RetryLimit time.Duration
-	// DrainTimeout is how long Stop lets running commands and driver calls go on; default 10 s.
-	DrainTimeout time.Duration
-}
-
-func (o Options) withDefaults() Options {
-	o.Parallel = orDefault(o.Parallel, 64)
-	o.LivenessTTL = orDefault(o.LivenessTTL, 4*time.Second)
-	o.SweepInterval = orDefault(o.SweepInterval, time.Second)
-	o.ProvisionTimeout = orDefault(o.ProvisionTimeout, 5*time.Minute)
-	o.ReleaseTimeout = orDefault(o.ReleaseTimeout, 2*time.Minute)
-	o.MaxAttempts = orDefault(o.MaxAttempts, 5)
-	o.RetryBase = orDefault(o.RetryBase, 500*time.Millisecond)
-	o.RetryLimit = orDefault(o.RetryLimit, time.Minute)
-	o.DrainTimeout = orDefault(o.DrainTimeout, 10*time.Second)
-	return o
-}
-
-func orDefault[T comparable](v, def T) T {
-	var zero T
-	if v == zero {
-		return def
-	}
-	return v
-}
-
 // Supervisor drives.
 type Supervisor struct {
-	deps  Deps
-	opts  Options
-	log   *slog.Logger
-	queue *queue
-	execs *running
+	deps Deps
+	opts Options
+	log  *slog.Logger
+	// leases and commands are the streams to look at.
+	leases, commands *queue
+	execs            *running
 
 	// lost is closed when another incarnation took this one's place.
 	lost     chan struct{}
@@ -131,13 +93,17 @@ type Supervisor struct {
 // New makes a supervisor; [Supervisor.Start] sets it to work.
 func New(deps Deps, opts Options) *Supervisor {
 	return &Supervisor{
-		deps: deps, opts: opts.withDefaults(), log: deps.Logger, queue: newQueue(), execs: newRunning(), lost: make(chan struct{}),
+		deps: deps, opts: opts.withDefaults(), log: deps.Logger, leases: newQueue(), commands: newQueue(),
+		execs: newRunning(deps.Logger), lost: make(chan struct{}),
 	}
 }
 
 // Start registers the process and begins to work. The read model behind Todo has caught up with the log by then, or will
 // soon: what it does not say yet is found by a later sweep. The caller ends the work by [Supervisor.Stop].
 func (s *Supervisor) Start(ctx context.Context) error {
+	if err := s.opts.Validate(); err != nil {
+		return fmt.Errorf("start the supervisor: %w", err)
+	}
 	if err := s.deps.Processes.Register(ctx, s.deps.Process, s.opts.LivenessTTL); err != nil {
 		return fmt.Errorf("start the supervisor: %w", err)
 	}
@@ -148,7 +114,8 @@ func (s *Supervisor) Start(ctx context.Context) error {
 	s.done.Go(func() { s.beat(loops) })
 	s.done.Go(func() { s.sweepLoop(loops) })
 	for range s.opts.Parallel {
-		s.steps.Go(s.stepLoop)
+		s.steps.Go(func() { s.stepLoop(s.leases) })
+		s.steps.Go(func() { s.stepLoop(s.commands) })
 	}
 	return nil
 }
@@ -157,9 +124,13 @@ func (s *Supervisor) Start(ctx context.Context) error {
 var errShutdown = errors.New("the engine is shutting down")
 
 // Stop ends the work in order. New work is not begun; calls of drivers and running commands have the drain timeout to
-// finish, then they are ended, and what became of them is recorded. Leases stay as they are. ctx bounds the whole.
+// finish, then they are ended, and what became of them is recorded. Leases stay as they are. ctx bounds the whole: once it
+// is done, everything is told to end and Stop returns without waiting for that. Stopping what was not started does nothing.
 func (s *Supervisor) Stop(ctx context.Context) error {
-	s.queue.close()
+	s.rest()
+	if s.work == nil {
+		return nil
+	}
 	drained := make(chan struct{})
 	go func() {
 		s.steps.Wait()
@@ -171,11 +142,9 @@ func (s *Supervisor) Stop(ctx context.Context) error {
 	select {
 	case <-drained:
 	case <-timer.C:
-		s.log.Info("ending what still runs", "execs", s.execs.count())
-		s.execs.killAll(context.WithoutCancel(ctx), "engine_shutdown")
-		s.stopWork(errShutdown)
+		s.endAll(ctx)
 	case <-ctx.Done():
-		s.stopWork(errShutdown)
+		s.endAll(ctx)
 	}
 	select {
 	case <-drained:
@@ -186,15 +155,44 @@ func (s *Supervisor) Stop(ctx context.Context) error {
 	s.loops()
 	s.done.Wait()
 	s.stopWork(errShutdown)
-	return s.deps.Processes.Leave(ctx, s.deps.Process.ID)
+	if err := s.deps.Processes.Leave(ctx, s.deps.Process.ID); err != nil {
+		return fmt.Errorf("stop the supervisor: %w", err)
+	}
+	return nil
 }
 
-// Lost is closed when another incarnation of this node took this one's place: the process must end.
+// rest makes the supervisor begin nothing new.
+func (s *Supervisor) rest() {
+	s.leases.close()
+	s.commands.close()
+}
+
+// endAll tells everything that still runs to end, at the latest when ctx is done.
+func (s *Supervisor) endAll(ctx context.Context) {
+	s.log.Info("ending what still runs", "execs", s.execs.count())
+	asked := make(chan struct{})
+	go func() {
+		s.execs.killAll(context.WithoutCancel(ctx), "engine_shutdown")
+		close(asked)
+	}()
+	select {
+	case <-asked:
+	case <-ctx.Done():
+	}
+	s.stopWork(errShutdown)
+}
+
+// Lost is closed when another incarnation of this node took this one's place: nothing new is begun, and the process must
+// end.
 func (s *Supervisor) Lost() <-chan struct{} { return s.lost }
 
 // me is who this supervisor acts as; cause is the append that led to the act.
 func (s *Supervisor) me(cause uuid.UUID) commands.Caller {
-	return commands.Caller{By: eventstore.Attribution{Actor: domain.PrincipalID{UUID: s.deps.Process.ID.UUID}, Cause: cause}}
+	return commands.Caller{By: eventstore.Attribution{Actor: s.actor(), Cause: cause}}
+}
+
+func (s *Supervisor) actor() domain.PrincipalID {
+	return domain.PrincipalID{UUID: s.deps.Process.ID.UUID}
 }
 
 func (s *Supervisor) now() time.Time { return s.deps.Commands.Ledger().Now() }

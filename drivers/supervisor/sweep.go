@@ -13,6 +13,9 @@ import (
 // sweepLimit bounds one reading of the to-do list.
 const sweepLimit = 1000
 
+// sweepTimeout bounds one sweep, so that a database which does not answer holds up no more than that.
+const sweepTimeout = 10 * time.Second
+
 func (s *Supervisor) sweepLoop(ctx context.Context) {
 	ticker := time.NewTicker(s.opts.SweepInterval)
 	defer ticker.Stop()
@@ -30,12 +33,14 @@ func (s *Supervisor) sweepLoop(ctx context.Context) {
 
 // sweep asks for everything that is due, and for everything that a dead process holds.
 func (s *Supervisor) sweep(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
+	defer cancel()
 	due, err := s.deps.Todo.Due(ctx, s.now(), sweepLimit)
 	if err != nil {
 		return err
 	}
 	for _, task := range due {
-		s.queue.add(task.Stream, uuid.Nil)
+		s.queueOf(task.Stream).add(task.Stream, uuid.Nil)
 	}
 	claimed, err := s.deps.Todo.Claimed(ctx)
 	if err != nil || len(claimed) == 0 {
@@ -51,16 +56,20 @@ func (s *Supervisor) sweep(ctx context.Context) error {
 	}
 	for _, task := range claimed {
 		if !alive[task.Worker] || s.forgotten(task) {
-			s.queue.add(task.Stream, uuid.Nil)
+			s.queueOf(task.Stream).add(task.Stream, uuid.Nil)
 		}
 	}
 	return nil
 }
 
-// forgotten reports whether the log says that this process runs a command which it does not run.
+// forgotten reports whether the log says that this process is at something which it is not at: it ended in a way that
+// nobody recorded, such as an append whose outcome was not known.
 func (s *Supervisor) forgotten(task Task) bool {
-	if task.Worker != s.deps.Process.ID || task.Stream.Category() != execution.Category {
+	if task.Worker != s.deps.Process.ID {
 		return false
+	}
+	if task.Stream.Category() != execution.Category {
+		return !s.leases.has(task.Stream)
 	}
 	id, err := task.Stream.ID()
 	return err == nil && !s.execs.has(domain.ExecID{UUID: id})

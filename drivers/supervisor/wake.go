@@ -26,24 +26,41 @@ var wakers = func(events ...domain.Event) map[string]bool {
 
 // Notify takes note of an event and returns at once.
 func (s *Supervisor) Notify(r eventstore.Recorded) {
-	if wakers[r.Name] {
-		s.queue.add(r.Stream, r.AppendID)
+	if wakers[r.Name] || s.endedElsewhere(r) {
+		s.queueOf(r.Stream).add(r.Stream, r.AppendID)
 	}
 }
 
-// later asks for a stream after a while. If the process ends before, the sweep of the next one finds it.
-func (s *Supervisor) later(stream eventstore.Stream, cause uuid.UUID, at time.Time) {
-	time.AfterFunc(max(at.Sub(s.now()), 0), func() { s.queue.add(stream, cause) })
+// endedElsewhere reports whether somebody else says that a command which this process runs has ended: it was taken for
+// dead, and its claims are another's.
+func (s *Supervisor) endedElsewhere(r eventstore.Recorded) bool {
+	if r.Name != (execution.Ended{}).EventName() || r.By.Actor == s.actor() {
+		return false
+	}
+	id, err := r.Stream.ID()
+	return err == nil && s.execs.has(domain.ExecID{UUID: id})
 }
 
-func (s *Supervisor) stepLoop() {
+// queueOf keeps leases and commands apart, so that a kill never waits behind slow provisioning.
+func (s *Supervisor) queueOf(stream eventstore.Stream) *queue {
+	if stream.Category() == execution.Category {
+		return s.commands
+	}
+	return s.leases
+}
+
+func (s *Supervisor) later(stream eventstore.Stream, cause uuid.UUID, at time.Time) {
+	s.queueOf(stream).addAfter(stream, cause, max(at.Sub(s.now()), 0))
+}
+
+func (s *Supervisor) stepLoop(q *queue) {
 	for {
-		stream, cause, ok := s.queue.take()
+		stream, cause, ok := q.take()
 		if !ok {
 			return
 		}
 		s.step(stream, cause)
-		s.queue.done(stream)
+		q.done(stream)
 	}
 }
 

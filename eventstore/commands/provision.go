@@ -125,5 +125,12 @@ func (c *Commands) Lease(ctx context.Context, id domain.LeaseID) (lease.State, e
 
 // Backoff is how long to wait after n failures: doubling from base, at most limit.
 func Backoff(n int, base, limit time.Duration) time.Duration {
-	return min(base<<min(max(n-1, 0), 20), limit)
+	wait := base
+	for range min(n-1, 62) {
+		if wait > limit/2 {
+			return limit
+		}
+		wait *= 2
+	}
+	return min(wait, limit)
 }

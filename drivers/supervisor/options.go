@@ -1,0 +1,76 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Options are times and bounds. The zero value of each is its default.
+type Options struct {
+	// Parallel bounds the steps at work at once, for leases and for commands each; default 64.
+	Parallel int
+	// LivenessTTL is how long a silent process counts as alive; default 4 s. It beats four times within it.
+	LivenessTTL time.Duration
+	// SweepInterval is how often the to-do list is read; default 1 s.
+	SweepInterval time.Duration
+	// ProvisionTimeout, ReleaseTimeout and StartTimeout bound one call of a driver that makes a runtime, takes it down,
+	// or starts a command; defaults 5 min, 2 min and 1 min.
+	ProvisionTimeout, ReleaseTimeout, StartTimeout time.Duration
+	// MaxAttempts is how often provisioning is tried; default 5.
+	MaxAttempts int
+	// RetryBase doubles with each failure up to RetryLimit; defaults 500 ms and 1 min.
+	RetryBase, RetryLimit time.Duration
+	// DrainTimeout is how long Stop lets running commands and driver calls go on; default 10 s.
+	DrainTimeout time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	o.Parallel = orDefault(o.Parallel, 64)
+	o.LivenessTTL = orDefault(o.LivenessTTL, 4*time.Second)
+	o.SweepInterval = orDefault(o.SweepInterval, time.Second)
+	o.ProvisionTimeout = orDefault(o.ProvisionTimeout, 5*time.Minute)
+	o.ReleaseTimeout = orDefault(o.ReleaseTimeout, 2*time.Minute)
+	o.StartTimeout = orDefault(o.StartTimeout, time.Minute)
+	o.MaxAttempts = orDefault(o.MaxAttempts, 5)
+	o.RetryBase = orDefault(o.RetryBase, 500*time.Millisecond)
+	o.RetryLimit = orDefault(o.RetryLimit, time.Minute)
+	o.DrainTimeout = orDefault(o.DrainTimeout, 10*time.Second)
+	return o
+}
+
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+// Validate names every option that cannot be worked with.
+func (o Options) Validate() error {
+	o = o.withDefaults()
+	var problems []error
+	atLeast := func(name string, v, least time.Duration) {
+		if v < least {
+			problems = append(problems, fmt.Errorf("%s: %s is too short; give at least %s, or 0 for the default", name, v, least))
+		}
+	}
+	count := func(name string, n int) {
+		if n < 1 {
+			problems = append(problems, fmt.Errorf("%s: %d is too few; give at least 1, or 0 for the default", name, n))
+		}
+	}
+	count("Parallel", o.Parallel)
+	count("MaxAttempts", o.MaxAttempts)
+	// Shorter ones would make a busy loop of a beat, a sweep or a retry.
+	atLeast("LivenessTTL", o.LivenessTTL, 40*time.Millisecond)
+	atLeast("SweepInterval", o.SweepInterval, 10*time.Millisecond)
+	atLeast("RetryBase", o.RetryBase, time.Millisecond)
+	atLeast("RetryLimit", o.RetryLimit, o.RetryBase)
+	atLeast("ProvisionTimeout", o.ProvisionTimeout, time.Millisecond)
+	atLeast("ReleaseTimeout", o.ReleaseTimeout, time.Millisecond)
+	atLeast("StartTimeout", o.StartTimeout, time.Millisecond)
+	atLeast("DrainTimeout", o.DrainTimeout, time.Millisecond)
+	return errors.Join(problems...)
+}

@@ -1,0 +1,472 @@
+package supervisor_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/environment"
+	"github.com/tenure-dev/tenure/domain/execution"
+	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/drivers/fake"
+	"github.com/tenure-dev/tenure/drivers/supervisor"
+	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/eventstore/commands"
+	"github.com/tenure-dev/tenure/eventstore/memory"
+	"github.com/tenure-dev/tenure/projections"
+	"github.com/tenure-dev/tenure/projections/deadlines"
+)
+
+// inWorld runs a test in virtual time, so that hours take milliseconds. synctest fails it if a goroutine is left.
+func inWorld(t *testing.T, opts fake.Options, test func(t *testing.T, w *world)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) { test(t, newWorld(t, opts)) })
+}
+
+// world is a log, what exists outside, and a client.
+type world struct {
+	*testing.T
+	store       *memory.Store
+	client      *commands.Commands
+	processes   *processes
+	driver      *fake.Driver
+	company     domain.CompanyID
+	environment domain.EnvironmentID
+}
+
+func newWorld(t *testing.T, opts fake.Options) *world {
+	t.Helper()
+	store := memory.New()
+	w := &world{
+		T: t, store: store, client: commands.New(eventstore.NewLedger(store)), processes: &processes{}, driver: fake.New(opts),
+		company: domain.CompanyID{UUID: uuid.New()},
+	}
+	_, err := w.client.AddCompany(t.Context(), commands.Caller{}, w.company, "Acme")
+	require.NoError(t, err)
+	w.environment = w.register("fake", 0)
+	return w
+}
+
+func (w *world) register(driver string, capacity int) domain.EnvironmentID {
+	w.Helper()
+	id := domain.EnvironmentID{UUID: uuid.New()}
+	_, err := w.client.RegisterEnvironment(w.Context(), commands.Caller{}, id, environment.Registered{
+		Company: w.company, Name: "env-" + id.String(), Driver: driver, Config: []byte(`{}`),
+		EnvVars: map[string]string{"OF": "environment"}, MaxLeases: capacity,
+	})
+	require.NoError(w, err)
+	return id
+}
+
+// node is one incarnation of a process that drives.
+type node struct {
+	*supervisor.Supervisor
+	w       *world
+	process eventstore.Process
+	// link is its way to the log. deaf keeps events from it.
+	link *link
+	deaf atomic.Bool
+	logs *bytes.Buffer
+
+	quit    context.CancelFunc
+	feed    sync.WaitGroup
+	stopped bool
+}
+
+// start starts a process on a node of its own, or on that of an earlier incarnation.
+func (w *world) start(opts supervisor.Options, on ...domain.NodeID) *node {
+	w.Helper()
+	n := w.prepare(opts, on...)
+	require.NoError(w, n.Start(w.Context()))
+	return n
+}
+
+func (w *world) prepare(opts supervisor.Options, on ...domain.NodeID) *node {
+	w.Helper()
+	registry, err := drivers.NewRegistry(w.driver)
+	require.NoError(w, err)
+	return w.prepareWith(registry, opts, on...)
+}
+
+func (w *world) prepareWith(registry *drivers.Registry, opts supervisor.Options, on ...domain.NodeID) *node {
+	w.Helper()
+	n := &node{w: w, link: &link{Store: w.store}, logs: &bytes.Buffer{}}
+	n.process = eventstore.Process{ID: domain.WorkerID{UUID: uuid.New()}, Node: domain.NodeID{UUID: uuid.New()}}
+	if len(on) > 0 {
+		n.process.Node = on[0]
+	}
+	journals := w.TempDir()
+	n.Supervisor = supervisor.New(supervisor.Deps{
+		Commands: commands.New(eventstore.NewLedger(n.link)), Drivers: registry, Todo: &todo{store: w.store, rows: map[eventstore.Stream]projections.Stored{}}, Processes: w.processes,
+		Process: n.process, Installation: uuid.New(), Epoch: memory.Epoch,
+		JournalDir: func(id domain.ExecID) string { return filepath.Join(journals, id.String()) },
+		Logger:     slog.New(slog.NewTextHandler(n.logs, nil)),
+	}, opts)
+	ctx, quit := context.WithCancel(context.WithoutCancel(w.Context()))
+	n.quit = quit
+	n.feed.Go(func() { n.follow(ctx) })
+	w.Cleanup(n.stop)
+	return n
+}
+
+// follow passes the log on to the supervisor, as the feed does.
+func (n *node) follow(ctx context.Context) {
+	var position int64
+	for {
+		changed := n.w.store.Changed()
+		page, _ := n.w.store.ReadAll(ctx, position, 0)
+		for _, r := range page {
+			position = r.Position
+			if !n.deaf.Load() {
+				n.Notify(r)
+			}
+		}
+		if len(page) > 0 {
+			continue
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (n *node) stop() {
+	if n.stopped {
+		return
+	}
+	n.stopped = true
+	n.quit()
+	n.feed.Wait()
+	require.NoError(n.w, n.Stop(context.WithoutCancel(n.w.Context())))
+}
+
+// crash is what the others see of a process that is gone: no sign of life and no append any more.
+func (n *node) crash() {
+	n.link.down.Store(true)
+	n.deaf.Store(true)
+	n.w.processes.silence(n.process.ID)
+}
+
+// link is a process's way to the log.
+type link struct {
+	*memory.Store
+	down atomic.Bool
+	// lose makes the next appends happen and their outcomes be lost.
+	lose atomic.Int64
+}
+
+func (l *link) Submit(a eventstore.Append) eventstore.Pending {
+	if l.down.Load() {
+		return outcome{fmt.Errorf("%w: the cable is cut", eventstore.ErrUnavailable)}
+	}
+	p := l.Store.Submit(a)
+	if l.lose.Add(-1) >= 0 {
+		return outcome{fmt.Errorf("%w: the cable is cut", eventstore.ErrUnknownOutcome)}
+	}
+	return p
+}
+
+type outcome struct{ err error }
+
+func (o outcome) Wait(context.Context) (eventstore.Result, error) { return eventstore.Result{}, o.err }
+
+// todo is the deadlines read model in memory. It catches up with the log at each question.
+type todo struct {
+	store *memory.Store
+
+	mu       sync.Mutex
+	position int64
+	rows     map[eventstore.Stream]projections.Stored
+}
+
+func (d *todo) catchUp() error {
+	for {
+		page, err := d.store.ReadAll(context.Background(), d.position, 0)
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		for _, r := range page {
+			d.position = r.Position
+			if !deadlines.Model.Follows(r.Stream) {
+				continue
+			}
+			row, err := deadlines.Model.Fold(d.rows[r.Stream], projections.NewEvent(r))
+			if err != nil {
+				return err
+			}
+			if row == nil {
+				delete(d.rows, r.Stream)
+			} else {
+				d.rows[r.Stream] = row
+			}
+		}
+	}
+}
+
+func (d *todo) Due(_ context.Context, now time.Time, limit int) ([]supervisor.Task, error) {
+	return d.tasks(limit, func(x deadlines.Deadline) bool { return !x.DueAt.IsZero() && !x.DueAt.After(now) })
+}
+
+func (d *todo) Claimed(context.Context) ([]supervisor.Task, error) {
+	return d.tasks(1<<30, func(x deadlines.Deadline) bool { return !x.Worker.IsZero() })
+}
+
+func (d *todo) tasks(limit int, match func(deadlines.Deadline) bool) ([]supervisor.Task, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.catchUp(); err != nil {
+		return nil, err
+	}
+	var rows []deadlines.Row
+	for _, stored := range d.rows {
+		if row := stored.(*deadlines.Row); match(row.Data) {
+			rows = append(rows, *row)
+		}
+	}
+	slices.SortFunc(rows, func(a, b deadlines.Row) int { return a.Data.DueAt.Compare(b.Data.DueAt) })
+	var tasks []supervisor.Task
+	for _, row := range rows[:min(limit, len(rows))] {
+		tasks = append(tasks, supervisor.Task{Stream: row.Stream, Worker: row.Data.Worker})
+	}
+	return tasks, nil
+}
+
+// processes are liveness rows.
+type processes struct {
+	mu     sync.Mutex
+	rows   []eventstore.Process
+	silent map[domain.WorkerID]bool
+}
+
+func (p *processes) Register(_ context.Context, process eventstore.Process, ttl time.Duration) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rows = slices.DeleteFunc(p.rows, func(old eventstore.Process) bool { return old.Node == process.Node })
+	process.AliveUntil = time.Now().Add(ttl)
+	p.rows = append(p.rows, process)
+	return nil
+}
+
+func (p *processes) Beat(_ context.Context, id domain.WorkerID, ttl time.Duration) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.silent[id] {
+		return eventstore.ErrUnavailable
+	}
+	for i := range p.rows {
+		if p.rows[i].ID == id {
+			p.rows[i].AliveUntil = time.Now().Add(ttl)
+			return nil
+		}
+	}
+	return eventstore.ErrProcessGone
+}
+
+func (p *processes) Leave(_ context.Context, id domain.WorkerID) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rows = slices.DeleteFunc(p.rows, func(old eventstore.Process) bool { return old.ID == id })
+	return nil
+}
+
+func (p *processes) List(context.Context) ([]eventstore.Process, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	rows := slices.Clone(p.rows)
+	for i := range rows {
+		rows[i].Alive = rows[i].AliveUntil.After(time.Now())
+	}
+	return rows, nil
+}
+
+// silence keeps a process from saying that it lives; speak lets it again.
+func (p *processes) silence(id domain.WorkerID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.silent == nil {
+		p.silent = map[domain.WorkerID]bool{}
+	}
+	p.silent[id] = true
+}
+
+func (p *processes) speak(id domain.WorkerID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.silent, id)
+}
+
+// acquire asks for a lease.
+func (w *world) acquire(opts ...func(*commands.Acquire)) domain.LeaseID {
+	w.Helper()
+	a := commands.Acquire{
+		Lease: domain.LeaseID{UUID: uuid.New()}, Company: w.company, Environment: w.environment, Run: "run",
+		Provider: func(driver string) string { return driver }, Policy: lease.PolicyEphemeral, TTL: 24 * time.Hour, IdleTimeout: time.Hour,
+	}
+	for _, o := range opts {
+		o(&a)
+	}
+	_, err := w.client.AcquireLease(w.Context(), commands.Caller{}, a)
+	require.NoError(w, err)
+	return a.Lease
+}
+
+func in(id domain.EnvironmentID) func(*commands.Acquire) {
+	return func(a *commands.Acquire) { a.Environment = id }
+}
+
+func lasting(ttl, idle time.Duration) func(*commands.Acquire) {
+	return func(a *commands.Acquire) { a.TTL, a.IdleTimeout = ttl, idle }
+}
+
+func (w *world) release(id domain.LeaseID) {
+	w.Helper()
+	_, err := w.client.ReleaseLease(w.Context(), commands.Caller{}, id, lease.Release{Reason: lease.ReasonReleased})
+	require.NoError(w, err)
+}
+
+// exec asks to run a command.
+func (w *world) exec(id domain.LeaseID, argv ...string) domain.ExecID {
+	w.Helper()
+	return w.execWith(id, commands.Values{}, argv...)
+}
+
+func (w *world) execWith(id domain.LeaseID, values commands.Values, argv ...string) domain.ExecID {
+	w.Helper()
+	x := domain.ExecID{UUID: uuid.New()}
+	_, err := w.client.RequestExec(w.Context(), commands.Caller{}, commands.StartExec{Exec: x, Lease: id, Argv: argv, Values: values})
+	require.NoError(w, err)
+	return x
+}
+
+func (w *world) kill(id domain.ExecID, why string) {
+	w.Helper()
+	_, err := w.client.KillExec(w.Context(), commands.Caller{}, id, execution.RequestKill{Why: why})
+	require.NoError(w, err)
+}
+
+func (w *world) lease(id domain.LeaseID) lease.State {
+	w.Helper()
+	l, err := w.client.Lease(w.Context(), id)
+	require.NoError(w, err)
+	return l
+}
+
+func (w *world) execution(id domain.ExecID) execution.State {
+	w.Helper()
+	x, err := w.client.Exec(w.Context(), id)
+	require.NoError(w, err)
+	return x
+}
+
+// settled waits until everybody waits for something.
+func (w *world) settled() {
+	w.Helper()
+	synctest.Wait()
+}
+
+// pass lets time pass.
+func (w *world) pass(d time.Duration) {
+	w.Helper()
+	<-time.After(d)
+	synctest.Wait()
+}
+
+// isLease and isExec check where a lease and a command stand, once everybody waits for something.
+func (w *world) isLease(want lease.Status, id domain.LeaseID) lease.State {
+	w.Helper()
+	w.settled()
+	l := w.lease(id)
+	require.Equal(w, want, l.Status(), "%s: %s", l.FailureCode, l.FailureMessage)
+	return l
+}
+
+func (w *world) isExec(want execution.Status, id domain.ExecID) execution.State {
+	w.Helper()
+	w.settled()
+	x := w.execution(id)
+	require.Equal(w, want, x.Status, "%+v", x.Ended)
+	return x
+}
+
+func (w *world) hasEnded(want execution.End, id domain.ExecID) execution.Ended {
+	w.Helper()
+	x := w.isExec(execution.StatusEnded, id)
+	require.Equal(w, want, x.Ended.End, "%+v", x.Ended)
+	return x.Ended
+}
+
+// names are the events of a stream.
+func (w *world) names(stream eventstore.Stream) []string {
+	w.Helper()
+	events, err := w.store.ReadStream(w.Context(), stream, 0, 0)
+	require.NoError(w, err)
+	var names []string
+	for _, e := range events {
+		names = append(names, e.Name)
+	}
+	return names
+}
+
+func (w *world) count(stream eventstore.Stream, name string) int {
+	w.Helper()
+	n := 0
+	for _, x := range w.names(stream) {
+		if x == name {
+			n++
+		}
+	}
+	return n
+}
+
+func streamOf(id domain.LeaseID) eventstore.Stream { return commands.Leases.Stream(id.UUID) }
+
+// gate holds a hook up until it is opened, or its call is over.
+type gate struct {
+	opened chan struct{}
+	// waiting counts those it holds up.
+	waiting atomic.Int64
+}
+
+func newGate() *gate { return &gate{opened: make(chan struct{})} }
+
+func (g *gate) open() { close(g.opened) }
+
+func (g *gate) wait(ctx context.Context) error {
+	g.waiting.Add(1)
+	defer g.waiting.Add(-1)
+	select {
+	case <-g.opened:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// endure is wait for a driver that heeds no context.
+func (g *gate) endure() {
+	g.waiting.Add(1)
+	defer g.waiting.Add(-1)
+	<-g.opened
+}
+
+// inWorldNow is inWorld for a test that is parallel already.
+func inWorldNow(t *testing.T, test func(t *testing.T, w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { test(t, newWorld(t, fake.Options{})) })
+}
