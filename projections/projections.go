@@ -50,7 +50,7 @@ type Column[R any] struct {
 	Name string
 	// Type is its type in Postgres.
 	Type string
-	// Of is its value: a string, bool, number, time or id; the zero time and id are stored as null.
+	// Of is its value: a string, bool, int, int64, time or UUID; the zero time and UUID are stored as null.
 	Of func(*R) any
 }
 

@@ -166,11 +166,15 @@ func (r *Runner) tryBuild(ctx context.Context, slots []slot) (lock *buildLock, g
 
 const closeTimeout = 5 * time.Second
 
-// release ends the connection, and the right with it.
+// release gives the right back. If that cannot be said, the connection is ended, and the right with it.
 func (l *buildLock) release() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	_ = l.conn.Hijack().Close(ctx)
+	if _, err := l.conn.Exec(ctx, `SELECT pg_advisory_unlock_all()`); err != nil {
+		_ = l.conn.Hijack().Close(ctx)
+		return
+	}
+	l.conn.Release()
 }
 
 // pick are copies of the slots of the named read models; no names are all of them.

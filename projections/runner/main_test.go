@@ -78,7 +78,7 @@ func soon(t *testing.T, what string, holds func() bool) {
 }
 
 // lives makes the whole lives of n leases, from request to release, and returns their streams.
-func lives(t *testing.T, n int) ([]eventstore.Recorded, []eventstore.Stream) {
+func lives(t testing.TB, n int) ([]eventstore.Recorded, []eventstore.Stream) {
 	h := projectionstest.NewHistory(t)
 	streams := make([]eventstore.Stream, n)
 	for i := range n {

@@ -2,7 +2,6 @@ package runner
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,9 +23,13 @@ type target struct {
 	generation int64
 	// refused are positions that the database would not take.
 	refused map[int64]string
+	// cache is nil for none.
+	cache *rowCache
 }
 
-func (s *slot) target() target { return target{model: s.model, key: s.key, generation: s.generation} }
+func (s *slot) target() target {
+	return target{model: s.model, key: s.key, generation: s.generation, cache: s.cache}
+}
 
 // livePage takes a page into live generations that are all at the position before it. parked says that streams were parked.
 func (r *Runner) livePage(ctx context.Context, group []slot, events []*projections.Event) (parked bool, err error) {
@@ -35,14 +38,14 @@ func (r *Runner) livePage(ctx context.Context, group []slot, events []*projectio
 		targets[i] = group[i].target()
 	}
 	parked, err = r.liveTx(ctx, targets, group[0].position, events)
-	if !refusedByDatabase(err) {
+	if !refusedRow(err) {
 		return parked, err
 	}
-	// The database refused a row. Whose it is shows when each read model takes the page alone, and each event alone.
+	// A row was refused. Whose it is shows when each read model takes the page alone, and each event alone.
 	for _, t := range targets {
 		p, err := r.liveTx(ctx, []target{t}, group[0].position, events)
 		parked = parked || p
-		if refusedByDatabase(err) {
+		if refusedRow(err) {
 			p, err = r.liveOneByOne(ctx, t, group[0].position, events)
 			parked = parked || p
 		}
@@ -56,7 +59,7 @@ func (r *Runner) livePage(ctx context.Context, group []slot, events []*projectio
 func (r *Runner) liveOneByOne(ctx context.Context, t target, from int64, events []*projections.Event) (parked bool, err error) {
 	for i, e := range events {
 		p, err := r.liveTx(ctx, []target{t}, from, events[i:i+1])
-		if refusedByDatabase(err) {
+		if refusedRow(err) {
 			t.refused = map[int64]string{e.Position: err.Error()}
 			p, err = r.liveTx(ctx, []target{t}, from, events[i:i+1])
 		}
@@ -69,8 +72,15 @@ func (r *Runner) liveOneByOne(ctx context.Context, t target, from int64, events 
 	return parked, nil
 }
 
-// refusedByDatabase reports whether an error is the database's word on the data, which will be the same next time.
-func refusedByDatabase(err error) bool {
+// errRow says that a row cannot be written.
+var errRow = errors.New("the row cannot be stored")
+
+// refusedRow reports whether an error is the word on the data, of the encoder or the database, which will be the same next
+// time.
+func refusedRow(err error) bool {
+	if errors.Is(err, errRow) {
+		return true
+	}
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok || len(pgErr.Code) < 2 {
 		return false
@@ -85,8 +95,10 @@ func refusedByDatabase(err error) bool {
 // liveTx is one transaction of the owner: the page's rows and the checkpoints, or nothing.
 func (r *Runner) liveTx(ctx context.Context, targets []target, from int64, events []*projections.Event) (parked bool, err error) {
 	var stopped []projections.Key
+	var foldings []*folding
 	err = r.inTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
-		foldings, err := r.advance(ctx, tx, targets, from, events, true)
+		var err error
+		foldings, err = r.advance(ctx, tx, targets, from, events, true)
 		if err != nil {
 			return err
 		}
@@ -108,6 +120,9 @@ func (r *Runner) liveTx(ctx context.Context, targets []target, from int64, event
 	})
 	if err != nil {
 		return false, err
+	}
+	for i, t := range targets {
+		t.cache.take(foldings[i])
 	}
 	to := events[len(events)-1].Position
 	r.update(func() {
@@ -203,13 +218,19 @@ func (r *Runner) load(
 		return foldings, nil
 	}
 	err := tx.SendBatch(ctx, batch).Close()
-	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == "42P01" && owned {
-		return nil, errMoved // the table went with its generation
+	if tableGone(err) && owned {
+		return nil, errMoved // it went with its generation
 	}
 	if err != nil {
 		return nil, fmt.Errorf("load a page at %d: %w", from, err)
 	}
 	return foldings, nil
+}
+
+// tableGone reports whether a statement was sent to a table that is not there.
+func tableGone(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pgErr.Code == "42P01"
 }
 
 // followed are the streams of the events that the model follows, each once.
@@ -278,7 +299,9 @@ func queueLoads(batch *pgx.Batch, t target, f *folding, streams []string, from, 
 		 WHERE name = $1 AND revision = $2 AND position > $3 AND position <= $4`,
 		t.key.Name, t.key.Revision, from, to,
 	).Query(f.scanSkips)
-	batch.Queue(t.model.Schema().Load(t.generation), streams).Query(f.scanRows)
+	if unknown := t.cache.give(f, streams); len(unknown) > 0 {
+		batch.Queue(t.model.Schema().Load(t.generation), unknown).Query(f.scanRows)
+	}
 }
 
 func (f *folding) scanSkips(rows pgx.Rows) error {
@@ -311,8 +334,7 @@ func (f *folding) scanRows(rows pgx.Rows) error {
 // queueWrites writes the rows that changed and the streams that were parked.
 func (r *Runner) queueWrites(batch *pgx.Batch, t target, f *folding) error {
 	schema := t.model.Schema()
-	columns := schema.Columns()
-	var upserts []map[string]any
+	var upserts [][]any
 	var deletes []string
 	for stream := range f.dirty {
 		row := f.rows[stream]
@@ -322,20 +344,16 @@ func (r *Runner) queueWrites(batch *pgx.Batch, t target, f *folding) error {
 		}
 		values, err := t.model.Encode(row)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %w", errRow, err)
 		}
-		object := make(map[string]any, len(columns))
-		for i, c := range columns {
-			object[c] = values[i]
-		}
-		upserts = append(upserts, object)
+		upserts = append(upserts, values)
 	}
 	if len(upserts) > 0 {
-		doc, err := json.Marshal(upserts)
+		args, err := schema.Texts(upserts)
 		if err != nil {
-			return fmt.Errorf("encode rows of %s: %w", t.key, err)
+			return fmt.Errorf("%w: %w", errRow, err)
 		}
-		batch.Queue(schema.Upsert(t.generation), doc)
+		batch.Queue(schema.Upsert(t.generation), args...)
 	}
 	if len(deletes) > 0 {
 		batch.Queue(schema.Delete(t.generation), deletes)

@@ -194,7 +194,7 @@ func (r *Runner) unpark(ctx context.Context, m projections.Model, stream eventst
 		})
 	}
 	err := do(false)
-	if refusedByDatabase(err) {
+	if refusedRow(err) {
 		err = do(true)
 	}
 	if err != nil {
@@ -304,7 +304,7 @@ func (r *Runner) takeCarefully(ctx context.Context, tx pgx.Tx, t target, f *fold
 		}
 		return tx.SendBatch(ctx, batch).Close()
 	})
-	if !refusedByDatabase(err) {
+	if !refusedRow(err) {
 		return err
 	}
 	f.rows[e.Stream] = before

@@ -138,6 +138,9 @@ func (r *Runner) refresh(ctx context.Context) error {
 			if s.stopped != "" && slot.stopped == "" {
 				r.opts.Logger.Error("the read model is stopped", "projection", slot.key.Name, "reason", s.stopped)
 			}
+			if slot.generation != s.generation || slot.position != s.position || slot.mine != s.mine {
+				slot.cache = newRowCache()
+			}
 			slot.generation, slot.position, slot.mine, slot.stopped = s.generation, s.position, s.mine, s.stopped
 		}
 	})

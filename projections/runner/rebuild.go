@@ -109,7 +109,7 @@ func (r *Runner) rebuild(ctx context.Context, slots []slot, progress func(Progre
 	r.discard(ctx, builds)
 	r.nudge()
 	if err != nil {
-		return reports, fmt.Errorf("rebuild: %w", err)
+		return reports, fmt.Errorf("rebuild: %w", lost(err))
 	}
 	for _, s := range slots {
 		if err := r.sweep(ctx, s.model); err != nil {

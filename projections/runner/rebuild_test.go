@@ -268,3 +268,47 @@ func TestReplayAppendsNothing(t *testing.T) {
 	require.NoError(t, e.pool.QueryRow(t.Context(), `SELECT count(*) FROM inputs`).Scan(&inputs))
 	require.Zero(t, inputs)
 }
+
+func TestARebuildThatLostItsLockGivesWayToTheNext(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	gate, inside := make(chan struct{}), make(chan struct{})
+	f := &faulty{}
+	r := e.runner(runner.Options{}, f.model())
+	run(t, r)
+	events, streams := lives(t, 5)
+	last := projectionstest.Append(t, e.store, events)
+	require.NoError(t, r.Wait(within(t, 10*time.Second), last))
+	var once sync.Once
+	f.set(func(*projections.Event) error {
+		first := false
+		once.Do(func() { first = true })
+		if first {
+			close(inside)
+			<-gate
+		}
+		return nil
+	})
+	done := make(chan error, 1)
+	go func() {
+		_, err := r.Rebuild(context.Background(), []string{"leases"}, nil)
+		done <- err
+	}()
+	<-inside
+	tag, err := e.pool.Exec(t.Context(), `
+		SELECT pg_terminate_backend(l.pid)
+		  FROM pg_locks l
+		 WHERE l.locktype = 'advisory'
+		   AND (l.classid::bigint << 32 | l.objid::bigint) = hashtextextended('tenure build ' || current_schema() || ' leases v1', 0)`)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, tag.RowsAffected())
+	soon(t, "the lock is free", func() bool {
+		_, err = r.Rebuild(t.Context(), []string{"leases"}, nil)
+		return !errors.Is(err, runner.ErrRebuildRunning)
+	})
+	require.NoError(t, err)
+	close(gate)
+	require.ErrorIs(t, <-done, runner.ErrRebuildLost)
+	require.Equal(t, []string{"leases_v1_g1", "leases_v1_g3"}, e.tables(t))
+	require.EqualValues(t, 8, e.row(t, streams[4]).Version)
+}

@@ -136,6 +136,7 @@ type slot struct {
 	// mine says that this runner keeps it.
 	mine    bool
 	stopped string
+	cache   *rowCache
 }
 
 func (s *slot) runs() bool { return s.mine && s.generation > 0 && s.stopped == "" }
@@ -147,7 +148,7 @@ func New(pool *pgxpool.Pool, log Log, models []projections.Model, opts Options) 
 		poke: make(chan struct{}, 1), moved: make(chan struct{}), ready: make(chan struct{}),
 	}
 	for _, m := range models {
-		r.slots = append(r.slots, &slot{model: m, key: m.Key()})
+		r.slots = append(r.slots, &slot{model: m, key: m.Key(), cache: newRowCache()})
 	}
 	// Pointers are locked in the order of their names.
 	slices.SortFunc(r.slots, func(a, b *slot) int { return compareKeys(a.key, b.key) })

@@ -38,9 +38,10 @@ func (r *Runner) switchTo(ctx context.Context, t target) error {
 	}
 }
 
+// lost tells from an error that the generation is gone.
 func lost(err error) error {
-	if errors.Is(err, pgx.ErrNoRows) {
-		return ErrRebuildLost
+	if errors.Is(err, pgx.ErrNoRows) || tableGone(err) {
+		return fmt.Errorf("%w: %w", ErrRebuildLost, err)
 	}
 	return err
 }
