@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"reflect"
@@ -204,11 +205,24 @@ func decodeFields(fields []field, into any) error {
 		if string(f.raw) == "null" {
 			continue
 		}
-		if err := json.Unmarshal(f.raw, target.Addr().Interface()); err != nil {
+		if err := json.Unmarshal(f.raw, target.Addr().Interface()); err != nil || holdsNull(f.raw, target.Type()) {
 			return wrongType(f.name, target.Type())
 		}
 	}
 	return nil
+}
+
+// holdsNull reports a null among texts, which would silently become an empty one.
+func holdsNull(raw json.RawMessage, t reflect.Type) bool {
+	switch t {
+	case reflect.TypeFor[map[string]string]():
+		var values map[string]*string
+		return json.Unmarshal(raw, &values) != nil || slices.Contains(slices.Collect(maps.Values(values)), nil)
+	case reflect.TypeFor[[]string]():
+		var values []*string
+		return json.Unmarshal(raw, &values) != nil || slices.Contains(values, nil)
+	}
+	return false
 }
 
 func unknownField(name string, known []string) error {

@@ -104,6 +104,8 @@ func (s *Server) begin(next echo.HandlerFunc) echo.HandlerFunc {
 		request := requestID(c.Request().Header.Get(wire.HeaderRequestID))
 		c.Set(keyRequest, request)
 		c.Response().Header().Set(wire.HeaderRequestID, request.String())
+		// The one of the connection's last answer; each write has its own.
+		_ = http.NewResponseController(c.Response()).SetWriteDeadline(time.Time{})
 		started := time.Now()
 		defer func() {
 			if p := recover(); p != nil {

@@ -29,7 +29,7 @@ func (c *call) stream(contentType string) (*stream, error) {
 		return nil, errTooManyStreams
 	}
 	s.metrics.streams.Inc()
-	st := &stream{c: c, control: http.NewResponseController(c.Response())}
+	st := &stream{c: c, control: http.NewResponseController(c.Response().Writer)}
 	st.ends, st.done = context.WithCancel(c.ctx())
 	stop := context.AfterFunc(s.background, st.done)
 	cancel := st.done
@@ -45,7 +45,11 @@ func (c *call) stream(contentType string) (*stream, error) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no")
 	c.Response().WriteHeader(http.StatusOK)
-	return st, st.flush()
+	if err := st.flush(); err != nil {
+		st.done()
+		return nil, err
+	}
+	return st, nil
 }
 
 // Write sends what the buffer gives up.

@@ -70,7 +70,7 @@ func (c *Client) AddKey(ctx context.Context, company uuid.UUID, in wire.AddKey, 
 	return out, err
 }
 
-// Keys lists the keys of a company; with uuid.Nil, those that reach every one.
+// Keys lists the keys of a company; with uuid.Nil, all keys, also those that reach every company.
 func (c *Client) Keys(ctx context.Context, company uuid.UUID, opts ...CallOption) (wire.List[wire.Key], error) {
 	return get[wire.List[wire.Key]](ctx, c, keysPath(company), opts)
 }
