@@ -35,7 +35,7 @@ func (a *App) ensureAdminKey(ctx context.Context) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("read the admin key: %w", err)
 	}
-	known, err := a.anyKey(ctx)
+	known, err := a.anyAdminKey(ctx)
 	if err != nil || known {
 		return err
 	}

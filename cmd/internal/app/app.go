@@ -300,7 +300,8 @@ func (a *App) startServer(ctx context.Context) error {
 		return fmt.Errorf("--listen %s: %w; choose another address, or stop what listens there", a.opts.Listen, err)
 	}
 	a.server = api.New(a.apiDeps())
-	httpServer := &http.Server{Handler: a.server.Handler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug)}
+	httpServer := a.server.HTTPServer()
+	httpServer.ErrorLog = slog.NewLogLogger(a.log.Handler(), slog.LevelDebug)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -311,11 +312,11 @@ func (a *App) startServer(ctx context.Context) error {
 	a.onStop("http server", func(ctx context.Context) error {
 		drain, cancel := context.WithTimeout(ctx, a.opts.DrainTimeout)
 		defer cancel()
-		a.server.Shutdown()
-		err := httpServer.Shutdown(drain)
-		if err != nil {
-			err = httpServer.Close()
+		// What is answered late is cut: its caller repeats it with the same key.
+		if err := a.server.Shutdown(drain); err != nil {
+			a.log.Warn("cutting calls that are still under way", "error", err)
 		}
+		err := httpServer.Close()
 		<-ended
 		return err
 	})

@@ -1,0 +1,125 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/tenure-dev/tenure/api"
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/access"
+	"github.com/tenure-dev/tenure/domain/key"
+	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/drivers/journal"
+	"github.com/tenure-dev/tenure/projections"
+	"github.com/tenure-dev/tenure/projections/keys"
+	"github.com/tenure-dev/tenure/projections/runner"
+)
+
+func (a *App) apiDeps() api.Deps {
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return api.Deps{
+		Commands: a.commands, Feed: a.store, Hub: a.hub, DB: a.pool, Projections: a.runner, Processes: a.processes,
+		Output: outputs{a.journalDir}, Checker: checker{a.drivers}, Health: a.health,
+		Version: a.opts.Version, Logger: a.log, Metrics: metrics,
+	}
+}
+
+// health is nil while this process can serve.
+func (a *App) health(ctx context.Context) error {
+	if _, err := a.store.Head(ctx); err != nil {
+		return err
+	}
+	status, err := a.runner.Status(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range status {
+		if p.State == runner.StateStopped {
+			return fmt.Errorf("read model %s is stopped: %s", p.Name, p.Reason)
+		}
+	}
+	return nil
+}
+
+// anyAdminKey reports whether the log knows a key that can add keys for everybody.
+func (a *App) anyAdminKey(ctx context.Context) (bool, error) {
+	for after := ""; ; {
+		page, err := keys.List(ctx, a.pool, keys.Filter{Status: key.StatusActive}, projections.Options{After: after})
+		if err != nil {
+			return false, fmt.Errorf("look for an admin key: %w", err)
+		}
+		for _, k := range page.Items {
+			if added := k.Data.Key; added.Company.IsZero() && added.Role == access.RoleAdmin {
+				return true, nil
+			}
+		}
+		if page.Next == "" {
+			return false, nil
+		}
+		after = page.Next
+	}
+}
+
+// checker tells the API what the drivers say of a configuration, and nothing else of them.
+type checker struct{ drivers *drivers.Registry }
+
+var _ api.EnvironmentChecker = checker{}
+
+// CheckConfig refuses what the driver cannot use.
+func (c checker) CheckConfig(driver string, config json.RawMessage) error {
+	d, ok := c.drivers.Get(driver)
+	if !ok {
+		return domain.Refuse(domain.KindInvalid, "unknown_driver", "%q is no driver of this engine", driver).On("driver").
+			Mend("use one of: %s", strings.Join(c.drivers.Names(), ", "))
+	}
+	err := drivers.CheckConfig(d, config)
+	if problem, ok := errors.AsType[*drivers.ConfigError](err); ok && len(problem.Problems) > 0 {
+		p := problem.Problems[0]
+		return domain.Refuse(domain.KindInvalid, "invalid_config", "%s", p.Problem).On("config."+p.Field).Mend("%s", p.Remediation)
+	}
+	if errors.Is(err, drivers.ErrUnsupported) {
+		return nil
+	}
+	return err
+}
+
+// Provider is who makes the driver's runtimes.
+func (c checker) Provider(driver string) (string, bool) {
+	d, ok := c.drivers.Get(driver)
+	if !ok {
+		return "", false
+	}
+	return d.Describe().Provider, true
+}
+
+// outputs opens the journals of this node.
+type outputs struct{ dir func(domain.ExecID) string }
+
+var _ api.OutputReader = outputs{}
+
+// OpenOutput begins at an offset.
+func (o outputs) OpenOutput(_ context.Context, exec domain.ExecID, offset int64) (api.Output, error) {
+	r, err := journal.Open(o.dir(exec), offset)
+	if err != nil {
+		return nil, err
+	}
+	return output{r}, nil
+}
+
+type output struct{ *journal.Reader }
+
+// Next is the next frame.
+func (o output) Next() (api.OutputFrame, error) {
+	f, err := o.Reader.Next()
+	if err != nil {
+		return api.OutputFrame{}, err
+	}
+	return api.OutputFrame{Offset: f.Offset, Stream: f.Stream.String(), At: f.At, Data: f.Data, Dropped: f.Dropped}, nil
+}
