@@ -235,6 +235,45 @@ func TestAStoreThatIsAwayDoesNotFailACommandThatWasNotClaimed(t *testing.T) {
 	})
 }
 
+func TestACommandIsClaimedOnlyWhenAllThatItNeedsIsAtHand(t *testing.T) {
+	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
+		n := w.start(supervisor.Options{})
+		id := w.acquire()
+		w.isLease(lease.StatusActive, id)
+		n.link.noInputs.Store(true)
+		x := w.execWith(id, commands.Values{Stdin: []byte("input")}, "cat")
+		w.pass(time.Minute)
+		w.isExec(execution.StatusRequested, x)
+		n.link.noInputs.Store(false)
+		w.pass(2 * time.Second)
+		w.hasEnded(execution.EndExited, x)
+	})
+}
+
+func TestACommandWhoseLeaseIsTakenDownBetweenClaimAndStartIsNotStarted(t *testing.T) {
+	var starts atomic.Int64
+	inWorld(t, fake.Options{Hooks: fake.Hooks{BeforeExec: func(context.Context, drivers.ExecRequest) error {
+		starts.Add(1)
+		return nil
+	}}}, func(t *testing.T, w *world) {
+		n := w.start(supervisor.Options{})
+		id := w.acquire()
+		w.isLease(lease.StatusActive, id)
+		releaseAfterClaim := func(a eventstore.Append) {
+			if a.Events[0].Name == (execution.Claimed{}).EventName() {
+				w.release(id)
+				<-time.After(time.Second)
+			}
+		}
+		n.link.after.Store(&releaseAfterClaim)
+		x := w.exec(id, "sleep")
+		w.pass(2 * time.Second)
+		require.Equal(t, "lease_released", w.hasEnded(execution.EndKilled, x).Why)
+		w.isLease(lease.StatusReleased, id)
+		require.Zero(t, starts.Load())
+	})
+}
+
 func TestAnEndThatCannotBeIsRecordedAsUnknown(t *testing.T) {
 	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
 		registry, err := drivers.NewRegistry(careless{w.driver})

@@ -84,8 +84,11 @@ func (s *Supervisor) startExec(ctx context.Context, id domain.ExecID, x executio
 		return s.startFailed(id, cause, failure)
 	}
 	started = true
+	why := s.execs.started(id, exec)
 	s.execs.goOn(func() { s.attend(id, x.Request.Lease, l.IdleTimeout, exec, cause) })
-	s.execs.started(ctx, id, exec)
+	if why != "" {
+		s.execs.kill(ctx, id, why)
+	}
 	return nil
 }
 

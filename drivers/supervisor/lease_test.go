@@ -412,6 +412,16 @@ func TestAppendsWhoseOutcomeIsNotKnownAreFoundOut(t *testing.T) {
 	}
 }
 
+func TestAClaimThatArrivesAfterItWasGivenUpIsTakenUpAgain(t *testing.T) {
+	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
+		n := w.start(supervisor.Options{})
+		n.link.delay.Store(true)
+		id := w.acquire()
+		w.pass(3 * time.Second)
+		require.Equal(t, 2, w.isLease(lease.StatusActive, id).Attempt)
+	})
+}
+
 func TestAlteredOptionsAreChecked(t *testing.T) {
 	t.Parallel()
 	require.NoError(t, supervisor.Options{}.Validate())

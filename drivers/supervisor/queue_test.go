@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/eventstore"
 )
 
@@ -67,6 +69,22 @@ func TestAStreamHasOneAlarmTheEarliest(t *testing.T) {
 		require.Empty(t, q.ready)
 		require.Empty(t, q.alarms)
 	})
+}
+
+func TestWhatStartsAfterEverythingWasToldToEndIsToldAsWell(t *testing.T) {
+	t.Parallel()
+	r := newRunning(slog.New(slog.DiscardHandler))
+	before, after, leased := domain.ExecID{UUID: uuid.New()}, domain.ExecID{UUID: uuid.New()}, domain.LeaseID{UUID: uuid.New()}
+	r.expect(before, leased)
+	r.kill(t.Context(), before, "first")
+	r.killAll(t.Context(), "engine_shutdown")
+	r.expect(after, leased)
+	require.Equal(t, "first", r.killed(before))
+	require.Equal(t, "engine_shutdown", r.started(after, nil))
+	r.remove(before)
+	require.Empty(t, r.killed(before))
+	require.Nil(t, r.kill(t.Context(), before, "late"))
+	require.Equal(t, 1, r.count())
 }
 
 func TestNoStreamIsWorkedOnTwiceAtOnceAndNoWakeUpIsLost(t *testing.T) {

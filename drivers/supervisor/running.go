@@ -44,15 +44,12 @@ func (r *running) expect(id domain.ExecID, lease domain.LeaseID) {
 	r.execs[id] = &runningExec{lease: lease, kill: r.stopping, gone: make(chan struct{})}
 }
 
-// started notes that the command runs, and ends it if somebody asked for that meanwhile.
-func (r *running) started(ctx context.Context, id domain.ExecID, exec drivers.Exec) {
+// started notes that the command runs. It returns why the command is to be ended already; "" if it is not.
+func (r *running) started(id domain.ExecID, exec drivers.Exec) (kill string) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.execs[id].exec = exec
-	why := r.execs[id].kill
-	r.mu.Unlock()
-	if why != "" {
-		r.end(ctx, id, exec, why)
-	}
+	return r.execs[id].kill
 }
 
 // killed is why a command is to be ended; "" if it is not.

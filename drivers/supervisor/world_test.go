@@ -169,17 +169,41 @@ type link struct {
 	down atomic.Bool
 	// lose makes the next appends happen and their outcomes be lost.
 	lose atomic.Int64
+	// delay makes the next append happen just before the one after it, and its outcome be lost.
+	delay   atomic.Bool
+	delayed atomic.Pointer[eventstore.Append]
+	// after is called after each append.
+	after atomic.Pointer[func(eventstore.Append)]
+	// noInputs keeps it from reading what lies beside the log.
+	noInputs atomic.Bool
 }
 
 func (l *link) Submit(a eventstore.Append) eventstore.Pending {
 	if l.down.Load() {
 		return outcome{fmt.Errorf("%w: the cable is cut", eventstore.ErrUnavailable)}
 	}
+	if l.delay.CompareAndSwap(true, false) {
+		l.delayed.Store(&a)
+		return outcome{fmt.Errorf("%w: the cable is cut", eventstore.ErrUnknownOutcome)}
+	}
+	if late := l.delayed.Swap(nil); late != nil {
+		l.Store.Submit(*late)
+	}
 	p := l.Store.Submit(a)
+	if after := l.after.Load(); after != nil {
+		(*after)(a)
+	}
 	if l.lose.Add(-1) >= 0 {
 		return outcome{fmt.Errorf("%w: the cable is cut", eventstore.ErrUnknownOutcome)}
 	}
 	return p
+}
+
+func (l *link) ReadInput(ctx context.Context, id uuid.UUID) ([]byte, error) {
+	if l.noInputs.Load() {
+		return nil, fmt.Errorf("%w: the cable is cut", eventstore.ErrUnavailable)
+	}
+	return l.Store.ReadInput(ctx, id)
 }
 
 type outcome struct{ err error }
