@@ -16,7 +16,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tenure-dev/tenure/eventstore"
@@ -109,12 +108,13 @@ func (s *Store) Submit(a eventstore.Append) eventstore.Pending { return s.writer
 // Changed returns a channel that is closed when there may be more to read than there was at the call.
 func (s *Store) Changed() <-chan struct{} { return s.wake.changed() }
 
-// unavailable wraps errors of the link to the database, so that callers can tell them from answers.
+// unavailable wraps errors of the link to the database, and of a database that is going down or coming up, so that callers
+// can tell them from answers.
 func unavailable(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
 	}
-	if _, answered := errors.AsType[*pgconn.PgError](err); answered || errors.Is(err, pgx.ErrNoRows) {
+	if refused(err) || errors.Is(err, pgx.ErrNoRows) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", eventstore.ErrUnavailable, err)

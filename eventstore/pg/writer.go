@@ -222,7 +222,7 @@ func (w *writer) once(ctx context.Context, batch []*pending) (outcomes []outcome
 	return outcomes, !pgconn.SafeToRetry(err), err
 }
 
-// refused reports whether err is the database's word that nothing was written and that asking again will not help.
+// refused reports whether err is the database's word that nothing was done and that asking again will not help.
 func refused(err error) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {

@@ -58,14 +58,16 @@ func TestACommandOfAKilledEngineEndsUnknownAndNeverRunsAgain(t *testing.T) {
 			break
 		}
 	}
-	running, err := e.Client.Exec(t.Context(), x.ID)
-	require.NoError(t, err)
+	var running wire.Exec
+	require.Eventually(t, func() bool {
+		running, err = e.Client.Exec(t.Context(), x.ID)
+		return err == nil && running.PID != nil
+	}, 20*time.Second, 10*time.Millisecond)
 	e.Kill()
 	e.Start()
 	ended := e.Ended(x.ID)
 	require.Equal(t, wire.EndUnknown, ended.Result.End)
 	require.Nil(t, ended.Result.ExitCode)
-	require.NotNil(t, running.PID)
 	require.Eventually(t, func() bool { return syscall.Kill(*running.PID, 0) == syscall.ESRCH }, 30*time.Second, 20*time.Millisecond,
 		"the command ended with its engine")
 	_, log, _ := e.Run(lease.ID, wire.StartExec{Argv: []string{"cat", "log"}})

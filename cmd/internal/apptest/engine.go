@@ -38,7 +38,7 @@ func Binary(t testing.TB) string {
 	binary.once.Do(func() {
 		dir := Dir(nil)
 		binary.path = filepath.Join(dir, "tenure")
-		out, err := exec.Command("go", "build", "-o", binary.path, "github.com/tenure-dev/tenure/cmd/tenure").CombinedOutput()
+		out, err := exec.Command("go", "build", raceFlag, "-o", binary.path, "github.com/tenure-dev/tenure/cmd/tenure").CombinedOutput()
 		if err != nil {
 			binary.err = fmt.Errorf("build the program: %w\n%s", err, out)
 		}
