@@ -196,7 +196,7 @@ func snapshot(ctx context.Context, db DB, key Key, ask func(tx pgx.Tx, table str
 	if err != nil {
 		return 0, err
 	}
-	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // nothing was written
+	defer tx.Rollback(context.WithoutCancel(ctx))
 	var generation int64
 	err = tx.QueryRow(ctx, `
 		SELECT p.generation, c.position

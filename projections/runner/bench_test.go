@@ -72,3 +72,20 @@ func BenchmarkPages(b *testing.B) {
 	}
 	b.ReportMetric(float64(len(events))*float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }
+
+// BenchmarkReadYourWrites appends one event and waits until every read model has it.
+func BenchmarkReadYourWrites(b *testing.B) {
+	e, last := benchLog(b)
+	r := e.runner(runner.Options{BuildBehind: 1_000_000_000})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go r.Run(ctx) //nolint:errcheck // ends with the benchmark
+	require.NoError(b, r.Wait(ctx, last))
+	events, _ := lives(b, 100)
+	n := 0
+	for b.Loop() {
+		last := projectionstest.Append(b, e.store, events[n%len(events):n%len(events)+1])
+		require.NoError(b, r.Wait(ctx, last))
+		n++
+	}
+}

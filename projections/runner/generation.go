@@ -16,7 +16,7 @@ import (
 func (r *Runner) createFirst(ctx context.Context, m projections.Model) error {
 	key := m.Key()
 	return r.inTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
-		generation, _, err := lockPointer(ctx, tx, key)
+		generation, err := lockPointer(ctx, tx, key)
 		if err != nil || generation != 0 {
 			return err
 		}

@@ -25,8 +25,6 @@ import (
 	"github.com/tenure-dev/tenure/projections/runner"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
-
 // engine is a log and what keeps its read models.
 type engine struct {
 	pool  *pgxpool.Pool
@@ -74,7 +72,7 @@ func within(t *testing.T, d time.Duration) context.Context {
 // soon waits until something holds, looking at it again whenever the runner may have moved.
 func soon(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	require.Eventually(t, holds, 20*time.Second, 5*time.Millisecond, what)
+	require.Eventually(t, holds, 60*time.Second, 5*time.Millisecond, what)
 }
 
 // lives makes the whole lives of n leases, from request to release, and returns their streams.

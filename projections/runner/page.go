@@ -143,7 +143,7 @@ func (r *Runner) inTx(ctx context.Context, opts pgx.TxOptions, do func(tx pgx.Tx
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after a commit there is nothing to roll back
+	defer tx.Rollback(context.WithoutCancel(ctx))
 	if err := do(tx); err != nil {
 		return err
 	}

@@ -210,7 +210,7 @@ func (r *Runner) unparkTx(
 	ctx context.Context, tx pgx.Tx, m projections.Model, stream eventstore.Stream, skip, careful bool,
 ) (was Parked, failed *poison, err error) {
 	key := m.Key()
-	generation, _, err := lockPointer(ctx, tx, key)
+	generation, err := lockPointer(ctx, tx, key)
 	if err != nil {
 		return was, nil, err
 	}

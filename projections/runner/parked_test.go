@@ -88,7 +88,7 @@ func TestAPoisonEventParksItsStreamAndTheOthersGoOn(t *testing.T) {
 	r := e.runner(runner.Options{Tries: 5, RetryAfter: 5 * time.Millisecond}, f.model())
 	run(t, r)
 	last := projectionstest.Append(t, e.store, interleave(events, 8))
-	require.NoError(t, r.Wait(within(t, 5*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 60*time.Second), last))
 	for _, stream := range streams[1:] {
 		require.EqualValues(t, 8, e.row(t, stream).Version)
 	}
@@ -135,7 +135,7 @@ func TestAPassingFaultMendsItself(t *testing.T) {
 	r := e.runner(runner.Options{RetryAfter: time.Millisecond}, f.model())
 	run(t, r)
 	last := projectionstest.Append(t, e.store, events)
-	require.NoError(t, r.Wait(within(t, 5*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 60*time.Second), last))
 	soon(t, "the stream is complete", func() bool { return e.row(t, streams[0]).Version == 8 })
 	list, err := r.Parked(t.Context(), "")
 	require.NoError(t, err)
@@ -150,7 +150,7 @@ func TestASkippedEventIsLeftOutAndTheRestFollowsInOrder(t *testing.T) {
 	r := e.runner(runner.Options{Tries: 1}, f.model())
 	run(t, r)
 	last := projectionstest.Append(t, e.store, events)
-	require.NoError(t, r.Wait(within(t, 5*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 60*time.Second), last))
 
 	skipped, err := r.Skip(t.Context(), "leases", streams[0])
 	require.ErrorIs(t, err, runner.ErrStillFails, "version 7 fails too")
@@ -195,7 +195,7 @@ func TestARowThatTheDatabaseRefusesParksOnlyItsStream(t *testing.T) {
 	r := e.runner(runner.Options{Tries: 1}, &m)
 	run(t, r)
 	last := projectionstest.Append(t, e.store, interleave(events, 8))
-	require.NoError(t, r.Wait(within(t, 10*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 30*time.Second), last))
 	p := onlyParked(t, r)
 	require.Equal(t, streams[0], p.Stream)
 	require.EqualValues(t, 4, p.Version)
@@ -232,8 +232,8 @@ func TestTooManyParkedStreamsStopTheReadModelAndNoOther(t *testing.T) {
 	r := e.runner(runner.Options{Tries: 1, MaxParked: 3, PageSize: 10}, f.model(), &other)
 	run(t, r)
 	last := projectionstest.Append(t, e.store, interleave(events, 8))
-	require.NoError(t, r.Wait(within(t, 5*time.Second), last, "other_leases"))
-	err := r.Wait(within(t, 5*time.Second), last, "leases")
+	require.NoError(t, r.Wait(within(t, 60*time.Second), last, "other_leases"))
+	err := r.Wait(within(t, 60*time.Second), last, "leases")
 	stopped, ok := errors.AsType[*runner.StoppedError](err)
 	require.True(t, ok, "%v", err)
 	require.Contains(t, stopped.Reason, "more than 3 streams are parked")
@@ -253,7 +253,7 @@ func TestTooManyParkedStreamsStopTheReadModelAndNoOther(t *testing.T) {
 	for _, p := range list {
 		require.NoError(t, r.Retry(t.Context(), "leases", p.Stream))
 	}
-	require.NoError(t, r.Wait(within(t, 5*time.Second), last, "leases"))
+	require.NoError(t, r.Wait(within(t, 60*time.Second), last, "leases"))
 	require.EqualValues(t, 8, e.row(t, streams[7]).Version)
 	e.sameAsLog(t, r, "leases", "other_leases")
 }

@@ -18,7 +18,7 @@ func compareKeys(a, b projections.Key) int {
 func keyLists(keys []projections.Key) (names []string, revisions []int32) {
 	for _, k := range keys {
 		names = append(names, k.Name)
-		revisions = append(revisions, int32(k.Revision)) //nolint:gosec // a small number
+		revisions = append(revisions, int32(k.Revision))
 	}
 	return names, revisions
 }
@@ -147,17 +147,17 @@ func (r *Runner) refresh(ctx context.Context) error {
 	return nil
 }
 
-// lockPointer locks the pointer of one read model and returns its generations; 0 for none.
-func lockPointer(ctx context.Context, tx pgx.Tx, key projections.Key) (generation, previous int64, err error) {
+// lockPointer locks the pointer of one read model and returns its live generation; 0 for none.
+func lockPointer(ctx context.Context, tx pgx.Tx, key projections.Key) (generation int64, err error) {
 	err = tx.QueryRow(ctx, `
-		SELECT coalesce(generation, 0), coalesce(previous, 0)
+		SELECT coalesce(generation, 0)
 		  FROM projection_pointers
 		 WHERE name = $1 AND revision = $2
-		   FOR UPDATE`, key.Name, key.Revision).Scan(&generation, &previous)
+		   FOR UPDATE`, key.Name, key.Revision).Scan(&generation)
 	if err != nil {
-		return 0, 0, fmt.Errorf("lock the pointer of %s: %w", key, err)
+		return 0, fmt.Errorf("lock the pointer of %s: %w", key, err)
 	}
-	return generation, previous, nil
+	return generation, nil
 }
 
 // checkpoint is how far a generation is.

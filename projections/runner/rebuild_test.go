@@ -80,7 +80,7 @@ func TestARebuildWhileEventsArriveAndReadersRead(t *testing.T) {
 		}
 	})
 	for range 3 {
-		reports, err := r.Rebuild(within(t, time.Minute), nil, nil)
+		reports, err := r.Rebuild(within(t, 2*time.Minute), nil, nil)
 		require.NoError(t, err)
 		require.Len(t, reports, len(catalog.All()))
 		for _, report := range reports {
@@ -91,7 +91,7 @@ func TestARebuildWhileEventsArriveAndReadersRead(t *testing.T) {
 	cancel()
 	work.Wait()
 	require.Greater(t, highest.Load(), last)
-	require.NoError(t, r.Wait(within(t, 20*time.Second), appended.Load()))
+	require.NoError(t, r.Wait(within(t, 60*time.Second), appended.Load()))
 	e.sameAsLog(t, r, "leases", "active_leases", "deadlines")
 	require.Len(t, e.tables(t), 2*len(catalog.All()), "one previous generation is kept")
 }
@@ -105,7 +105,7 @@ func TestASecondRebuildIsRefusedWhileTheFirstRuns(t *testing.T) {
 	run(t, r)
 	events, _ := lives(t, 5)
 	last := projectionstest.Append(t, e.store, events)
-	require.NoError(t, r.Wait(within(t, 10*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 30*time.Second), last))
 	var once sync.Once
 	f.set(func(*projections.Event) error {
 		once.Do(func() { close(inside) })
@@ -141,7 +141,7 @@ func TestARebuildThatIsAbortedLeavesEverythingAsItWas(t *testing.T) {
 	run(t, r)
 	events, streams := lives(t, 5)
 	last := projectionstest.Append(t, e.store, events)
-	require.NoError(t, r.Wait(within(t, 10*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 30*time.Second), last))
 	before := e.tables(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	enough := errors.New("enough")
@@ -166,7 +166,7 @@ func TestWhatAKilledRebuildLeftIsSwept(t *testing.T) {
 	stop := run(t, r)
 	events, streams := lives(t, 20)
 	last := projectionstest.Append(t, e.store, events)
-	require.NoError(t, r.Wait(within(t, 10*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 30*time.Second), last))
 	stop()
 	// The remains of a killed process: a half-filled table, its checkpoint and its progress, and no lock.
 	_, err := e.pool.Exec(t.Context(), leases.Model.Schema().Create(2))
@@ -198,7 +198,7 @@ func TestARebuildMendsAWrongTableAndSaysWhatWasWrong(t *testing.T) {
 	run(t, r)
 	events, streams := lives(t, 20)
 	last := projectionstest.Append(t, e.store, events)
-	require.NoError(t, r.Wait(within(t, 10*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 30*time.Second), last))
 	_, err := e.pool.Exec(t.Context(), `UPDATE leases_v1_g1 SET run = 'forged' WHERE stream = $1`, string(streams[3]))
 	require.NoError(t, err)
 	_, err = e.pool.Exec(t.Context(), `DELETE FROM leases_v1_g1 WHERE stream = $1`, string(streams[7]))
@@ -227,14 +227,14 @@ func TestARebuildMendsAWrongTableAndSaysWhatWasWrong(t *testing.T) {
 	// Going back is one command, and brings the old one up to date first.
 	more, newer := lives(t, 2)
 	last = projectionstest.Append(t, e.store, more)
-	require.NoError(t, r.Wait(within(t, 10*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 30*time.Second), last))
 	require.NoError(t, r.Back(t.Context(), "leases"))
 	require.Zero(t, e.row(t, streams[7]).Version, "the old table lacks it still")
 	require.EqualValues(t, 8, e.row(t, newer[1]).Version)
 	require.NoError(t, r.Back(t.Context(), "leases"))
 	e.sameAsLog(t, r, "leases")
 	last = projectionstest.Append(t, e.store, more)
-	require.NoError(t, r.Wait(within(t, 10*time.Second), last), "the runner goes on after it")
+	require.NoError(t, r.Wait(within(t, 30*time.Second), last), "the runner goes on after it")
 }
 
 func TestThereIsNoWayBackBeforeTheFirstRebuild(t *testing.T) {
@@ -255,7 +255,7 @@ func TestReplayAppendsNothing(t *testing.T) {
 	run(t, r)
 	events, _ := lives(t, 100)
 	last := projectionstest.Append(t, e.store, interleave(events, 8))
-	require.NoError(t, r.Wait(within(t, 20*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 60*time.Second), last))
 	_, err := r.Rebuild(t.Context(), nil, nil)
 	require.NoError(t, err)
 	head, err := e.store.Head(t.Context())
@@ -278,7 +278,7 @@ func TestARebuildThatLostItsLockGivesWayToTheNext(t *testing.T) {
 	run(t, r)
 	events, streams := lives(t, 5)
 	last := projectionstest.Append(t, e.store, events)
-	require.NoError(t, r.Wait(within(t, 10*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 30*time.Second), last))
 	var once sync.Once
 	f.set(func(*projections.Event) error {
 		first := false

@@ -163,7 +163,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	var builds sync.WaitGroup
 	defer builds.Wait()
 	if err := r.insist(ctx, "take over the read models", r.takeOver); err != nil {
-		return nil //nolint:nilerr // the caller ended it
+		return nil // the caller ended it
 	}
 	if missing := r.missing(); len(missing) > 0 {
 		builds.Go(func() {

@@ -48,7 +48,7 @@ func lost(err error) error {
 
 // switchTx is the last step, if there is not more than a page to catch up.
 func (r *Runner) switchTx(ctx context.Context, tx pgx.Tx, b *building) (done bool, err error) {
-	live, _, err := lockPointer(ctx, tx, b.key)
+	live, err := lockPointer(ctx, tx, b.key)
 	if err != nil {
 		return false, err
 	}

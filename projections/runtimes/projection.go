@@ -56,6 +56,7 @@ func apply(r *Runtime, e *projections.Event) (bool, error) {
 		r.MadeAt = e.RecordedAt
 	case runtime.Destroyed:
 		r.DestroyedAt = e.RecordedAt
+	case runtime.Held, runtime.Freed, runtime.DestroyIntended:
 	}
 	return true, nil
 }

@@ -1,0 +1,81 @@
+package catalog_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tenure-dev/tenure/projections"
+	"github.com/tenure-dev/tenure/projections/activeleases"
+	"github.com/tenure-dev/tenure/projections/catalog"
+	"github.com/tenure-dev/tenure/projections/companies"
+	"github.com/tenure-dev/tenure/projections/deadlines"
+	"github.com/tenure-dev/tenure/projections/environments"
+	"github.com/tenure-dev/tenure/projections/executions"
+	"github.com/tenure-dev/tenure/projections/keys"
+	"github.com/tenure-dev/tenure/projections/leases"
+	"github.com/tenure-dev/tenure/projections/runtimes"
+)
+
+// frozen are the shapes of what each revision stores: its columns and the type of its data. A shape that changes needs a
+// new revision of the read model, or a table of the old shape would be read as one of the new; then add a line here. A new
+// meaning of the same shape needs one too, which no test can see.
+var frozen = map[string]string{
+	"active_leases v1": "cdf874b1d7667b28",
+	"companies v1":     "cb692c64646ba9f1",
+	"deadlines v1":     "fd4dc90274ec3933",
+	"environments v1":  "e6e8ddc4e7bd8dc0",
+	"executions v1":    "9640f7dcc05f7c25",
+	"keys v1":          "8c5a2c8d4475dd95",
+	"leases v1":        "23914c196d94ba5b",
+	"runtimes v1":      "f7546cf9290bd055",
+}
+
+func TestWhatARevisionStoresIsFrozen(t *testing.T) {
+	t.Parallel()
+	data := map[string]any{
+		"active_leases": activeleases.Row{}.Data, "companies": companies.Row{}.Data, "deadlines": deadlines.Row{}.Data,
+		"environments": environments.Row{}.Data, "executions": executions.Row{}.Data, "keys": keys.Row{}.Data,
+		"leases": leases.Row{}.Data, "runtimes": runtimes.Row{}.Data,
+	}
+	for _, m := range catalog.All() {
+		key := m.Key()
+		require.Contains(t, data, key.Name)
+		shape := m.Schema().Create(0) + strings.Join(m.Schema().Index(0), ";") + shapeOf(reflect.TypeOf(data[key.Name]))
+		sum := sha256.Sum256([]byte(shape))
+		require.Equal(t, frozen[key.String()], hex.EncodeToString(sum[:8]),
+			"%s stores something else now: raise its revision in projection.go and add the line to frozen", key)
+	}
+}
+
+// shapeOf is a type as JSON sees it.
+func shapeOf(t reflect.Type) string {
+	switch t {
+	case reflect.TypeFor[time.Time](), reflect.TypeFor[uuid.UUID]():
+		return t.String()
+	}
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice:
+		return t.Kind().String() + " " + shapeOf(t.Elem())
+	case reflect.Map:
+		return "map " + shapeOf(t.Key()) + " " + shapeOf(t.Elem())
+	case reflect.Struct:
+		fields := make([]string, t.NumField())
+		for i := range fields {
+			f := t.Field(i)
+			fields[i] = fmt.Sprintf("%s %q %s", f.Name, f.Tag, shapeOf(f.Type))
+		}
+		return "{" + strings.Join(fields, "; ") + "}"
+	default:
+		return t.Kind().String()
+	}
+}
+
+var _ projections.Model = leases.Model

@@ -1,0 +1,105 @@
+package runner_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tenure-dev/tenure/eventstore/pg"
+	"github.com/tenure-dev/tenure/migrations"
+	"github.com/tenure-dev/tenure/migrations/pgtest"
+	"github.com/tenure-dev/tenure/projections"
+	"github.com/tenure-dev/tenure/projections/projectionstest"
+	"github.com/tenure-dev/tenure/projections/runner"
+)
+
+// childURL makes this test program a process that runs the read models, rebuilds them, and stands still half way.
+const childURL = "TENURE_RUNNER_TEST_URL"
+
+func TestMain(m *testing.M) {
+	if url := os.Getenv(childURL); url != "" {
+		if err := child(url); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	pgtest.Main(m)
+}
+
+func child(url string) error {
+	ctx := context.Background()
+	pool, err := pgxpool.New(ctx, url)
+	if err != nil {
+		return err
+	}
+	store, err := pg.Open(ctx, pool, pg.Options{})
+	if err != nil {
+		return err
+	}
+	head, err := store.Head(ctx)
+	if err != nil {
+		return err
+	}
+	f := &faulty{}
+	r := runner.New(pool, store, []projections.Model{f.model()}, runner.Options{})
+	go r.Run(ctx) //nolint:errcheck // it is killed
+	if err := r.Wait(ctx, head.Position); err != nil {
+		return err
+	}
+	f.set(func(e *projections.Event) error {
+		if e.Position == head.Position/2 {
+			_, _ = fmt.Fprintln(os.Stdout, "half")
+			<-ctx.Done()
+		}
+		return nil
+	})
+	_, err = r.Rebuild(ctx, nil, nil)
+	return err
+}
+
+// TestTheEngineIsKilledInTheMiddleOfARebuild is the kill of case A24, with a real process and a real signal.
+func TestTheEngineIsKilledInTheMiddleOfARebuild(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	pool := pgtest.Connect(t, url)
+	require.NoError(t, migrations.Up(t.Context(), pool))
+	store, err := pg.Open(context.Background(), pool, pg.Options{})
+	require.NoError(t, err)
+	t.Cleanup(store.Close)
+	e := &engine{pool: pool, store: store}
+	events, streams := lives(t, 200)
+	last := projectionstest.Append(t, store, interleave(events, 8))
+
+	process := exec.Command(os.Args[0]) //nolint:noctx // it is killed below
+	process.Env = append(os.Environ(), childURL+"="+url)
+	process.Stderr = os.Stderr
+	out, err := process.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, process.Start())
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "half\n", line)
+	require.NoError(t, process.Process.Kill())
+	require.Error(t, process.Wait())
+	require.Equal(t, []string{"leases_v1_g1", "leases_v1_g2"}, e.tables(t))
+
+	f := &faulty{}
+	r := e.runner(runner.Options{}, f.model())
+	run(t, r)
+	require.NoError(t, r.Wait(within(t, 60*time.Second), last))
+	soon(t, "the dead process's lock is gone", func() bool {
+		_, err = r.Rebuild(t.Context(), nil, nil)
+		return err == nil
+	})
+	require.Equal(t, []string{"leases_v1_g1", "leases_v1_g3"}, e.tables(t))
+	require.EqualValues(t, 8, e.row(t, streams[199]).Version)
+	e.sameAsLog(t, r, "leases")
+}
