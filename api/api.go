@@ -82,6 +82,15 @@ func (s *Server) routes() []route {
 	}
 }
 
+// Routes lists the table: method and path of each line.
+func (s *Server) Routes() []string {
+	var list []string
+	for _, r := range s.routes() {
+		list = append(list, r.method+" "+r.path)
+	}
+	return list
+}
+
 // Handler is the API as an HTTP handler.
 func (s *Server) Handler() http.Handler { return s.echo }
 

@@ -1,0 +1,259 @@
+package apitest_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tenure-dev/tenure/api"
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/execution"
+	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/eventstore/commands"
+)
+
+// worker plays the supervisor and its driver. What the run's id or the command says decides how:
+//
+//	run "slow…"     is never provisioned        run "broken…"  cannot be provisioned
+//	run "sticky…"   is never torn down
+//	["print", x…]   writes each x, the odd ones to stderr, and exits 0
+//	["hang", x…]    writes each x and runs until it is killed
+type worker struct {
+	commands *commands.Commands
+	me       domain.WorkerID
+	seen     chan eventstore.Recorded
+	ctx      context.Context
+	stop     func()
+
+	mu      sync.Mutex
+	outputs map[domain.ExecID]*output
+	// made counts runtimes.
+	made int
+}
+
+func newWorker(c *commands.Commands) *worker {
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &worker{commands: c, me: domain.WorkerID{UUID: uuid.New()}, seen: make(chan eventstore.Recorded, 10_000), ctx: ctx, outputs: map[domain.ExecID]*output{}}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case r := <-w.seen:
+				w.act(r)
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	w.stop = func() {
+		cancel()
+		<-done
+	}
+	return w
+}
+
+func (w *worker) see(r eventstore.Recorded) {
+	select {
+	case w.seen <- r:
+	case <-w.ctx.Done():
+	}
+}
+
+func (w *worker) act(r eventstore.Recorded) {
+	id, err := r.Stream.ID()
+	if err != nil {
+		return
+	}
+	switch r.Stream.Category() {
+	case lease.Category:
+		w.lease(domain.LeaseID{UUID: id})
+	case execution.Category:
+		w.exec(domain.ExecID{UUID: id})
+	}
+}
+
+func (w *worker) lease(id domain.LeaseID) {
+	l, err := w.commands.Lease(w.ctx, id)
+	if err != nil {
+		return
+	}
+	soon := w.commands.Ledger().Now().Add(time.Minute)
+	switch {
+	case l.NeedsTeardown() && !l.TearingDown && !strings.HasPrefix(l.Run, "sticky"):
+		l, err := w.commands.ClaimRelease(w.ctx, commands.Caller{}, id, lease.StartRelease{Worker: w.me, Deadline: soon, WorkerDead: true})
+		if err == nil {
+			_, _ = w.commands.FinishRelease(w.ctx, commands.Caller{}, id, lease.FinishRelease{Attempt: l.Teardown, Worker: w.me})
+		}
+	case l.Status() == lease.StatusGranted && !strings.HasPrefix(l.Run, "slow"):
+		l, err := w.commands.ClaimProvisioning(w.ctx, commands.Caller{}, id, domain.NodeID{}, lease.StartProvisioning{
+			Runtime: domain.RuntimeID{UUID: uuid.New()}, Worker: w.me, Deadline: soon,
+		})
+		if err != nil {
+			return
+		}
+		if strings.HasPrefix(l.Run, "broken") {
+			_, _ = w.commands.FailProvisioning(w.ctx, commands.Caller{}, id, lease.FailProvisioning{
+				Attempt: l.Attempt, Worker: w.me, Kind: lease.FailureDefinite, Code: "disk_full", Step: "make_workspace", Message: "no space is left",
+			})
+			return
+		}
+		w.mu.Lock()
+		w.made++
+		w.mu.Unlock()
+		_, _ = w.commands.FinishProvisioning(w.ctx, commands.Caller{}, id, lease.Provision{
+			Attempt: l.Attempt, Worker: w.me, Acquisition: lease.AcquisitionCreated, Metadata: map[string]string{"isolation": "none"},
+		})
+	}
+}
+
+func (w *worker) runtimes() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.made
+}
+
+func (w *worker) exec(id domain.ExecID) {
+	x, err := w.commands.Exec(w.ctx, id)
+	if err != nil {
+		return
+	}
+	switch {
+	case x.Status == execution.StatusRequested:
+		if _, _, ok, err := w.commands.ClaimExec(w.ctx, commands.Caller{}, id, w.me); err != nil || !ok {
+			return
+		}
+		out := w.output(id)
+		_, _ = w.commands.RecordExecStart(w.ctx, commands.Caller{}, id, execution.Start{Worker: w.me, Started: execution.Started{PID: 42, StartTime: 1, BootID: "boot"}})
+		for i, text := range x.Request.Argv[1:] {
+			out.write([]string{"stdout", "stderr"}[i%2], []byte(text))
+		}
+		if x.Request.Argv[0] == "print" {
+			zero := 0
+			w.finish(id, execution.Ended{End: execution.EndExited, ExitCode: &zero})
+		}
+	case x.Status == execution.StatusRunning && x.Killing:
+		w.finish(id, execution.Ended{End: execution.EndKilled, Signal: "SIGKILL"})
+	}
+}
+
+func (w *worker) finish(id domain.ExecID, end execution.Ended) {
+	seal := w.output(id).seal()
+	_, _ = w.commands.FinishExec(w.ctx, commands.Caller{}, id, execution.Finish{Worker: w.me, Ended: end, OutputSealed: &seal})
+}
+
+func (w *worker) output(id domain.ExecID) *output {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.outputs[id] == nil {
+		w.outputs[id] = &output{}
+	}
+	return w.outputs[id]
+}
+
+// forget loses an output.
+func (w *worker) forget(id uuid.UUID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.outputs, domain.ExecID{UUID: id})
+}
+
+// OpenOutput makes worker the API's reader of outputs.
+func (w *worker) OpenOutput(_ context.Context, id domain.ExecID, offset int64) (api.Output, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out, ok := w.outputs[id]
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	return &reader{out: out, from: offset}, nil
+}
+
+// output is a journal in memory.
+type output struct {
+	mu     sync.Mutex
+	frames []api.OutputFrame
+	end    int64
+}
+
+func (o *output) write(stream string, data []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.frames = append(o.frames, api.OutputFrame{Offset: o.end, Stream: stream, At: time.Now(), Data: data})
+	o.end += int64(len(data))
+}
+
+func (o *output) seal() execution.OutputSealed {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	digest := func(stream string) execution.Stream {
+		var all []byte
+		for _, f := range o.frames {
+			if f.Stream == stream {
+				all = append(all, f.Data...)
+			}
+		}
+		sum := sha256.Sum256(all)
+		return execution.Stream{Bytes: int64(len(all)), SHA256: hex.EncodeToString(sum[:])}
+	}
+	return execution.OutputSealed{State: execution.SealComplete, Stdout: digest("stdout"), Stderr: digest("stderr")}
+}
+
+type reader struct {
+	out  *output
+	from int64
+	next int
+}
+
+func (r *reader) Next() (api.OutputFrame, error) {
+	r.out.mu.Lock()
+	defer r.out.mu.Unlock()
+	for r.next < len(r.out.frames) {
+		f := r.out.frames[r.next]
+		r.next++
+		if string(f.Data) == "!damage" {
+			return f, errors.New("the journal is damaged")
+		}
+		if skip := r.from - f.Offset; skip > 0 {
+			if skip >= int64(len(f.Data)) {
+				continue
+			}
+			f.Data, f.Offset = f.Data[skip:], r.from
+		}
+		f.Data = bytes.Clone(f.Data)
+		return f, nil
+	}
+	return api.OutputFrame{}, io.EOF
+}
+
+func (r *reader) Close() error { return nil }
+
+// syncBuffer is a log that can be read while it is written.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+var _ api.OutputReader = (*worker)(nil)
