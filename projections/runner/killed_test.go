@@ -78,7 +78,7 @@ func TestTheEngineIsKilledInTheMiddleOfARebuild(t *testing.T) {
 	events, streams := lives(t, 200)
 	last := projectionstest.Append(t, store, interleave(events, 8))
 
-	process := exec.Command(os.Args[0]) //nolint:noctx // it is killed below
+	process := exec.Command(os.Args[0])
 	process.Env = append(os.Environ(), childURL+"="+url)
 	process.Stderr = os.Stderr
 	out, err := process.StdoutPipe()

@@ -257,3 +257,23 @@ func TestTooManyParkedStreamsStopTheReadModelAndNoOther(t *testing.T) {
 	require.EqualValues(t, 8, e.row(t, streams[7]).Version)
 	e.sameAsLog(t, r, "leases", "other_leases")
 }
+
+func TestWhatAnotherProcessUnparkedIsTakenOnWhereItStands(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	events, streams := lives(t, 3)
+	events = interleave(events, 8)
+	f := &faulty{fail: failAt(streams[0], 2)}
+	r := e.runner(runner.Options{Tries: 1}, f.model())
+	run(t, r)
+	last := projectionstest.Append(t, e.store, events[:12])
+	require.NoError(t, r.Wait(within(t, 20*time.Second), last))
+	require.EqualValues(t, 2, onlyParked(t, r).Behind)
+	f.set(nil)
+	elsewhere := e.runner(runner.Options{}, leases.Model)
+	require.NoError(t, elsewhere.Retry(t.Context(), "leases", streams[0]))
+	last = projectionstest.Append(t, e.store, events[12:])
+	require.NoError(t, r.Wait(within(t, 20*time.Second), last))
+	require.EqualValues(t, 8, e.row(t, streams[0]).Version)
+	e.sameAsLog(t, r, "leases")
+}
