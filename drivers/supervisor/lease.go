@@ -200,7 +200,10 @@ func (s *Supervisor) discard(ctx context.Context, id domain.LeaseID, l lease.Sta
 		err := s.call(ctx, s.opts.ReleaseTimeout, func(ctx context.Context) error {
 			return driver.Release(ctx, drivers.ReleaseRequest{Handle: handle(l), Attempt: try})
 		})
-		if err == nil || errors.Is(err, drivers.ErrGone) {
+		if errors.Is(err, drivers.ErrGone) {
+			err = nil
+		}
+		if err == nil {
 			s.log.Info("a runtime that was made too late is destroyed", "lease", id, "runtime", l.Runtime)
 			return nil
 		}

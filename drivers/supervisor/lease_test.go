@@ -390,6 +390,7 @@ func TestAnOutageCostsOneTryASecondForEachLease(t *testing.T) {
 }
 
 func TestAppendsWhoseOutcomeIsNotKnownAreFoundOut(t *testing.T) {
+	t.Parallel()
 	// Each append of the life of a lease loses its answer once.
 	for nth := range int64(6) {
 		t.Run("", func(t *testing.T) {
