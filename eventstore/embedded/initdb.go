@@ -95,11 +95,24 @@ func (c *cluster) runInitdb(ctx context.Context, dir string, args []string) erro
 	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER
 	cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: borrowed, HostID: c.acct.uid, Size: 1}}
 	cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: c.acct.gid, HostID: c.acct.gid, Size: 1}}
-	err = runTied(ctx, cmd)
+	err = whileDumpable(func() error { return runTied(ctx, cmd) })
 	if err != nil && cmd.Process == nil {
 		return noEntry(c.acct, "user namespaces, with which it could borrow one, are not allowed here")
 	}
 	return err
+}
+
+// whileDumpable lets do start a process in a user namespace: the kernel lets an unprivileged process write the id maps of
+// its child only while it is dumpable itself, which an engine is not.
+func whileDumpable(do func() error) error {
+	before, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+	if err != nil || before == 1 {
+		return do()
+	}
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err != nil {
+		return do()
+	}
+	return errors.Join(do(), unix.Prctl(unix.PR_SET_DUMPABLE, uintptr(before), 0, 0, 0))
 }
 
 func noEntry(acct account, obstacle string) error {

@@ -295,7 +295,7 @@ func (a *App) journalDir(id domain.ExecID) string {
 }
 
 func (a *App) startServer(ctx context.Context) error {
-	listener, err := net.Listen("tcp", a.opts.Listen)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.opts.Listen)
 	if err != nil {
 		return fmt.Errorf("--listen %s: %w; choose another address, or stop what listens there", a.opts.Listen, err)
 	}

@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"net"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -17,7 +18,19 @@ func databaseError(err error) error {
 		return err
 	case failed:
 		return fmt.Errorf("connect to host %s, database %s, as %s: %w; check --database-url and that the server runs",
-			connect.Config.Host, connect.Config.Database, connect.Config.User, errors.Unwrap(connect))
+			connect.Config.Host, connect.Config.Database, connect.Config.User, reason(connect))
 	}
 	return err
+}
+
+// reason is the one word of the network or the server on a failed connection; the whole error repeats it for each way that
+// was tried.
+func reason(err error) error {
+	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return refused
+	}
+	if network, ok := errors.AsType[*net.OpError](err); ok {
+		return network
+	}
+	return errors.Unwrap(err)
 }

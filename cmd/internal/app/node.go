@@ -16,7 +16,7 @@ import (
 // nodeID returns the id of this data directory, made on the first start. A runtime that is bound to a node names it.
 func nodeID(dataDir string) (domain.NodeID, error) {
 	path := filepath.Join(dataDir, "node.id")
-	raw, err := os.ReadFile(path) //nolint:gosec // a path in our own data directory
+	raw, err := os.ReadFile(path)
 	if err == nil {
 		id, err := uuid.Parse(strings.TrimSpace(string(raw)))
 		if err != nil {
@@ -56,7 +56,7 @@ func writePrivate(path, content string) error {
 }
 
 func syncDir(path string) error {
-	dir, err := os.Open(path) //nolint:gosec // a path in our own data directory
+	dir, err := os.Open(path)
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ func Binary(t testing.TB) string {
 	binary.once.Do(func() {
 		dir := Dir(nil)
 		binary.path = filepath.Join(dir, "tenure")
-		out, err := exec.Command("go", "build", raceFlag, "-o", binary.path, "github.com/tenure-dev/tenure/cmd/tenure").CombinedOutput()
+		out, err := exec.CommandContext(context.Background(), "go", "build", raceFlag, "-o", binary.path, "github.com/tenure-dev/tenure/cmd/tenure").CombinedOutput()
 		if err != nil {
 			binary.err = fmt.Errorf("build the program: %w\n%s", err, out)
 		}
@@ -58,7 +58,7 @@ func Main(m *testing.M) {
 
 // Dir is a directory that every user can enter, as t.TempDir is not under root, removed after the test.
 func Dir(t testing.TB) string {
-	dir, err := os.MkdirTemp("", "tenure-apptest-")
+	dir, err := os.MkdirTemp("", "tenure-apptest-") //nolint:usetesting // t.TempDir is closed to other users
 	if err == nil {
 		err = os.Chmod(dir, 0o755) //nolint:gosec // what is in it has modes of its own
 	}
@@ -113,7 +113,7 @@ func (e *Engine) Start() {
 	e.t.Helper()
 	e.log = &logBuffer{}
 	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--data-dir", e.DataDir}, e.Args...)
-	e.cmd = exec.Command(Binary(e.t), args...) //nolint:gosec // our own program
+	e.cmd = exec.CommandContext(context.Background(), Binary(e.t), args...) //nolint:gosec // our own program
 	e.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Dir(e.DataDir)}, e.Env...)
 	e.cmd.Stdout, e.cmd.Stderr = e.log, e.log
 	e.cmd.WaitDelay = time.Second
@@ -252,7 +252,7 @@ func (e *Engine) postmaster() int {
 // Second tries to start another engine on the same data directory.
 func (e *Engine) Second() (code int, output string) {
 	e.t.Helper()
-	cmd := exec.Command(Binary(e.t), "serve", "--listen", "127.0.0.1:0", "--data-dir", e.DataDir) //nolint:gosec // our own program
+	cmd := exec.CommandContext(context.Background(), Binary(e.t), "serve", "--listen", "127.0.0.1:0", "--data-dir", e.DataDir) //nolint:gosec // our own program
 	cmd.Env = e.cmd.Env
 	out, err := cmd.CombinedOutput()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
