@@ -144,7 +144,7 @@ func (s *Supervisor) provisioned(ctx context.Context, id domain.LeaseID, l lease
 	switch {
 	case lostClaim(err):
 		l.ProviderLeaseID, l.Metadata = made.ProviderLeaseID, made.Metadata
-		return errors.Join(err, s.discard(ctx, id, l))
+		s.discard(ctx, id, l)
 	case errors.Is(err, eventstore.ErrInvalid):
 		// The log can never hold what the driver said, such as metadata beyond every limit.
 		return s.provisionFailed(ctx, id, l, cause, "", &drivers.Failure{Outcome: drivers.OutcomeAmbiguous, Code: "result_invalid", Err: err})
@@ -175,7 +175,7 @@ func (s *Supervisor) provisionFailed(
 		return err
 	})
 	if lostClaim(err) && f.Outcome != drivers.OutcomeDefinite {
-		return errors.Join(err, s.discard(ctx, id, l))
+		s.discard(ctx, id, l)
 	}
 	return err
 }
@@ -183,7 +183,28 @@ func (s *Supervisor) provisionFailed(
 // discard destroys what an attempt made that came to its end after somebody else had taken it over, if that one took down
 // the lease meanwhile: then nobody will look for this runtime any more. A lease that goes on has a use for it, since the
 // attempts of a lease share the runtime's id.
-func (s *Supervisor) discard(ctx context.Context, id domain.LeaseID, l lease.State) error {
+func (s *Supervisor) discard(ctx context.Context, id domain.LeaseID, l lease.State) {
+	driver, known := s.deps.Drivers.Get(l.Driver)
+	if !known {
+		return
+	}
+	for try := 1; ; try++ {
+		err := s.discardOnce(ctx, id, l, driver, try)
+		if err == nil {
+			return
+		}
+		if try == s.opts.MaxAttempts || s.work.Err() != nil {
+			s.log.Error("a runtime that was made too late may be left", "lease", id, "runtime", l.Runtime, "error", err)
+			return
+		}
+		select {
+		case <-time.After(commands.Backoff(try, s.opts.RetryBase, s.opts.RetryLimit)):
+		case <-s.work.Done():
+		}
+	}
+}
+
+func (s *Supervisor) discardOnce(ctx context.Context, id domain.LeaseID, l lease.State, driver drivers.Driver, try int) error {
 	now, err := s.deps.Commands.Lease(ctx, id)
 	if err != nil {
 		return err
@@ -192,30 +213,14 @@ func (s *Supervisor) discard(ctx context.Context, id domain.LeaseID, l lease.Sta
 	if !ended || now.NeedsTeardown() && !now.TearingDown {
 		return nil
 	}
-	driver, known := s.deps.Drivers.Get(l.Driver)
-	if !known {
-		return nil
+	err = s.call(ctx, s.opts.ReleaseTimeout, func(ctx context.Context) error {
+		return driver.Release(ctx, drivers.ReleaseRequest{Handle: handle(l), Attempt: try})
+	})
+	if err != nil && !errors.Is(err, drivers.ErrGone) {
+		return err
 	}
-	for try := 1; ; try++ {
-		err := s.call(ctx, s.opts.ReleaseTimeout, func(ctx context.Context) error {
-			return driver.Release(ctx, drivers.ReleaseRequest{Handle: handle(l), Attempt: try})
-		})
-		if errors.Is(err, drivers.ErrGone) {
-			err = nil
-		}
-		if err == nil {
-			s.log.Info("a runtime that was made too late is destroyed", "lease", id, "runtime", l.Runtime)
-			return nil
-		}
-		if try == s.opts.MaxAttempts || s.work.Err() != nil {
-			s.log.Error("a runtime that was made too late may be left", "lease", id, "runtime", l.Runtime, "error", err)
-			return nil
-		}
-		select {
-		case <-time.After(commands.Backoff(try, s.opts.RetryBase, s.opts.RetryLimit)):
-		case <-s.work.Done():
-		}
-	}
+	s.log.Info("a runtime that was made too late is destroyed", "lease", id, "runtime", l.Runtime)
+	return nil
 }
 
 // release takes the runtime down: claim, end the commands in it, call the driver, record.
