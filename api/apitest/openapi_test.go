@@ -36,7 +36,10 @@ func openAPI(t testing.TB) *openapi3.T {
 	return doc
 }
 
-var parameter = regexp.MustCompile(`:([A-Za-z]+)`)
+var (
+	parameter           = regexp.MustCompile(`:([A-Za-z]+)`)
+	parameterInDocument = regexp.MustCompile(`\{([A-Za-z]+)\}`)
+)
 
 func TestOpenAPIDocumentIsValid(t *testing.T) {
 	t.Parallel()
@@ -72,7 +75,7 @@ func TestOpenAPIDescribesEveryPathParameter(t *testing.T) {
 					named[p.Value.Name] = true
 				}
 			}
-			for _, match := range regexp.MustCompile(`\{([A-Za-z]+)\}`).FindAllStringSubmatch(path, -1) {
+			for _, match := range parameterInDocument.FindAllStringSubmatch(path, -1) {
 				require.True(t, named[match[1]], "%s %s: %s", method, path, match[1])
 				delete(named, match[1])
 			}
