@@ -281,10 +281,17 @@ func (a *App) startSupervisor(ctx context.Context) error {
 	if err := a.supervisor.Start(ctx); err != nil {
 		return err
 	}
-	a.onStop("supervisor", a.supervisor.Stop)
+	stopped := make(chan struct{})
+	a.onStop("supervisor", func(ctx context.Context) error {
+		close(stopped)
+		return a.supervisor.Stop(ctx)
+	})
 	go func() {
-		<-a.supervisor.Lost()
-		a.fail(errors.New("another process took this node's place"))
+		select {
+		case <-a.supervisor.Lost():
+			a.fail(errors.New("another process took this node's place"))
+		case <-stopped:
+		}
 	}()
 	return nil
 }
