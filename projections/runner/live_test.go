@@ -203,3 +203,19 @@ func TestARunnerThatDiesIsFollowedByTheNextWithoutLossOrDouble(t *testing.T) {
 	require.NoError(t, r.Wait(within(t, 60*time.Second), last))
 	e.sameAsLog(t, r, r.Names()...)
 }
+
+func TestAReadModelThatItsProcessLeftIsTakenOver(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	older := e.runner(runner.Options{TakeOverAfter: 50 * time.Millisecond, PollInterval: 10 * time.Millisecond})
+	run(t, older)
+	<-older.Ready()
+	newer := e.runner(runner.Options{})
+	stop := run(t, newer)
+	<-newer.Ready()
+	stop()
+	events, _ := lives(t, 5)
+	last := projectionstest.Append(t, e.store, events)
+	require.NoError(t, older.Wait(within(t, 20*time.Second), last))
+	e.sameAsLog(t, older, older.Names()...)
+}

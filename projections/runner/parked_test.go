@@ -268,7 +268,7 @@ func TestWhatAnotherProcessUnparkedIsTakenOnWhereItStands(t *testing.T) {
 	run(t, r)
 	last := projectionstest.Append(t, e.store, events[:12])
 	require.NoError(t, r.Wait(within(t, 20*time.Second), last))
-	require.EqualValues(t, 2, onlyParked(t, r).Behind)
+	require.Equal(t, 2, onlyParked(t, r).Behind)
 	f.set(nil)
 	elsewhere := e.runner(runner.Options{}, leases.Model)
 	require.NoError(t, elsewhere.Retry(t.Context(), "leases", streams[0]))

@@ -42,17 +42,8 @@ func (r *Runner) takeOver(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make the pointers: %w", err)
 	}
-	_, err = r.pool.Exec(ctx, `
-		UPDATE projection_pointers p
-		   SET owner = $3
-		  FROM (SELECT p.name, p.revision
-		          FROM projection_pointers p
-		          JOIN unnest($1::text[], $2::int[]) u(name, revision) ON u.name = p.name AND u.revision = p.revision
-		         ORDER BY p.name, p.revision
-		           FOR UPDATE OF p) mine
-		 WHERE p.name = mine.name AND p.revision = mine.revision`, names, revisions, r.owner)
-	if err != nil {
-		return fmt.Errorf("take the pointers: %w", err)
+	if err := r.own(ctx, r.keys()); err != nil {
+		return err
 	}
 	if err := r.prepare(ctx); err != nil {
 		return err

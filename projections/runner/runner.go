@@ -10,8 +10,8 @@
 // a parked stream and a way back never mix; readers are not held up by it.
 //
 // One runner keeps a read model at a time: the last one that started. Its token stands in the pointer, and a runner that
-// finds another's there stops keeping that model and only follows how far it is. There is no way back but a new start: two
-// runners of one log are a deployment that is being replaced, not a pair.
+// finds another's there stops keeping that model and only follows how far it is. It takes a model back when its owner has
+// left it behind the log without a step for a while.
 //
 // If an event cannot be folded, its stream is parked in that read model from that event on and the others go on. A parked
 // stream is tried again by itself a few times, with growing pauses, and then waits for an operator.
@@ -79,6 +79,8 @@ type Options struct {
 	RetryAfter time.Duration
 	// MaxParked is how many streams of a read model may be parked before it stops; default 100.
 	MaxParked int
+	// TakeOverAfter is how long another runner may leave a read model behind the log, without a step; default 10 s.
+	TakeOverAfter time.Duration
 	// BuildBehind is how many events a read model without a table may be behind and still be built by pages; default 10,000.
 	BuildBehind int64
 }
@@ -101,6 +103,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxParked == 0 {
 		o.MaxParked = 100
+	}
+	if o.TakeOverAfter == 0 {
+		o.TakeOverAfter = 10 * time.Second
 	}
 	if o.BuildBehind == 0 {
 		o.BuildBehind = 10_000
@@ -137,6 +142,9 @@ type slot struct {
 	mine    bool
 	stopped string
 	cache   *rowCache
+	// stillSince is since when another's read model stands at stillAt though there is more; zero when it does not.
+	stillSince time.Time
+	stillAt    int64
 }
 
 func (s *slot) runs() bool { return s.mine && s.generation > 0 && s.stopped == "" }
@@ -182,7 +190,7 @@ func (r *Runner) Run(ctx context.Context) error {
 			r.opts.Logger.Warn("keep the read models: trying again", "error", err, "attempt", failures)
 			r.sleep(ctx, nil, backoff(failures))
 		case progressed:
-			failures = 0
+			failures, look = 0, false
 		default:
 			failures = 0
 			r.idle()
@@ -235,10 +243,15 @@ func (r *Runner) pause(due time.Time) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	// Nobody tells how far another process is.
-	if r.waiting > 0 && slices.ContainsFunc(r.slots, func(s *slot) bool { return !s.mine }) {
+	if r.waiting > 0 && r.elsewhere() {
 		limit = min(limit, followEvery)
 	}
 	return limit
+}
+
+// elsewhere reports whether another runner keeps any read model. The caller holds the mutex.
+func (r *Runner) elsewhere() bool {
+	return slices.ContainsFunc(r.slots, func(s *slot) bool { return !s.mine })
 }
 
 // followEvery is how often another process's checkpoints are looked at while somebody waits for them.
@@ -257,8 +270,18 @@ func (r *Runner) step(ctx context.Context, due *time.Time, look bool) (progresse
 	if len(group) < len(r.slots) && next == 0 {
 		look = true
 	}
+	if look {
+		// Another owner, another generation, a skip that lets it run again.
+		if err := r.refresh(ctx); err != nil {
+			return false, err
+		}
+		if err := r.takeAbandoned(ctx); err != nil {
+			return false, err
+		}
+		group, next = r.farthestBehind()
+	}
 	if len(group) == 0 {
-		return false, r.refresh(ctx)
+		return false, nil
 	}
 	limit := r.opts.PageSize
 	if next > 0 {
@@ -269,10 +292,6 @@ func (r *Runner) step(ctx context.Context, due *time.Time, look bool) (progresse
 		return false, err
 	}
 	if len(page) == 0 {
-		if look {
-			// Another owner, another generation, a skip that lets it run again.
-			return false, r.refresh(ctx)
-		}
 		return false, nil
 	}
 	parked, err := r.livePage(ctx, group, projections.NewEvents(page))
