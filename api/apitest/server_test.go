@@ -104,6 +104,7 @@ func startOn(t *testing.T, pool *pgxpool.Pool, adminKey string, opts ...option) 
 		hub.Close()
 		store.Close()
 	})
+	<-models.Ready()
 	if adminKey == "" {
 		s.adminKey = s.addKey(access.RoleAdmin, uuid.Nil)
 	}
