@@ -123,7 +123,7 @@ func (f failure) print(w io.Writer, asJSON bool) {
 		return
 	}
 	fmt.Fprintf(w, "%s: %s\n", programName, clean(f.Message))
-	for _, line := range [][2]string{{"cause", f.Cause}, {"try", f.Remediation}, {"request", f.RequestID}} {
+	for _, line := range [][2]string{{"field", f.Field}, {"cause", f.Cause}, {"try", f.Remediation}, {"request", f.RequestID}} {
 		if line[1] != "" {
 			fmt.Fprintf(w, "  %s: %s\n", line[0], clean(line[1]))
 		}

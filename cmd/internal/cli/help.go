@@ -11,6 +11,7 @@ import (
 
 // writeHelp writes a help text: two examples first, because they are what is read, and the exit codes last.
 func writeHelp(w io.Writer, cmd *cobra.Command) {
+	cmd.InitDefaultHelpFlag()
 	section := func(title, body string) {
 		if body = strings.TrimRight(body, "\n "); body != "" {
 			fmt.Fprintf(w, "%s:\n%s\n\n", title, body)
@@ -36,9 +37,13 @@ func writeHelp(w io.Writer, cmd *cobra.Command) {
 const helpWidth = 110
 
 func usageLine(cmd *cobra.Command) string {
-	line := cmd.UseLine()
-	if cmd.HasAvailableSubCommands() {
-		line = cmd.CommandPath() + " COMMAND"
+	_, arguments, _ := strings.Cut(cmd.Use, " ")
+	line := strings.TrimSpace(cmd.CommandPath() + " [FLAGS] " + arguments)
+	switch {
+	case cmd.HasAvailableSubCommands() && arguments != "":
+		return line + "\n  " + cmd.CommandPath() + " COMMAND"
+	case cmd.HasAvailableSubCommands():
+		return cmd.CommandPath() + " COMMAND"
 	}
 	return line
 }

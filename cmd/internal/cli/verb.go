@@ -129,22 +129,21 @@ func checkArguments(use string) cobra.PositionalArgs {
 		usage := func(problem string) error {
 			return usagef("%s", problem).mendBy("usage: %s", strings.TrimSpace(cmd.CommandPath()+" "+strings.Join(words, " "))).of(cmd)
 		}
-		most := 0
+		least, most := 0, 0
 		for _, w := range words {
-			if strings.HasSuffix(w, "...") {
-				most = len(args) + 1
-			}
-			if w == "--" || strings.HasPrefix(w, "[") {
+			if w == "--" {
 				continue
 			}
+			name := strings.Trim(w, "[].")
 			most++
-			if len(args) < most {
-				return usage(strings.TrimSuffix(w, "...") + " is missing")
+			if w[0] != '[' {
+				least++
 			}
-		}
-		for _, w := range words {
-			if strings.HasPrefix(w, "[") {
-				most++
+			if len(args) < least {
+				return usage(name + " is missing")
+			}
+			if strings.Contains(w, "...") {
+				most = max(most, len(args))
 			}
 		}
 		if len(args) > most {
