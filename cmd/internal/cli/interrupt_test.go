@@ -27,7 +27,7 @@ func program(t *testing.T, f *fake, args ...string) *exec.Cmd {
 	require.NoError(t, err)
 	cmd := exec.CommandContext(t.Context(), self, args...)
 	cmd.Args[0] = "tenure"
-	cmd.Env = []string{"TENURE_SERVER=" + f.URL, "TENURE_API_KEY=admin", "HOME=" + t.TempDir()}
+	cmd.Env = []string{"TENURE_SERVER=" + f.URL, "TENURE_API_KEY=admin", "HOME=" + t.TempDir(), "GORACE=" + quickExit}
 	return cmd
 }
 
