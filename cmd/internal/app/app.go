@@ -158,6 +158,7 @@ func (a *App) start(ctx context.Context) error {
 	if err := a.ensureAdminKey(ctx); err != nil {
 		return err
 	}
+	a.startPruning(ctx)
 	if err := a.startSupervisor(ctx); err != nil {
 		return err
 	}

@@ -1,0 +1,42 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/eventstore/pg"
+)
+
+// commandAge is how long an Idempotency-Key is remembered at least; one that made a lease, as long as the lease lives.
+const commandAge = 7 * 24 * time.Hour
+
+// pruneEvery is how often old keys are looked for.
+const pruneEvery = time.Hour
+
+// startPruning forgets old Idempotency-Keys.
+func (a *App) startPruning(ctx context.Context) {
+	life := pg.Lifetime{Category: lease.Category, Ends: []string{
+		lease.Released{}.EventName(), lease.Expired{}.EventName(), lease.Failed{}.EventName(), lease.Canceled{}.EventName(),
+	}}
+	prune, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(pruneEvery)
+		defer ticker.Stop()
+		for {
+			if n, err := a.store.PruneCommands(prune, commandAge, life); err != nil && prune.Err() == nil {
+				a.log.Warn("old idempotency keys could not be forgotten", "error", err)
+			} else if n > 0 {
+				a.log.Info("forgot old idempotency keys", "count", n)
+			}
+			select {
+			case <-ticker.C:
+			case <-prune.Done():
+				return
+			}
+		}
+	}()
+	a.onStop("pruning", func(context.Context) error { cancel(); <-ended; return nil })
+}
