@@ -28,26 +28,29 @@ const streamPage = 64
 
 func (s *Server) leaseEvents(c *call) error {
 	name := eventstore.StreamOf(lease.Category, c.id)
+	var from int64
 	return s.answerFeed(c, feed{
 		read: func(ctx context.Context, after int64, limit int) ([]eventstore.Recorded, error) {
-			return s.readStreamAfter(ctx, name, after, limit)
+			return s.readStreamAfter(ctx, name, &from, after, limit)
 		},
 		watch: func() (<-chan struct{}, func()) { return s.deps.Hub.Watch(name) },
 	})
 }
 
-// readStreamAfter reads a stream on from a position of the log. It looks for the place page by page; a lease's stream is
-// short, since its renewals are coalesced.
-func (s *Server) readStreamAfter(ctx context.Context, name eventstore.Stream, after int64, limit int) ([]eventstore.Recorded, error) {
-	store := s.deps.Commands.Ledger().Store()
+// readStreamAfter reads a stream on from a position of the log. A stream knows versions only, so the place is looked for the
+// first time; from remembers a version that is not past it.
+func (s *Server) readStreamAfter(ctx context.Context, name eventstore.Stream, from *int64, after int64, limit int) ([]eventstore.Recorded, error) {
 	var found []eventstore.Recorded
-	for version := int64(0); ; {
-		page, err := store.ReadStream(ctx, name, version, eventstore.PageSize)
+	for version := *from; ; {
+		page, err := s.deps.Commands.Ledger().Store().ReadStream(ctx, name, version, eventstore.PageSize)
 		if err != nil {
 			return nil, err
 		}
 		for _, r := range page {
-			if r.Position > after {
+			switch version = r.Version; {
+			case r.Position <= after:
+				*from = r.Version
+			default:
 				found = append(found, r)
 			}
 			if len(found) == limit {
@@ -57,7 +60,6 @@ func (s *Server) readStreamAfter(ctx context.Context, name eventstore.Stream, af
 		if len(page) < eventstore.PageSize {
 			return found, nil
 		}
-		version = page[len(page)-1].Version
 	}
 }
 
@@ -73,7 +75,8 @@ func (s *Server) listEvents(c *call) error {
 }
 
 func (s *Server) answerFeed(c *call, f feed) error {
-	if err := c.only("after", "limit"); err != nil {
+	// What is read here is the log itself, which shows every position that anybody was told.
+	if err := c.only("after", "limit", "minPosition"); err != nil {
 		return err
 	}
 	after, err := c.number("after")
@@ -171,7 +174,7 @@ func (s *Server) sendEvents(c *call, st *stream, f feed, after int64, signals <-
 		case <-look.C:
 		case <-heartbeat.C:
 			if _, err := s.keys.Check(c.ctx(), c.Request().Header.Get(echo.HeaderAuthorization)); err != nil {
-				return nil //nolint:nilerr // the key is not valid any more: the stream ends, and a new one says why
+				return nil // the key is not valid any more: the stream ends, and a new one says why
 			}
 			if _, err := st.buffer.WriteString(": alive\n\n"); err != nil {
 				return err

@@ -76,7 +76,7 @@ func (s *Server) listExecs(c *call) error {
 }
 
 func (s *Server) getExec(c *call) error {
-	if err := c.only("wait"); err != nil {
+	if err := c.only("wait", "minPosition"); err != nil {
 		return err
 	}
 	wait, _, err := c.wait()

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/http"
 	"strconv"
 	"time"
 
@@ -38,8 +39,11 @@ func newMetrics(r prometheus.Registerer) *metrics {
 
 func (m *metrics) answered(c echo.Context, started time.Time) {
 	route, method := c.Path(), c.Request().Method
-	if route == "" {
-		// What is sent to no route is anybody's text.
+	switch {
+	// What is sent to no route, or with a method that it does not take, is anybody's text.
+	case c.Response().Status == http.StatusMethodNotAllowed:
+		method = "other"
+	case route == "":
 		route, method = "none", "other"
 	}
 	m.calls.WithLabelValues(route, method, strconv.Itoa(c.Response().Status)).Inc()

@@ -12,7 +12,8 @@ import (
 )
 
 // lookAgain is how long a waiter sleeps at most: the hub's signals come through a subscriber, which may be late or cut off.
-const lookAgain = time.Second
+// Each look is a query, so it is not short.
+const lookAgain = 3 * time.Second
 
 // await returns the state of a stream once it is as wanted, or as it is when the time is over, the server closes or the
 // client is gone. It watches first and reads then, so that no change is missed.

@@ -3,7 +3,6 @@ package apitest_test
 import (
 	"bytes"
 	"io"
-	"strings"
 	"testing"
 	"time"
 
@@ -220,6 +219,6 @@ func TestEnvironmentValuesAreInNoEventAndNoLog(t *testing.T) {
 	_, exec := s.raw(tn.key, "GET", "/api/v1/execs/"+x.ID.String(), "")
 	_, metrics := s.raw(s.adminKey, "GET", "/metrics", "")
 	for _, place := range []string{string(feed), string(exec), string(metrics), s.log.String()} {
-		require.False(t, strings.Contains(place, marker))
+		require.NotContains(t, place, marker)
 	}
 }

@@ -50,7 +50,7 @@ func TestProblemsAreThoseThatClientsKnow(t *testing.T) {
 		{"bad If-Match", s.adminKey, "PATCH", "/api/v1/environments/" + tn.env.ID.String(), `{}`, "If-Match", "W/x"},
 		{"stale If-Match", s.adminKey, "PATCH", "/api/v1/environments/" + tn.env.ID.String(), `{"name":"x"}`, "If-Match", `"99"`},
 		{"bad cursor", s.adminKey, "GET", "/api/v1/companies?after=zzz", "", "", ""},
-		{"unknown parameter", s.adminKey, "GET", "/api/v1/companies?nmae=x", "", "", ""},
+		{"unknown parameter", s.adminKey, "GET", "/api/v1/companies?nome=x", "", "", ""},
 		{"unknown projection", s.adminKey, "POST", "/api/v1/projections/nothing/rebuild", "", "", ""},
 		{"stream not parked", s.adminKey, "POST", "/api/v1/projections/leases/parked/lease-x/skip", "", "", ""},
 	}

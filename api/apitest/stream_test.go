@@ -157,7 +157,7 @@ func TestGlobalFeedShowsACompanyItsOwnEvents(t *testing.T) {
 
 	all, err := s.admin.Events(t.Context(), client.Page("", 1000))
 	require.NoError(t, err)
-	require.EqualValues(t, s.head(), len(all.Items))
+	require.Len(t, all.Items, int(s.head()))
 	_, err = one.client.Events(t.Context())
 	require.True(t, client.IsCode(err, "forbidden"), "%v", err)
 

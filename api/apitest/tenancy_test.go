@@ -133,7 +133,7 @@ func TestEnvironmentIsChangedByMergePatchOnItsVersion(t *testing.T) {
 	_, err = tn.operator.PatchEnvironment(t.Context(), env.ID, map[string]any{"name": "late"}, client.IfMatch(env.Version))
 	require.True(t, client.IsCode(err, "precondition_failed"), "%v", err)
 	for patch, field := range map[string]string{
-		`{"name":null}`: "name", `{"nmae":"x"}`: "nmae", `{"maxLeases":"5"}`: "maxLeases", `{"driver":"moon"}`: "driver",
+		`{"name":null}`: "name", `{"nome":"x"}`: "nome", `{"maxLeases":"5"}`: "maxLeases", `{"driver":"moon"}`: "driver",
 		`{"config":{"shell":"x"}}`: "config.shell", `{"envVars":{"A=B":"x"}}`: "envVars.A=B", `{"config":7}`: "config",
 	} {
 		p := s.problem(s.adminKey, "PATCH", "/api/v1/environments/"+env.ID.String(), patch, "Content-Type", wire.TypeMergePatch)

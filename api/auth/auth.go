@@ -26,7 +26,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/key"
 )
 
-// ErrDenied: the key is missing, malformed, unknown, revoked, or its secret is another one. Which of these is not told.
+// ErrDenied says that the key is missing, malformed, unknown, revoked, or its secret is another one. Which of these is not told.
 var ErrDenied = errors.New("the key is not valid")
 
 const (

@@ -169,21 +169,21 @@ func (k *call) idempotent() {
 	k.repeat = true
 }
 
-// do makes a call and decodes the answer into out, unless out is nil.
-func (c *Client) do(ctx context.Context, k *call, out any) (*http.Response, error) {
+// do makes a call, decodes the answer into out, unless out is nil, and returns its status.
+func (c *Client) do(ctx context.Context, k *call, out any) (status int, err error) {
 	resp, err := c.send(ctx, k)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	defer resp.Body.Close()
 	if out == nil {
 		drain(resp.Body)
-		return resp, nil
+		return resp.StatusCode, nil
 	}
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
-		return resp, fmt.Errorf("%s %s: read the answer: %w", k.method, k.path, err)
+		return resp.StatusCode, fmt.Errorf("%s %s: read the answer: %w", k.method, k.path, err)
 	}
-	return resp, nil
+	return resp.StatusCode, nil
 }
 
 // send makes a call and returns a successful response, whose body the caller closes.

@@ -12,7 +12,7 @@ import (
 	"github.com/tenure-dev/tenure/api/wire"
 )
 
-// ErrUnreachable: there is no server at the address.
+// ErrUnreachable says that there is no server at the address.
 var ErrUnreachable = errors.New("no server answers")
 
 // errLost: the request may have arrived; its answer did not.

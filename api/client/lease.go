@@ -15,8 +15,8 @@ import (
 func (c *Client) AcquireLease(
 	ctx context.Context, company uuid.UUID, in wire.AcquireLease, opts ...CallOption,
 ) (acquired wire.Acquired, ready bool, err error) {
-	out, resp, err := command[wire.Acquired](ctx, c, v1+"/companies/"+company.String()+"/leases", in, opts)
-	return out, err == nil && resp.StatusCode == http.StatusCreated, err
+	out, status, err := command[wire.Acquired](ctx, c, v1+"/companies/"+company.String()+"/leases", in, opts)
+	return out, err == nil && status == http.StatusCreated, err
 }
 
 // LeaseFilter picks leases; a zero field picks all.

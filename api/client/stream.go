@@ -38,12 +38,12 @@ func (c *Client) follow(ctx context.Context, path string, after int64) iter.Seq2
 		}
 		k.header.Set("Accept", wire.TypeEventStream)
 		k.header.Set(wire.HeaderLastEventID, strconv.FormatInt(after, 10))
-		body, stop, err := c.open(ctx, k)
+		body, err := c.open(ctx, k)
 		if err != nil {
 			yield(wire.Event{}, err)
 			return
 		}
-		defer stop()
+		defer body.Close()
 		readEvents(ctx, body, yield)
 	}
 }
@@ -137,12 +137,12 @@ func ndjson[T any](ctx context.Context, c *Client, method, path string, opts ...
 			yield(none, err)
 			return
 		}
-		body, stop, err := c.open(ctx, k)
+		body, err := c.open(ctx, k)
 		if err != nil {
 			yield(none, err)
 			return
 		}
-		defer stop()
+		defer body.Close()
 		for line, err := range lines(ctx, body) {
 			var item T
 			if err == nil {
@@ -155,18 +155,26 @@ func ndjson[T any](ctx context.Context, c *Client, method, path string, opts ...
 	}
 }
 
-// open starts a stream; stop ends it.
-func (c *Client) open(ctx context.Context, k *call) (body io.Reader, stop func(), err error) {
+// open starts a stream; to close it ends it.
+func (c *Client) open(ctx context.Context, k *call) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	resp, err := c.send(ctx, k)
+	resp, err := c.send(ctx, k) //nolint:bodyclose // openBody closes it
 	if err != nil {
 		cancel()
-		return nil, nil, err
+		return nil, err
 	}
-	return resp.Body, func() {
-		cancel()
-		_ = resp.Body.Close()
-	}, nil
+	return &openBody{ReadCloser: resp.Body, cancel: cancel}, nil
+}
+
+// openBody ends its request when it is closed: the server may send for ever.
+type openBody struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+func (b *openBody) Close() error {
+	b.cancel()
+	return b.ReadCloser.Close()
 }
 
 // lines yields the whole lines of a stream; a stream that ends in the middle of one, or by the loss of the link, ends with

@@ -21,15 +21,14 @@ func get[T any](ctx context.Context, c *Client, path string, opts []CallOption) 
 }
 
 // command sends one that has one outcome however often it is sent.
-func command[T any](ctx context.Context, c *Client, path string, body any, opts []CallOption) (T, *http.Response, error) {
-	var out T
+func command[T any](ctx context.Context, c *Client, path string, body any, opts []CallOption) (out T, status int, err error) {
 	k, err := newCall(http.MethodPost, path, body, opts)
 	if err != nil {
-		return out, nil, err
+		return out, 0, err
 	}
 	k.idempotent()
-	resp, err := c.do(ctx, k, &out)
-	return out, resp, err
+	status, err = c.do(ctx, k, &out)
+	return out, status, err
 }
 
 func post[T any](ctx context.Context, c *Client, path string, body any, opts []CallOption) (T, error) {
