@@ -23,6 +23,7 @@ func (r *root) companyAdd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			visible(ctx, company.Position, c.Companies)
 			return companyView.show(r, company)
 		},
 	})

@@ -213,9 +213,7 @@ func (d *examination) leases(ctx context.Context, companies []wire.Company) {
 	pending, waiting := 0, 0
 	for _, company := range companies {
 		list := func(status string) []wire.Lease {
-			leases, err := all(ctx, func(ctx context.Context, o ...client.CallOption) (wire.List[wire.Lease], error) {
-				return d.c.Leases(ctx, company.ID, client.LeaseFilter{Status: status}, o...)
-			})
+			leases, err := all(ctx, leasesOf(d.c, company.ID, client.LeaseFilter{Status: status}))
 			if err != nil {
 				d.trouble("leases of "+company.Name, err)
 			}

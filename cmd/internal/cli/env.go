@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"github.com/tenure-dev/tenure/api/client"
 	"github.com/tenure-dev/tenure/api/wire"
 )
 
@@ -39,4 +42,11 @@ var envView = view[wire.Environment]{
 		}},
 		{title: "VERSION", wide: true, value: func(e wire.Environment, _ cell) string { return number(e.Version) }},
 	},
+}
+
+// environmentsOf reads pages of a company's environments.
+func environmentsOf(c *client.Client, company uuid.UUID) func(context.Context, ...client.CallOption) (wire.List[wire.Environment], error) {
+	return func(ctx context.Context, o ...client.CallOption) (wire.List[wire.Environment], error) {
+		return c.Environments(ctx, company, o...)
+	}
 }

@@ -43,6 +43,7 @@ func (r *root) envAdd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			visible(ctx, env.Position, environmentsOf(c, env.CompanyID))
 			return envView.show(r, env)
 		},
 	}))

@@ -24,6 +24,7 @@ func (r *root) envArchive() *cobra.Command {
 			if env, err = c.ArchiveEnvironment(ctx, env.ID); err != nil {
 				return err
 			}
+			visible(ctx, env.Position, environmentsOf(c, env.CompanyID))
 			return envView.show(r, env)
 		},
 	}))

@@ -44,6 +44,7 @@ func (r *root) envEdit() *cobra.Command {
 			if env, err = c.PatchEnvironment(ctx, env.ID, patch, opts...); err != nil {
 				return err
 			}
+			visible(ctx, env.Position, environmentsOf(c, env.CompanyID))
 			return envView.show(r, env)
 		},
 	}))

@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tenure-dev/tenure/api/client"
 	"github.com/tenure-dev/tenure/api/wire"
 )
 
@@ -26,9 +25,7 @@ func (r *root) envList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			envs, err := all(ctx, func(ctx context.Context, o ...client.CallOption) (wire.List[wire.Environment], error) {
-				return c.Environments(ctx, company.ID, o...)
-			})
+			envs, err := all(ctx, environmentsOf(c, company.ID))
 			if err != nil {
 				return err
 			}

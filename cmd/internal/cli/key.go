@@ -46,3 +46,10 @@ func (r *root) keyOwner(ctx context.Context, c *client.Client, every bool) (uuid
 	company, err := r.company(ctx, c)
 	return company.ID, err
 }
+
+// keysOf reads pages of a company's keys, or with uuid.Nil of those that reach every company.
+func keysOf(c *client.Client, company uuid.UUID) func(context.Context, ...client.CallOption) (wire.List[wire.Key], error) {
+	return func(ctx context.Context, o ...client.CallOption) (wire.List[wire.Key], error) {
+		return c.Keys(ctx, company, o...)
+	}
+}

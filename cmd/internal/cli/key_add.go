@@ -33,6 +33,7 @@ func (r *root) keyAdd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			visible(ctx, key.Position, keysOf(c, company))
 			shown := keyView
 			shown.name = func(k wire.Key) string { return k.Key }
 			shown.columns = append([]column[wire.Key]{

@@ -4,9 +4,6 @@ import (
 	"context"
 
 	"github.com/spf13/cobra"
-
-	"github.com/tenure-dev/tenure/api/client"
-	"github.com/tenure-dev/tenure/api/wire"
 )
 
 func (r *root) keyList() *cobra.Command {
@@ -25,9 +22,7 @@ func (r *root) keyList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			keys, err := all(ctx, func(ctx context.Context, o ...client.CallOption) (wire.List[wire.Key], error) {
-				return c.Keys(ctx, company, o...)
-			})
+			keys, err := all(ctx, keysOf(c, company))
 			if err != nil {
 				return err
 			}

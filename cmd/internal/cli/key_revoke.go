@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 )
 
@@ -27,6 +28,11 @@ func (r *root) keyRevoke() *cobra.Command {
 			key, err := c.RevokeKey(ctx, id)
 			if err != nil {
 				return err
+			}
+			if key.CompanyID == nil {
+				visible(ctx, key.Position, keysOf(c, uuid.Nil))
+			} else {
+				visible(ctx, key.Position, keysOf(c, *key.CompanyID))
 			}
 			return keyView.show(r, key)
 		},

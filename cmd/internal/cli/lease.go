@@ -1,8 +1,12 @@
 package cli
 
 import (
+	"context"
+
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"github.com/tenure-dev/tenure/api/client"
 	"github.com/tenure-dev/tenure/api/wire"
 )
 
@@ -40,4 +44,11 @@ var leaseView = view[wire.Lease]{
 		{title: "FENCE", wide: true, value: func(l wire.Lease, _ cell) string { return number(l.Fence) }},
 		{title: "VERSION", wide: true, value: func(l wire.Lease, _ cell) string { return number(l.Version) }},
 	},
+}
+
+// leasesOf reads pages of a company's leases.
+func leasesOf(c *client.Client, company uuid.UUID, f client.LeaseFilter) func(context.Context, ...client.CallOption) (wire.List[wire.Lease], error) {
+	return func(ctx context.Context, o ...client.CallOption) (wire.List[wire.Lease], error) {
+		return c.Leases(ctx, company, f, o...)
+	}
 }

@@ -39,12 +39,14 @@ func (r *root) leaseAcquire() *cobra.Command {
 				if err != nil {
 					return err
 				}
+				visible(ctx, acquired.Position, leasesOf(c, a.company, client.LeaseFilter{}))
 				return leaseView.show(r, acquired.Lease)
 			}
 			acquired, err := a.ready(ctx, flags.wait)
 			if err != nil {
 				return err
 			}
+			visible(ctx, acquired.Position, leasesOf(c, a.company, client.LeaseFilter{}))
 			return leaseView.show(r, acquired.Lease)
 		},
 	}))

@@ -165,7 +165,7 @@ func (o *eventWriter) add(e wire.Event) error {
 func (o *eventWriter) row(e wire.Event, first bool) error {
 	var line bytes.Buffer
 	since := "+" + e.RecordedAt.Sub(o.start).Round(time.Millisecond).String()
-	details := clean(summary(e.Data))
+	details := clean(summary(e.Data, o.format == formatWide))
 	if o.format == formatWide {
 		if first {
 			fmt.Fprintf(&line, "%-10s  %-24s  %-10s  %-24s  %-7s  %-36s  %s\n", "POSITION", "TIME", "SINCE", "EVENT", "VERSION", "ACTOR", "DETAIL")
@@ -199,8 +199,8 @@ func (o *eventWriter) end() error {
 	return nil
 }
 
-// summary spells the plain members of an event in their order. Ids and what is nested are left to -o json.
-func summary(data json.RawMessage) string {
+// summary spells the plain members of an event in their order; what is nested is left to -o json, and ids to a wide table.
+func summary(data json.RawMessage, ids bool) string {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
 	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
@@ -216,7 +216,11 @@ func summary(data json.RawMessage) string {
 		if dec.Decode(&value) != nil {
 			break
 		}
-		if s := scalar(value); s != "" {
+		s := scalar(value)
+		if _, err := uuid.Parse(s); err == nil && !ids {
+			continue
+		}
+		if s != "" {
 			parts = append(parts, fmt.Sprintf("%v=%s", name, s))
 		}
 	}

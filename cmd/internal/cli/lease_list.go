@@ -6,7 +6,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tenure-dev/tenure/api/client"
-	"github.com/tenure-dev/tenure/api/wire"
 )
 
 func (r *root) leaseList() *cobra.Command {
@@ -34,9 +33,7 @@ func (r *root) leaseList() *cobra.Command {
 				}
 				filter.EnvironmentID = e.ID
 			}
-			leases, err := some(ctx, limit, func(ctx context.Context, o ...client.CallOption) (wire.List[wire.Lease], error) {
-				return c.Leases(ctx, company.ID, filter, o...)
-			})
+			leases, err := some(ctx, limit, leasesOf(c, company.ID, filter))
 			if err != nil {
 				return err
 			}

@@ -64,6 +64,7 @@ func (r *root) release(ctx context.Context, c *client.Client, run string, ids []
 			return leases, err
 		}
 		done, err := c.ReleaseRun(ctx, company.ID, run, in, client.Wait(min(max(wait, 0), longestWait)))
+		visible(ctx, done.Position, leasesOf(c, company.ID, client.LeaseFilter{}))
 		for _, l := range done.Released {
 			leases = append(leases, l.Lease)
 		}
@@ -79,6 +80,7 @@ func (r *root) release(ctx context.Context, c *client.Client, run string, ids []
 			}
 			var lease wire.Lease
 			if lease, err = c.ReleaseLease(ctx, id, in, opts...); err == nil {
+				visible(ctx, lease.Position, leasesOf(c, lease.CompanyID, client.LeaseFilter{}))
 				leases = append(leases, lease)
 			}
 		}

@@ -104,5 +104,6 @@ func (r *root) giveBack(ctx context.Context, c *client.Client, lease wire.Lease)
 	case !released.Ended():
 		r.warn("lease %s is %s; its teardown goes on at the server", lease.ID, released.Status)
 	}
+	visible(ctx, released.Position, leasesOf(c, released.CompanyID, client.LeaseFilter{}))
 	return released
 }

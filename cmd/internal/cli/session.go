@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -143,9 +144,7 @@ func (r *root) environment(ctx context.Context, c *client.Client, name string) (
 	if err != nil {
 		return wire.Environment{}, err
 	}
-	envs, err := all(ctx, func(ctx context.Context, o ...client.CallOption) (wire.List[wire.Environment], error) {
-		return c.Environments(ctx, company.ID, o...)
-	})
+	envs, err := all(ctx, environmentsOf(c, company.ID))
 	if err != nil {
 		return wire.Environment{}, err
 	}
@@ -194,4 +193,15 @@ func parseID(what, s string) (uuid.UUID, error) {
 		return uuid.Nil, usagef("%s: %q is not an id", what, s).mendBy("give an id such as 01890a5d-ac96-774b-bcce-b302099a8057")
 	}
 	return id, nil
+}
+
+// visibleLimit bounds how long a command waits for its own effect to be listed.
+const visibleLimit = 3 * time.Second
+
+// visible waits until lists show what a command did, so that the next command finds it by name. It is a courtesy: that it
+// takes longer is no failure of the command.
+func visible[T any](ctx context.Context, position int64, page func(ctx context.Context, opts ...client.CallOption) (wire.List[T], error)) {
+	ctx, cancel := context.WithTimeout(ctx, visibleLimit)
+	defer cancel()
+	_, _ = page(ctx, client.MinPosition(position), client.Page("", 1))
 }

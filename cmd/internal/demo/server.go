@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	startLimit = 90 * time.Second
+	stopLimit  = 40 * time.Second
+	// look is how often a file that another process writes is looked for.
+	look = 50 * time.Millisecond
+)
+
+func (s *stage) logPath() string { return filepath.Join(s.dir, "server.log") }
+
+// startServer returns when the server listens.
+func (s *stage) startServer(ctx context.Context) error {
+	log, err := os.OpenFile(s.logPath(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	data := filepath.Join(s.dir, "data")
+	fmt.Fprintf(s.out, "$ tenure serve --data-dir %s --listen 127.0.0.1:0\n", data)
+	cmd := exec.Command(s.bin, "serve", "--data-dir", data, "--listen", "127.0.0.1:0") //nolint:noctx // stopServer ends it, in order
+	cmd.Env, cmd.Dir = s.environ(), s.dir
+	cmd.Stderr = log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start the server: %w", err)
+	}
+	s.server, s.ended = cmd, make(chan struct{})
+	go func() {
+		s.endErr = cmd.Wait()
+		close(s.ended)
+	}()
+	ctx, cancel := context.WithTimeoutCause(ctx, startLimit, fmt.Errorf("the server does not listen after %s", startLimit))
+	defer cancel()
+	ticker := time.NewTicker(look)
+	defer ticker.Stop()
+	for {
+		if line, ok := s.listening(); ok {
+			fmt.Fprintln(s.out, line)
+			return nil
+		}
+		select {
+		case <-ticker.C:
+		case <-s.ended:
+			return fmt.Errorf("the server ended: %w", orExit(s.endErr))
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func orExit(err error) error {
+	if err == nil {
+		return errors.New("exit status 0")
+	}
+	return err
+}
+
+// listening looks for the line that the server prints when it is ready.
+func (s *stage) listening() (string, bool) {
+	log, err := os.ReadFile(s.logPath())
+	if err != nil {
+		return "", false
+	}
+	for line := range strings.Lines(string(log)) {
+		if strings.HasPrefix(line, "listening on ") && strings.HasSuffix(line, "\n") {
+			return strings.TrimSpace(line), true
+		}
+	}
+	return "", false
+}
+
+// stopServer ends the server as an operator would, and expects it to say that all went well.
+func (s *stage) stopServer() error {
+	if s.server == nil {
+		return nil
+	}
+	if err := s.server.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("stop the server: %w", err)
+	}
+	select {
+	case <-s.ended:
+	case <-time.After(stopLimit):
+		return fmt.Errorf("the server is still there %s after SIGTERM", stopLimit)
+	}
+	s.server = nil
+	if s.endErr != nil {
+		return fmt.Errorf("the server did not end in order: %w", s.endErr)
+	}
+	return nil
+}
+
+// tail shows the end of the server's log.
+func (s *stage) tail() {
+	log, err := os.ReadFile(s.logPath())
+	if err != nil {
+		return
+	}
+	lines := strings.Split(strings.TrimRight(string(log), "\n"), "\n")
+	const most = 40
+	fmt.Fprintf(s.out, "\nthe server's log, at most %d lines of its end:\n", most)
+	for _, line := range lines[max(0, len(lines)-most):] {
+		fmt.Fprintln(s.out, "  "+line)
+	}
+}
