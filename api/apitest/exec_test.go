@@ -11,6 +11,7 @@ import (
 
 	"github.com/tenure-dev/tenure/api/client"
 	"github.com/tenure-dev/tenure/api/wire"
+	"github.com/tenure-dev/tenure/domain"
 )
 
 // collect reads an output to its end.
@@ -118,6 +119,35 @@ func TestFollowedOutputComesWhileTheCommandRuns(t *testing.T) {
 	require.Equal(t, wire.EndKilled, ended.Result.End)
 	require.Nil(t, ended.Result.ExitCode)
 	require.Equal(t, "enough", *ended.Result.Why)
+}
+
+func TestBytesOfTheOutputArriveUnchanged(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	tn := s.tenant("acme")
+	x, err := tn.client.StartExec(t.Context(), s.lease(tn, "run").ID, wire.StartExec{Argv: []string{"hang"}})
+	require.NoError(t, err)
+	s.settle(x.ID)
+	out := s.worker.output(domain.ExecID{UUID: x.ID})
+	// A character in two pieces with the other stream between them, NUL, a lone surrogate, no UTF-8 at all, half a character.
+	out.write("stdout", []byte("x\xe2"))
+	out.write("stderr", []byte("e\xe2"))
+	out.write("stdout", []byte("\x82\xacy a\x00b \\u0000 \xed\xa0\xbd \xff"))
+	out.write("stderr", []byte("\x94\x80"))
+	out.write("stdout", []byte("\xe2"))
+	_, err = tn.client.KillExec(t.Context(), x.ID, wire.KillExec{}, client.Wait(time.Minute))
+	require.NoError(t, err)
+
+	stdout, stderr, seal := collect(t, tn.client, x.ID, client.OutputOptions{})
+	require.Equal(t, "x\u20acy a\x00b \\u0000 \xed\xa0\xbd \xff\xe2", string(stdout))
+	require.Equal(t, "e\u2500", string(stderr))
+	require.EqualValues(t, len(stdout), seal.Stdout.Bytes)
+	raw, err := tn.client.RawOutput(t.Context(), x.ID, client.OutputOptions{Stream: "stdout"})
+	require.NoError(t, err)
+	defer raw.Close()
+	same, err := io.ReadAll(raw)
+	require.NoError(t, err)
+	require.Equal(t, stdout, same)
 }
 
 func TestDamagedOutputIsNeverTakenForAWholeOne(t *testing.T) {
