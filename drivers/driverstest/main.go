@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ParentArg, as the first argument, turns a test binary whose TestMain is [Main] into an exec parent.
+// ParentArg as the first argument turns a test binary whose TestMain is [Main] into an exec parent.
 const ParentArg = "__execparent"
 
 // Main is the TestMain of a package that runs the suite. With [ParentArg] it runs parent; otherwise it starts the tests

@@ -91,13 +91,14 @@ func (p *Process) spawn(opts Options) error {
 	if err != nil {
 		return err
 	}
-	defer controlR.Close()
+	defer controlR.Close() //nolint:errcheck // the parent has its own, or is not there
 	statusR, statusW, err := os.Pipe()
 	if err != nil {
 		return errors.Join(err, controlW.Close())
 	}
-	defer statusW.Close()
-	p.cmd = exec.Command(opts.Command[0], opts.Command[1:]...)
+	defer statusW.Close() //nolint:errcheck // as controlR
+	// No context ends it: it has to end its command first, which is what closing its control pipe makes it do.
+	p.cmd = exec.CommandContext(context.Background(), opts.Command[0], opts.Command[1:]...)
 	p.cmd.Env = []string{}
 	p.cmd.Dir = "/"
 	p.cmd.Stderr = &p.stderr

@@ -151,7 +151,7 @@ func (p *parent) start(r *bufio.Reader) (drivers.Process, *notRun, error) {
 	if err != nil {
 		return drivers.Process{}, nil, startFailedBy("process", "stdin", err).StartFailed
 	}
-	defer stdin.Close()
+	defer stdin.Close() //nolint:errcheck // the command has its own
 	if p.output, err = openOutput(p.spec.Credential); err != nil {
 		return drivers.Process{}, nil, startFailedBy("process", "pipe", err).StartFailed
 	}

@@ -73,8 +73,8 @@ func becomeLike(cred *Credential) *startFailed {
 		return nil
 	}
 	// These calls report no error; asking again tells what holds.
-	unix.SetfsgidRetGid(int(cred.GID))
-	unix.SetfsuidRetUid(int(cred.UID))
+	_, _ = unix.SetfsgidRetGid(int(cred.GID))
+	_, _ = unix.SetfsuidRetUid(int(cred.UID))
 	gid, err1 := unix.SetfsgidRetGid(-1)
 	uid, err2 := unix.SetfsuidRetUid(-1)
 	if gid != int(cred.GID) || uid != int(cred.UID) {

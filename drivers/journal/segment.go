@@ -44,7 +44,7 @@ func segments(dir string) ([]segment, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
-	defer d.Close()
+	defer d.Close() //nolint:errcheck // only read
 	names, err := d.Readdirnames(-1)
 	if err != nil {
 		return nil, fmt.Errorf("open journal %s: %w", dir, err)

@@ -62,7 +62,7 @@ func List() ([]Info, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list processes: %w", err)
 	}
-	defer d.Close()
+	defer d.Close() //nolint:errcheck // only read
 	names, err := d.Readdirnames(-1)
 	if err != nil {
 		return nil, fmt.Errorf("list processes: %w", err)
@@ -144,7 +144,7 @@ func Signal(pid int, startTime uint64, sig unix.Signal) error {
 	case err != nil:
 		return fmt.Errorf("signal process %d: %w", pid, err)
 	}
-	defer unix.Close(fd)
+	defer unix.Close(fd) //nolint:errcheck // it only pins a process
 	// The descriptor pins the process; only now does the comparison say whose it is.
 	info, err := Read(pid)
 	if err != nil || info.StartTime != startTime {

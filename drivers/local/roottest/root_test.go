@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { driverstest.Main(m, execparent.Main) }
 func passable(t *testing.T) string {
 	t.Helper()
 	require.Zero(t, os.Geteuid(), "this package needs root")
-	dir, err := os.MkdirTemp("/var/tmp", "tenure-roottest-")
+	dir, err := os.MkdirTemp("/var/tmp", "tenure-roottest-") //nolint:usetesting // see above
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	require.NoError(t, os.Chmod(dir, 0o711))
