@@ -25,7 +25,7 @@ func resolveAccount(userName string) (account, error) {
 	if euid := os.Geteuid(); euid != 0 {
 		u, err := user.LookupId(strconv.Itoa(euid))
 		if err != nil {
-			return account{name: fmt.Sprintf("uid %d", euid), uid: euid, gid: os.Getegid()}, nil
+			return account{name: fmt.Sprintf("uid %d", euid), uid: euid, gid: os.Getegid()}, nil //nolint:nilerr // a user without an entry goes by number
 		}
 		return account{name: u.Username, uid: euid, gid: os.Getegid(), named: true}, nil
 	}

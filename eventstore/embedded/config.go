@@ -19,7 +19,7 @@ func (c *cluster) configure(at address, settings map[string]string, noSync bool)
 	if err != nil {
 		return dataDirError(c.dir, err)
 	}
-	defer root.Close()
+	defer root.Close() //nolint:errcheck // what is written in it is closed by itself
 	hba, ident := authentication(peerName())
 	if peerName() == "" {
 		if _, err := os.Stat(c.passwordPath()); err != nil {
@@ -95,7 +95,7 @@ func serverSettings(at address, extra map[string]string, noSync bool) string {
 		settings["fsync"], settings["full_page_writes"] = "off", "off"
 	}
 	maps.Copy(settings, extra)
-	maps.Copy(settings, map[string]string{
+	maps.Copy(settings, map[string]string{ //nolint:gosec // password_encryption names a method, not a password
 		"listen_addresses":        "",
 		"port":                    strconv.Itoa(at.port),
 		"unix_socket_directories": `"` + at.dir + `"`,

@@ -32,7 +32,7 @@ func (c *cluster) initialize(ctx context.Context, timeout time.Duration, noSync 
 	if err != nil {
 		return dataDirError(c.dataDir, err)
 	}
-	defer os.RemoveAll(tmp)
+	defer os.RemoveAll(tmp) //nolint:errcheck // what stays is removed by the next removeHalfMade
 	secret := rand.Text()
 	pwfile := filepath.Join(tmp, "pw")
 	if err := errors.Join(

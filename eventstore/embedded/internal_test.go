@@ -70,7 +70,7 @@ func TestLogOfARunningServerIsCut(t *testing.T) {
 	log := newServerLog(t.TempDir(), 10)
 	out, err := log.open()
 	require.NoError(t, err)
-	defer out.Close()
+	defer out.Close() //nolint:errcheck // read back below
 	_, err = out.WriteString("short\n")
 	require.NoError(t, err)
 	require.NoError(t, log.trim())
@@ -87,7 +87,7 @@ func TestLogOfARunningServerIsCut(t *testing.T) {
 
 func TestAServerThatCannotComeBackIsGivenUp(t *testing.T) {
 	t.Parallel()
-	base, err := os.MkdirTemp("/tmp", "tenure-embedded-")
+	base, err := os.MkdirTemp("/tmp", "tenure-embedded-") //nolint:usetesting // t.TempDir is closed to the server's user
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(base)) })
 	require.NoError(t, os.Chmod(base, 0o755))

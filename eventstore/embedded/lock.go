@@ -34,7 +34,7 @@ func Lock(dir string) (*DirLock, error) {
 		return nil, dataDirError(dir, err)
 	}
 	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		defer file.Close()
+		defer file.Close() //nolint:errcheck // nothing was written
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, dataDirError(dir, fmt.Errorf("flock %s: %w", path, err))
 		}
@@ -45,8 +45,7 @@ func Lock(dir string) (*DirLock, error) {
 	}
 	// The pid in the file is only for people and for file systems that /proc/locks cannot name; the flock decides.
 	if err := errors.Join(file.Truncate(0), writePID(file)); err != nil {
-		file.Close()
-		return nil, dataDirError(dir, err)
+		return nil, dataDirError(dir, errors.Join(err, file.Close()))
 	}
 	return &DirLock{dir: dir, file: file}, nil
 }
@@ -86,7 +85,7 @@ func flockHolder(file *os.File) int {
 	if err != nil {
 		return 0
 	}
-	defer table.Close()
+	defer table.Close() //nolint:errcheck // only read
 	inode := strconv.FormatUint(info.Sys().(*syscall.Stat_t).Ino, 10)
 	for lines := bufio.NewScanner(table); lines.Scan(); {
 		// 7: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF

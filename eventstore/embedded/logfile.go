@@ -50,7 +50,7 @@ func (l serverLog) since(from int64) string {
 	if err != nil {
 		return ""
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // only read
 	text, _ := io.ReadAll(io.NewSectionReader(f, from, 64<<10))
 	return lastReason(string(text))
 }

@@ -90,9 +90,9 @@ func (o Options) Validate() error {
 	for name := range o.Settings {
 		switch {
 		case !settingName.MatchString(name):
-			problems = append(problems, fmt.Errorf("Settings: %q is not a lower-case setting name", name))
+			problems = append(problems, fmt.Errorf("Settings: %q is not a lower-case setting name", name)) //nolint:staticcheck // begins with the field
 		case slices.Contains(reservedSettings, name):
-			problems = append(problems, fmt.Errorf("Settings: %q is decided by the engine and cannot be set", name))
+			problems = append(problems, fmt.Errorf("Settings: %q is decided by the engine and cannot be set", name)) //nolint:staticcheck // begins with the field
 		}
 	}
 	if len(problems) == 0 {

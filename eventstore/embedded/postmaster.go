@@ -42,7 +42,7 @@ func (s *Server) launch() (*postmaster, error) {
 	if err != nil {
 		return nil, dataDirError(s.cluster.dataDir, err)
 	}
-	defer out.Close()
+	defer out.Close() //nolint:errcheck // the server writes to its own
 	info, err := out.Stat()
 	if err != nil {
 		return nil, err
@@ -92,9 +92,8 @@ func (s *Server) awaitReady(ctx context.Context, pm *postmaster) error {
 	defer silent.Stop()
 	note := time.NewTicker(5 * time.Second)
 	defer note.Stop()
-	last := errUnreachable
 	for {
-		last = s.answer(ctx, pm)
+		last := s.answer(ctx, pm)
 		switch {
 		case last == nil:
 			return nil

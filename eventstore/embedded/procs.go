@@ -124,7 +124,7 @@ func (c *cluster) signal(pid int, sig syscall.Signal) {
 	if err != nil {
 		return
 	}
-	defer p.Release()
+	defer p.Release() //nolint:errcheck // it only holds a pid
 	if c.serves(pid) {
 		// It may be gone by now, which is what the signal is for.
 		_ = p.Signal(sig)
@@ -142,7 +142,7 @@ func (c *cluster) readPIDFile() (pidFile, error) {
 	if err != nil {
 		return pidFile{}, dataDirError(c.dir, err)
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // only read
 	return parsePIDFile(bufio.NewScanner(f)), nil
 }
 

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -119,9 +120,10 @@ func freeAddress(dir string, prefer int) (address, error) {
 	}
 }
 
-// listening errs on the side of yes: only a refused connection or a missing file is proof that nobody is there.
+// listening errs on the side of yes: only a refused connection or a missing file is proof that nobody is there. It takes no context,
+// because a dial that was broken off would count as yes.
 func listening(socket string) bool {
-	conn, err := net.DialTimeout("unix", socket, time.Second)
+	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(context.Background(), "unix", socket)
 	if err == nil {
 		conn.Close()
 		return true

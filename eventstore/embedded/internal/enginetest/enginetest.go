@@ -76,13 +76,13 @@ func run(m *testing.M) int {
 		if err != nil {
 			panic(err)
 		}
-		defer os.RemoveAll(dir)
+		defer os.RemoveAll(dir) //nolint:errcheck // a copy in /tmp may stay
 		text, err := os.ReadFile(binary)
 		if err != nil {
 			panic(err)
 		}
 		binary = filepath.Join(dir, "engine")
-		if err := errors.Join(os.WriteFile(binary, text, 0o755), os.Chmod(binary, 0o755), os.Chmod(dir, 0o755)); err != nil {
+		if err := errors.Join(os.WriteFile(binary, text, 0o755), os.Chmod(binary, 0o755), os.Chmod(dir, 0o755)); err != nil { //nolint:gosec // every user executes it
 			panic(err)
 		}
 	}
@@ -129,7 +129,7 @@ func Begin(t testing.TB, request Request) *Engine {
 	t.Helper()
 	text, err := json.Marshal(request)
 	require.NoError(t, err)
-	cmd := exec.Command(binary)
+	cmd := exec.Command(binary) //nolint:noctx // Kill, Stop or the cleanup ends it
 	cmd.Dir = "/"
 	cmd.Env = append([]string{requestVar + "=" + string(text), "PATH=" + os.Getenv("PATH")}, request.Env...)
 	cmd.Stderr = os.Stderr
@@ -146,7 +146,7 @@ func Begin(t testing.TB, request Request) *Engine {
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		output.Close()
+		_ = output.Close()
 	})
 	return e
 }
@@ -184,9 +184,9 @@ func (e *Engine) PID() int { return e.cmd.Process.Pid }
 // Dir makes a directory that every user can pass through, unlike t.TempDir, and removes it and every Postgres in it at the end.
 func Dir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "tenure-embedded-")
+	dir, err := os.MkdirTemp("/tmp", "tenure-embedded-") //nolint:usetesting // t.TempDir is closed to other users
 	require.NoError(t, err)
-	require.NoError(t, os.Chmod(dir, 0o755))
+	require.NoError(t, os.Chmod(dir, 0o755)) //nolint:gosec // what is in it has modes of its own
 	t.Cleanup(func() {
 		require.Eventually(t, func() bool {
 			left := Processes(dir)
