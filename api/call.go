@@ -68,9 +68,14 @@ func clip(s string) string {
 	return s[:limit] + "…"
 }
 
+// by is who gives a command.
+func (c *call) by() commands.Caller {
+	return commands.Caller{By: eventstore.Attribution{Actor: c.principal.ID, Key: c.principal.Key, Request: c.request}}
+}
+
 // caller is who gives a command, and the command's identity if the client gave it one. resource is what it makes or acts on.
 func (c *call) caller(company domain.CompanyID, resource uuid.UUID) (commands.Caller, error) {
-	by := commands.Caller{By: eventstore.Attribution{Actor: c.principal.ID, Key: c.principal.Key, Request: c.request}}
+	by := c.by()
 	given, ok, err := c.idempotencyKey()
 	if err != nil || !ok {
 		return by, err

@@ -3,11 +3,13 @@ package api
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"sync"
 
 	"github.com/tenure-dev/tenure/api/wire"
+	"github.com/tenure-dev/tenure/domain/readmodel"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/projections/runner"
 )
@@ -248,11 +250,14 @@ func (s *Server) retryParked(c *call) error {
 func (s *Server) skipParked(c *call) error {
 	return s.unpark(c, func(name string, stream eventstore.Stream) error {
 		skipped, err := s.deps.Projections.Skip(c.ctx(), name, stream)
-		if err == nil {
-			s.deps.Logger.Info("skipped an event in a read model", "request_id", c.request, "key_id", c.principal.Key.String(),
-				"projection", name, "stream", string(stream), "position", skipped.Position, "reason", skipped.Reason)
+		if err != nil && !errors.Is(err, runner.ErrStillFails) {
+			return err
 		}
-		return err
+		// The event is left out, also where a later one of the stream fails next.
+		_, recordErr := s.deps.Commands.RecordSkip(c.ctx(), c.by(), readmodel.Skipped{
+			Name: skipped.Name, Stream: string(skipped.Stream), Position: skipped.Position, Reason: skipped.Reason,
+		})
+		return cmp.Or(recordErr, err)
 	})
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/domain/key"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/readmodel"
 	"github.com/tenure-dev/tenure/domain/runtime"
 )
 
@@ -37,6 +38,7 @@ var parts = []Part{
 	part(runtime.Category, runtime.Codec),
 	part(execution.Category, execution.Codec),
 	part(key.Category, key.Codec),
+	part(readmodel.Category, readmodel.Codec),
 }
 
 func part[E domain.Event](category string, codec domain.Codec[E]) Part {

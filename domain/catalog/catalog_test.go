@@ -57,6 +57,7 @@ var frozen = []domain.Entry{
 	{Name: "LeaseReleased", Revision: 1},
 	{Name: "LeaseRenewed", Revision: 1},
 	{Name: "LeaseRequested", Revision: 1},
+	{Name: "ReadModelEventSkipped", Revision: 1},
 	{Name: "RuntimeDestroyIntended", Revision: 1},
 	{Name: "RuntimeDestroyed", Revision: 1},
 	{Name: "RuntimeFreed", Revision: 1},

@@ -13,6 +13,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/domain/key"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/readmodel"
 	"github.com/tenure-dev/tenure/domain/runtime"
 )
 
@@ -78,6 +79,7 @@ func Samples() []domain.Event {
 	r := EnvironmentRegistered()
 	return []domain.Event{
 		company.Added{Name: "Acme"},
+		readmodel.Skipped{Name: "leases", Stream: "lease-00000000-0000-0000-0000-000000000001", Position: 7, Reason: "cannot be folded"},
 
 		r,
 		environment.Reconfigured{

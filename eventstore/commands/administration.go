@@ -3,11 +3,14 @@ package commands
 import (
 	"context"
 
+	"github.com/google/uuid"
+
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/admission"
 	"github.com/tenure-dev/tenure/domain/company"
 	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/key"
+	"github.com/tenure-dev/tenure/domain/readmodel"
 	"github.com/tenure-dev/tenure/eventstore"
 )
 
@@ -140,4 +143,16 @@ func (c *Commands) EnvironmentAt(ctx context.Context, id domain.EnvironmentID, v
 		return state, err
 	}
 	return Environments.Fold(state, events)
+}
+
+// readModels is the namespace of the ids of read models, which have names.
+var readModels = uuid.MustParse("7d0b4f6e-5f0c-4b53-9d55-0f3c54a3a4f5")
+
+// RecordSkip records that an operator made a read model leave an event out.
+func (c *Commands) RecordSkip(ctx context.Context, by Caller, skipped readmodel.Skipped) (eventstore.Outcome, error) {
+	id := uuid.NewSHA1(readModels, []byte(skipped.Name))
+	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		_, err := eventstore.Act(ctx, w, ReadModels, id, readmodel.Command(readmodel.Skip{Skipped: skipped}))
+		return err
+	})
 }

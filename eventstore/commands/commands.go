@@ -13,6 +13,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/domain/key"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/readmodel"
 	"github.com/tenure-dev/tenure/domain/runtime"
 	"github.com/tenure-dev/tenure/eventstore"
 )
@@ -30,6 +31,9 @@ var (
 	Leases   = &eventstore.Kind[lease.State, lease.Command, lease.Event]{Category: lease.Category, Decider: lease.Decider, Codec: lease.Codec}
 	Runtimes = &eventstore.Kind[runtime.State, runtime.Command, runtime.Event]{
 		Category: runtime.Category, Decider: runtime.Decider, Codec: runtime.Codec,
+	}
+	ReadModels = &eventstore.Kind[readmodel.State, readmodel.Command, readmodel.Event]{
+		Category: readmodel.Category, Decider: readmodel.Decider, Codec: readmodel.Codec,
 	}
 	Executions = &eventstore.Kind[execution.State, execution.Command, execution.Event]{
 		Category: execution.Category, Decider: execution.Decider, Codec: execution.Codec,
