@@ -113,7 +113,7 @@ func (e *Engine) Start() {
 	e.t.Helper()
 	e.log = &logBuffer{}
 	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--data-dir", e.DataDir}, e.Args...)
-	e.cmd = exec.CommandContext(context.Background(), Binary(e.t), args...) //nolint:gosec // our own program
+	e.cmd = exec.CommandContext(context.Background(), Binary(e.t), args...)
 	e.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Dir(e.DataDir)}, e.Env...)
 	e.cmd.Stdout, e.cmd.Stderr = e.log, e.log
 	e.cmd.WaitDelay = time.Second
@@ -252,7 +252,7 @@ func (e *Engine) postmaster() int {
 // Second tries to start another engine on the same data directory.
 func (e *Engine) Second() (code int, output string) {
 	e.t.Helper()
-	cmd := exec.CommandContext(context.Background(), Binary(e.t), "serve", "--listen", "127.0.0.1:0", "--data-dir", e.DataDir) //nolint:gosec // our own program
+	cmd := exec.CommandContext(context.Background(), Binary(e.t), "serve", "--listen", "127.0.0.1:0", "--data-dir", e.DataDir)
 	cmd.Env = e.cmd.Env
 	out, err := cmd.CombinedOutput()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {

@@ -2,12 +2,14 @@ package apptest_test
 
 import (
 	"context"
+	"iter"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tenure-dev/tenure/api/client"
@@ -27,30 +29,21 @@ func TestOpenStreamsDoNotHoldTheShutdownUp(t *testing.T) {
 	begun := make(chan struct{}, 4)
 	for range 3 {
 		followers.Go(func() {
-			first := true
-			for range e.Client.FollowLeaseEvents(context.Background(), lease.ID, 0) {
-				if first {
-					begun <- struct{}{}
-					first = false
-				}
-			}
+			readAll(t, e.Client.FollowLeaseEvents(context.Background(), lease.ID, 0), begun)
 		})
 	}
 	followers.Go(func() {
-		for range e.Client.ExecOutput(context.Background(), x.ID, client.OutputOptions{Follow: true}) {
-			select {
-			case begun <- struct{}{}:
-			default:
-			}
-		}
+		readAll(t, e.Client.ExecOutput(context.Background(), x.ID, client.OutputOptions{Follow: true}), begun)
 	})
 	for range 4 {
 		<-begun
 	}
 	began := time.Now()
 	e.Signal(syscall.SIGTERM)
-	time.AfterFunc(time.Second, func() { _ = syscall.Kill(e.PID(), syscall.SIGTERM) })
+	pid := e.PID()
+	second := time.AfterFunc(time.Second, func() { _ = syscall.Kill(pid, syscall.SIGTERM) })
 	require.Equal(t, 0, e.Wait())
+	second.Stop()
 	require.Less(t, time.Since(began), 20*time.Second)
 	followers.Wait()
 	log := e.Log()
@@ -63,4 +56,17 @@ func TestOpenStreamsDoNotHoldTheShutdownUp(t *testing.T) {
 	got, err := e.Client.Lease(t.Context(), lease.ID)
 	require.NoError(t, err)
 	require.Equal(t, wire.LeaseActive, got.Status, "a lease outlives its engine")
+}
+
+// readAll says when the first item is there and reads on until the stream ends, with or without an error: the second signal
+// may cut it.
+func readAll[T any](t *testing.T, stream iter.Seq2[T, error], begun chan<- struct{}) {
+	first := true
+	for _, err := range stream {
+		if first {
+			assert.NoError(t, err)
+			begun <- struct{}{}
+			first = false
+		}
+	}
 }
