@@ -54,6 +54,7 @@ func (s *stage) startServer(ctx context.Context) error {
 		select {
 		case <-ticker.C:
 		case <-s.ended:
+			s.server = nil
 			return fmt.Errorf("the server ended: %w", orExit(s.endErr))
 		case <-ctx.Done():
 			return context.Cause(ctx)
