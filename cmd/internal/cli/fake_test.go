@@ -499,7 +499,8 @@ func (f *fake) killExec(r *http.Request) (int, any) {
 		return notFound("exec")
 	}
 	x.KillRequested = true
-	if x.Status != wire.ExecEnded {
+	f.change()
+	if x.Status != wire.ExecEnded && x.Argv[0] != "stubborn" {
 		why := decode[wire.KillExec](r).Why
 		x.print("stdout", "bye\n")
 		f.finish(x, wire.ExecResult{End: wire.EndKilled, Why: &why}, "complete")
@@ -565,7 +566,7 @@ func (f *fake) play(x *fakeExec) {
 	case "killed":
 		why := "the lease expired"
 		result = wire.ExecResult{End: wire.EndKilled, Why: &why}
-	case "sleep":
+	case "sleep", "stubborn":
 		x.print("stdout", "asleep\n")
 		return
 	default:

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -50,7 +49,7 @@ func TestEveryHelpBeginsWithTwoExamplesAndEndsWithItsExitCodes(t *testing.T) {
 			}
 			_, codes, found := strings.Cut(rest, "\nExit codes:\n")
 			require.True(t, found)
-			require.Regexp(t, regexp.MustCompile(`\A(  (\d+|N) +\S.*\n)+\z`), codes)
+			require.Regexp(t, `\A(  (\d+|N) +\S.*\n)+\z`, codes)
 
 			golden := filepath.Join("testdata", "help", strings.ReplaceAll(c.CommandPath(), " ", "_")+".txt")
 			if os.Getenv("UPDATE") != "" {

@@ -130,3 +130,28 @@ func TestAServerEndsInItsOwnTimeHoweverOftenItIsAsked(t *testing.T) {
 
 	require.Equal(t, 0, exitCode(t, cmd.Wait()))
 }
+
+func TestASecondInterruptionLeavesAtOnce(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	t.Cleanup(f.Close)
+	cmd := program(t, f, "run", "--env", "local", "--", "stubborn")
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	_, err = bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	f.mu.Lock()
+	changed := f.changed
+	f.mu.Unlock()
+
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	<-changed
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+
+	require.Equal(t, 130, exitCode(t, cmd.Wait()))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	require.True(t, f.execs[0].KillRequested)
+	require.Equal(t, wire.LeaseActive, f.leases[0].Status)
+}

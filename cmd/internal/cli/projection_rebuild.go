@@ -44,17 +44,17 @@ func (r *root) projectionRebuild() *cobra.Command {
 				}
 				return rebuildView.list(r, rebuilds)
 			}
-			bars := r.progressBars()
+			bar := r.rebuildBar()
 			last := newLatest()
 			for line, err := range c.FollowRebuild(ctx, name) {
 				if err != nil {
-					bars.close()
+					bar.close(false)
 					return err
 				}
 				last.put(line)
-				bars.show(line)
+				bar.show(last.lines())
 			}
-			bars.close()
+			bar.close(last.err() == nil)
 			if err := rebuildView.list(r, last.lines()); err != nil {
 				return err
 			}
@@ -122,25 +122,26 @@ func (l *latest) err() error {
 	return nil
 }
 
-// progressBars shows how far rebuilds are: a bar on a terminal, nothing elsewhere.
-type progressBars struct {
-	w    io.Writer
-	name string
-	bar  *progressbar.ProgressBar
+// rebuildBar shows how far the rebuilds are, all of them in one bar: on a terminal, and nowhere else.
+type rebuildBar struct {
+	w   io.Writer
+	bar *progressbar.ProgressBar
 }
 
-func (r *root) progressBars() *progressBars { return &progressBars{w: r.progress()} }
+func (r *root) rebuildBar() *rebuildBar { return &rebuildBar{w: r.progress()} }
 
-func (p *progressBars) show(line wire.Rebuild) {
+func (p *rebuildBar) show(rebuilds []wire.Rebuild) {
 	if p.w == io.Discard {
 		return
 	}
-	if p.bar == nil || p.name != line.Name {
-		p.close()
-		p.name = line.Name
-		p.bar = progressbar.NewOptions64(max(line.Target, 1),
+	var position, target int64
+	for _, b := range rebuilds {
+		position += min(b.Position, b.Target)
+		target += b.Target
+	}
+	if p.bar == nil {
+		p.bar = progressbar.NewOptions64(max(target, 1),
 			progressbar.OptionSetWriter(p.w),
-			progressbar.OptionSetDescription(line.Name),
 			progressbar.OptionShowCount(),
 			progressbar.OptionShowIts(),
 			progressbar.OptionSetItsString("events"),
@@ -148,15 +149,25 @@ func (p *progressBars) show(line wire.Rebuild) {
 			progressbar.OptionFullWidth(),
 			progressbar.OptionThrottle(50*time.Millisecond))
 	}
-	p.bar.ChangeMax64(max(line.Target, 1))
-	_ = p.bar.Set64(min(line.Position, max(line.Target, 1)))
+	name := rebuilds[0].Name
+	if len(rebuilds) > 1 {
+		name = fmt.Sprintf("%d projections", len(rebuilds))
+	}
+	p.bar.Describe(name)
+	p.bar.ChangeMax64(max(target, 1))
+	// A full bar takes no more news, and another projection may still report.
+	_ = p.bar.Set64(max(0, min(position, target-1)))
 }
 
-// close leaves the bar standing.
-func (p *progressBars) close() {
-	if p.bar != nil {
-		_ = p.bar.Exit()
-		fmt.Fprintln(p.w)
-		p.bar = nil
+// close leaves the bar standing, full if all went well.
+func (p *rebuildBar) close(done bool) {
+	if p.bar == nil {
+		return
 	}
+	if done {
+		_ = p.bar.Finish()
+	} else {
+		_ = p.bar.Exit()
+	}
+	fmt.Fprintln(p.w)
 }

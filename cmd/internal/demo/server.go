@@ -27,7 +27,7 @@ func (s *stage) startServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer log.Close() //nolint:errcheck // the server has its own copy
 	data := filepath.Join(s.dir, "data")
 	fmt.Fprintf(s.out, "$ tenure serve --data-dir %s --listen 127.0.0.1:0\n", data)
 	cmd := exec.Command(s.bin, "serve", "--data-dir", data, "--listen", "127.0.0.1:0") //nolint:noctx // stopServer ends it, in order

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// ErrNoDataDir: nothing says where the data directory is.
+// ErrNoDataDir says that nothing tells where the data directory is.
 var ErrNoDataDir = errors.New("neither HOME nor XDG_DATA_HOME is set, so there is no default data directory")
 
 // DefaultDataDir is /var/lib/tenure for root, else tenure in $XDG_DATA_HOME or ~/.local/share.
