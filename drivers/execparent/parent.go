@@ -43,6 +43,7 @@ func Main() int {
 		report(status, startFailedBy("parent", "prepare", err))
 		return 1
 	}
+	defaultSignals()
 	// These end the command. They must be caught, not ignored, so that the command starts with the defaults; the same
 	// holds for SIGXFSZ, the other face of a full disk.
 	signals := make(chan os.Signal, 1)
