@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 
 	"github.com/tenure-dev/tenure/cmd/internal/app"
@@ -21,7 +22,7 @@ func main() {
 		syscall.Exit(execparent.Main())
 	}
 	env := os.Getenv
-	if len(os.Args) > 1 && os.Args[1] == "serve" {
+	if mayServe(os.Args[1:]) {
 		taken, err := app.TakeEnvironment()
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "tenure:", err)
@@ -32,4 +33,13 @@ func main() {
 	os.Exit(cli.Main(context.Background(), cli.Deps{
 		Version: version, Serve: app.Serve(version), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Env: env,
 	}, os.Args[1:]))
+}
+
+// mayServe reports whether these arguments may start an engine: flags can stand before the verb. A false alarm costs a
+// millisecond.
+func mayServe(args []string) bool {
+	if end := slices.Index(args, "--"); end >= 0 {
+		args = args[:end]
+	}
+	return slices.Contains(args, "serve")
 }
