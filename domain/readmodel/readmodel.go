@@ -15,7 +15,7 @@ type Event interface {
 	readModelEvent()
 }
 
-// Skipped: an event was left out of a read model for good.
+// Skipped says that an event was left out of a read model for good.
 type Skipped struct {
 	// Name is the read model's, Stream and Position say which event.
 	Name     string `json:"name"`

@@ -37,7 +37,7 @@ func TakeEnvironment() (Environment, error) {
 
 func receive() (Environment, error) {
 	file := os.NewFile(environFD, "environment")
-	defer file.Close()
+	defer file.Close() //nolint:errcheck // it was only read
 	env := Environment{}
 	if err := json.NewDecoder(file).Decode(&env); err != nil {
 		return nil, fmt.Errorf("read the environment: %w", err)

@@ -80,6 +80,10 @@ func TestTheEngineSurvivesTheDeathOfItsPostgres(t *testing.T) {
 	tenant := e.Tenant(wire.AddEnvironment{})
 	lease := e.Acquire(tenant, wire.AcquireLease{}).Lease
 	e.KillPostgres()
+	require.Eventually(t, func() bool {
+		_, err := e.Client.Health(t.Context())
+		return err == nil
+	}, 60*time.Second, 50*time.Millisecond, "the engine brings its Postgres back")
 	x, out, _ := e.Run(lease.ID, wire.StartExec{Argv: []string{"echo", "hi"}})
 	require.Equal(t, "hi\n", string(out))
 	require.Equal(t, wire.EndExited, x.Result.End)
