@@ -2,7 +2,6 @@ package pg
 
 import (
 	stdsql "database/sql"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill-sql/v4/pkg/sql"
-	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/google/uuid"
 
@@ -100,10 +98,7 @@ func (schema) UnmarshalMessage(params sql.UnmarshalMessageParams) (sql.Row, erro
 	r.By = eventstore.Attribution{
 		Actor: domain.PrincipalID{UUID: actor}, Key: domain.KeyID{UUID: key}, Request: request, Cause: cause,
 	}
-	msg, err := Message(r)
-	if err != nil {
-		return sql.Row{}, err
-	}
+	msg := Message(r)
 	return sql.Row{Offset: r.Position, UUID: []byte(msg.UUID), Payload: msg.Payload, Msg: msg}, nil
 }
 
@@ -203,33 +198,3 @@ func (w *waitForMore) wait(more <-chan struct{}, limit time.Duration) {
 }
 
 func (w *waitForMore) close() { w.once.Do(func() { close(w.closed) }) }
-
-// metadata keys of a message.
-const (
-	metaEnvelope = "tenure.envelope"
-	metaName     = "tenure.name"
-)
-
-// Message is an event as a Watermill message.
-func Message(r eventstore.Recorded) (*message.Message, error) {
-	payload := r.Payload
-	r.Payload = nil
-	envelope, err := json.Marshal(r)
-	if err != nil {
-		return nil, fmt.Errorf("event %d as a message: %w", r.Position, err)
-	}
-	msg := message.NewMessage(r.AppendID.String()+"/"+strconv.Itoa(r.AppendIndex), payload)
-	msg.Metadata.Set(metaEnvelope, string(envelope))
-	msg.Metadata.Set(metaName, r.Name)
-	return msg, nil
-}
-
-// FromMessage is the event of a message that [Message] made.
-func FromMessage(m *message.Message) (eventstore.Recorded, error) {
-	var r eventstore.Recorded
-	if err := json.Unmarshal([]byte(m.Metadata.Get(metaEnvelope)), &r); err != nil {
-		return eventstore.Recorded{}, fmt.Errorf("message %s: %w", m.UUID, err)
-	}
-	r.Payload = m.Payload
-	return r, nil
-}
