@@ -71,7 +71,7 @@ AS $$ SELECT hashtextextended('tenure append ' || current_schema(), 0) $$;
 -- held across a round trip to the client.
 --
 -- Streams and companies are given once each (s_name, c_id) and named by their place (from 1) elsewhere. Expectations and
--- events are sorted by append. Status: 0 done, 1 done before, 2 command done before, 3 command of another request,
+-- events are sorted by append. The answer has an element for each append; failed expectations are listed beside it. Status: 0 done, 1 done before, 2 command done before, 3 command of another request,
 -- 4 too late, 5 another epoch, 6 conflict.
 -- +goose StatementBegin
 CREATE FUNCTION append_events(
@@ -84,10 +84,9 @@ CREATE FUNCTION append_events(
   e_payload bytea[], e_salt bytea[], e_commitment bytea[],
   k_append integer[], k_scope bytea[], k_request bytea[], k_resource uuid[],
   i_append integer[], i_id uuid[], i_company uuid[], i_subject text[], i_value bytea[],
-  d_append integer[], d_id uuid[]
-) RETURNS TABLE (
-  o_status integer, o_first bigint, o_recorded_at timestamptz, o_epoch bigint, o_resource uuid,
-  o_failed integer[], o_actual bigint[]
+  d_append integer[], d_id uuid[],
+  OUT o_epoch bigint, OUT o_status integer[], OUT o_first bigint[], OUT o_recorded_at timestamptz[], OUT o_resource uuid[],
+  OUT o_fail_append integer[], OUT o_fail_stream integer[], OUT o_fail_actual bigint[]
 )
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
@@ -300,19 +299,55 @@ BEGIN
      WHERE id IN (SELECT u.id FROM unnest(d_append, d_id) AS u(append, id) WHERE v_status[u.append] = 0);
   END IF;
 
-  RETURN QUERY
-  SELECT u.status, u.first, coalesce(u.known_at, v_now), v_epoch, u.resource,
-         CASE WHEN u.status = 6 THEN ARRAY(
-           SELECT f.stream FROM unnest(v_fail_append, v_fail_stream) AS f(append, stream) WHERE f.append = u.ord) END,
-         CASE WHEN u.status = 6 THEN ARRAY(
-           SELECT f.actual FROM unnest(v_fail_append, v_fail_actual) AS f(append, actual) WHERE f.append = u.ord) END
-    FROM unnest(v_status, v_first, v_known_at, v_resource) WITH ORDINALITY AS u(status, first, known_at, resource, ord)
-   ORDER BY u.ord;
+  o_epoch := v_epoch;
+  o_status := v_status;
+  o_first := v_first;
+  o_resource := v_resource;
+  o_fail_append := v_fail_append;
+  o_fail_stream := v_fail_stream;
+  o_fail_actual := v_fail_actual;
+  SELECT array_agg(coalesce(u.known_at, v_now) ORDER BY u.ord) INTO o_recorded_at
+    FROM unnest(v_known_at) WITH ORDINALITY AS u(known_at, ord);
+END;
+$$;
+-- +goose StatementEnd
+
+-- append_batch is how a process appends: append_events, committed before it answers. The extended protocol ends a
+-- transaction at the client's Sync, a message of its own. A client that froze, or whose link broke, after Execute and
+-- before Sync would keep the lock and everybody else waiting. A procedure ends its transaction itself, as long as it
+-- has no SET clause, so this one is apart from the function.
+-- +goose StatementBegin
+CREATE PROCEDURE append_batch(
+  p_epoch bigint,
+  a_id uuid[], a_size integer[], a_not_after timestamptz[],
+  a_actor uuid[], a_key uuid[], a_request uuid[], a_cause uuid[],
+  s_name text[], c_id uuid[],
+  x_append integer[], x_stream integer[], x_expect bigint[], x_by uuid[],
+  e_append integer[], e_stream integer[], e_company integer[], e_name text[], e_revision integer[],
+  e_payload bytea[], e_salt bytea[], e_commitment bytea[],
+  k_append integer[], k_scope bytea[], k_request bytea[], k_resource uuid[],
+  i_append integer[], i_id uuid[], i_company uuid[], i_subject text[], i_value bytea[],
+  d_append integer[], d_id uuid[],
+  INOUT o_epoch bigint DEFAULT NULL, INOUT o_status integer[] DEFAULT NULL, INOUT o_first bigint[] DEFAULT NULL,
+  INOUT o_recorded_at timestamptz[] DEFAULT NULL, INOUT o_resource uuid[] DEFAULT NULL,
+  INOUT o_fail_append integer[] DEFAULT NULL, INOUT o_fail_stream integer[] DEFAULT NULL, INOUT o_fail_actual bigint[] DEFAULT NULL
+)
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  SELECT r.* INTO o_epoch, o_status, o_first, o_recorded_at, o_resource, o_fail_append, o_fail_stream, o_fail_actual
+    FROM append_events(
+      p_epoch, a_id, a_size, a_not_after, a_actor, a_key, a_request, a_cause, s_name, c_id,
+      x_append, x_stream, x_expect, x_by,
+      e_append, e_stream, e_company, e_name, e_revision, e_payload, e_salt, e_commitment,
+      k_append, k_scope, k_request, k_resource, i_append, i_id, i_company, i_subject, i_value, d_append, d_id) r;
+  COMMIT;
 END;
 $$;
 -- +goose StatementEnd
 
 -- +goose Down
+DROP PROCEDURE append_batch;
 DROP FUNCTION append_events;
 DROP FUNCTION append_lock_key;
 DROP TABLE consumer_offsets, inputs, commands, events, log;

@@ -29,10 +29,10 @@ type outcome struct {
 	err    error
 }
 
+// callAppend leaves the procedure's answer to its defaults.
 const callAppend = `
-	SELECT o_status, o_first, o_recorded_at, o_epoch, o_resource, o_failed, o_actual
-	  FROM append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-	                     $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)`
+	CALL append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
+	                  $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)`
 
 // call sends a batch and reads an outcome for each append. An error is one of the whole batch; whether it was written is
 // then not known unless the error is an answer of the database.
@@ -42,19 +42,11 @@ func (s *Store) call(ctx context.Context, conn querier, batch []*pending) ([]out
 	if err != nil {
 		return nil, err
 	}
-	outcomes := make([]outcome, 0, len(batch))
-	_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (struct{}, error) {
-		o, err := args.scan(row, batch[len(outcomes)].append)
-		outcomes = append(outcomes, o)
-		return struct{}{}, err
-	})
+	answer, err := pgx.CollectExactlyOneRow(rows, scanAnswer)
 	if err != nil {
 		return nil, err
 	}
-	if len(outcomes) != len(batch) {
-		return nil, fmt.Errorf("append_events answered %d of %d appends", len(outcomes), len(batch))
-	}
-	return outcomes, nil
+	return args.outcomes(answer, batch)
 }
 
 type querier interface {
@@ -163,47 +155,74 @@ func (g *arguments) list() []any {
 	}
 }
 
-// scan turns a row into the outcome of a.
-func (g *arguments) scan(row pgx.CollectableRow, a eventstore.Append) (outcome, error) {
-	var status int
-	var first, epoch int64
-	var at time.Time
-	var resource *uuid.UUID
-	var failed []int32
-	var actual []int64
-	if err := row.Scan(&status, &first, &at, &epoch, &resource, &failed, &actual); err != nil {
-		return outcome{}, err
+// answer is what append_batch answers: an element for each append, and a list of the expectations that failed.
+type answer struct {
+	epoch    int64
+	status   []int
+	first    []int64
+	at       []time.Time
+	resource []*uuid.UUID
+	failed   struct {
+		append, stream []int32
+		actual         []int64
 	}
-	r := eventstore.Result{First: first, Last: first + int64(len(a.Events)) - 1, Epoch: epoch, RecordedAt: at.UTC()}
-	switch status {
+}
+
+func scanAnswer(row pgx.CollectableRow) (r answer, err error) {
+	err = row.Scan(&r.epoch, &r.status, &r.first, &r.at, &r.resource, &r.failed.append, &r.failed.stream, &r.failed.actual)
+	return r, err
+}
+
+// outcomes gives each append of the batch its own.
+func (g *arguments) outcomes(r answer, batch []*pending) ([]outcome, error) {
+	if n := len(batch); len(r.status) != n || len(r.first) != n || len(r.at) != n || len(r.resource) != n {
+		return nil, fmt.Errorf("append_batch answered %d of %d appends", len(r.status), n)
+	}
+	outcomes := make([]outcome, len(batch))
+	for i, p := range batch {
+		var err error
+		if outcomes[i], err = g.outcome(r, i, p.append); err != nil {
+			return nil, err
+		}
+	}
+	return outcomes, nil
+}
+
+func (g *arguments) outcome(r answer, i int, a eventstore.Append) (outcome, error) {
+	first, at := r.first[i], r.at[i].UTC()
+	result := eventstore.Result{First: first, Last: first + int64(len(a.Events)) - 1, Epoch: r.epoch, RecordedAt: at}
+	switch r.status[i] {
 	case statusDone:
-		return outcome{result: r}, nil
+		return outcome{result: result}, nil
 	case statusDoneBefore:
-		r.Replayed = true
-		return outcome{result: r}, nil
+		result.Replayed = true
+		return outcome{result: result}, nil
 	case statusCommandDone:
 		return outcome{result: eventstore.Result{
-			First: first, Last: first, Epoch: epoch, RecordedAt: at.UTC(), CommandReplayed: true, Resource: *resource,
+			First: first, Last: first, Epoch: r.epoch, RecordedAt: at, CommandReplayed: true, Resource: *r.resource[i],
 		}}, nil
 	case statusCommandReused:
 		return outcome{err: eventstore.ErrCommandReused}, nil
 	case statusTooLate:
 		return outcome{err: eventstore.ErrTooLate}, nil
 	case statusEpoch:
-		return outcome{err: fmt.Errorf("%w: it is %d", eventstore.ErrStaleEpoch, epoch)}, nil
+		return outcome{err: fmt.Errorf("%w: it is %d", eventstore.ErrStaleEpoch, r.epoch)}, nil
 	case statusConflict:
-		return outcome{err: g.conflict(a, failed, actual)}, nil
+		return outcome{err: g.conflict(r, int32(i+1), a)}, nil
 	}
-	return outcome{}, fmt.Errorf("append_events answered status %d", status)
+	return outcome{}, fmt.Errorf("append_batch answered status %d", r.status[i])
 }
 
-func (g *arguments) conflict(a eventstore.Append, failed []int32, actual []int64) error {
+func (g *arguments) conflict(r answer, n int32, a eventstore.Append) error {
 	c := &eventstore.ConflictError{}
-	for i, place := range failed {
+	for i, place := range r.failed.stream {
+		if r.failed.append[i] != n {
+			continue
+		}
 		stream := g.streams.list[place-1]
 		for _, x := range a.Expect {
 			if x.Stream == stream {
-				c.Failed = append(c.Failed, eventstore.Mismatch{Expectation: x, Actual: actual[i]})
+				c.Failed = append(c.Failed, eventstore.Mismatch{Expectation: x, Actual: r.failed.actual[i]})
 			}
 		}
 	}
