@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/eventstore/faults"
 )
 
 // Ledger is where deciders and the log meet: it loads states, decides on them and appends, again if somebody else was
@@ -98,11 +99,13 @@ func (w *Work) execute(ctx context.Context, opts Options, decide func(ctx contex
 		head, err := w.ledger.store.Head(ctx)
 		return Outcome{Position: head.Position}, false, err
 	}
+	faults.Of("append.before", w.events[0].Name)
 	pending := w.ledger.store.Submit(w.append(opts))
 	w.speculate()
 	result, err := pending.Wait(ctx)
 	switch {
 	case err == nil && !result.CommandReplayed:
+		faults.Of("append.after", w.events[0].Name)
 		w.settle(result)
 		return Outcome{Position: result.Last, Changed: true}, false, nil
 	case err == nil:

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/internal/atomicfile"
+	"github.com/tenure-dev/tenure/eventstore/faults"
 )
 
 // marker says whose a runtime is.
@@ -148,9 +149,11 @@ func (d *Driver) make(l layout, req drivers.AcquireRequest) (err error) {
 	if err := os.Chmod(dir, 0o711); err != nil {
 		return err
 	}
+	faults.Point("local.acquire.built")
 	if err := unix.Renameat2(unix.AT_FDCWD, dir, unix.AT_FDCWD, l.dir, unix.RENAME_NOREPLACE); err != nil {
 		return fmt.Errorf("rename into place: %w", err)
 	}
+	faults.Point("local.acquire.placed")
 	return atomicfile.SyncDir(d.opts.Root)
 }
 

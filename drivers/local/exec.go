@@ -14,6 +14,7 @@ import (
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/execparent"
 	"github.com/tenure-dev/tenure/drivers/internal/atomicfile"
+	"github.com/tenure-dev/tenure/eventstore/faults"
 )
 
 // runtimeVar marks every process of a runtime. A request cannot change it: Release looks for it.
@@ -87,6 +88,7 @@ func (d *Driver) start(ctx context.Context, l layout, config Config, req drivers
 			if err != nil {
 				return err
 			}
+			faults.Point("local.exec.spawned")
 			record = filepath.Join(l.parents, strconv.Itoa(parent.PID)+".json")
 			return atomicfile.Write(record, b, 0o600)
 		},

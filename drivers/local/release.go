@@ -12,6 +12,7 @@ import (
 
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/internal/atomicfile"
+	"github.com/tenure-dev/tenure/eventstore/faults"
 )
 
 // Release implements [drivers.Driver]. It ends the runtime's processes, sets its directory aside so that nothing finds it
@@ -34,9 +35,11 @@ func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error 
 	if err := endSurvivors(ctx, req.RuntimeID, l.dir); err != nil {
 		return stillRunning(err)
 	}
+	faults.Point("local.release.quiet")
 	if err := d.setAside(l, req.RuntimeID); err != nil {
 		return failed("set_aside", err)
 	}
+	faults.Point("local.release.aside")
 	remains, err := d.remains(req.RuntimeID)
 	if err != nil {
 		return failed("find_remains", err)
@@ -104,6 +107,7 @@ func removeRuntime(dir string) error {
 		if err := removeAll(part); err != nil {
 			return err
 		}
+		faults.Point("local.release.part")
 	}
 	return removeAll(dir)
 }

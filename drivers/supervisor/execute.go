@@ -11,6 +11,7 @@ import (
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/eventstore/faults"
 )
 
 // stepExec starts a requested command, ends one that is to be killed, and closes one whose worker is gone. A command is
@@ -76,7 +77,9 @@ func (s *Supervisor) startExec(ctx context.Context, id domain.ExecID, x executio
 	var exec drivers.Exec
 	if failure == nil {
 		failure = s.call(ctx, s.opts.StartTimeout, func(ctx context.Context) (err error) {
+			faults.Point("driver.exec_start.before")
 			exec, err = drivers.StartExec(ctx, ready.driver, ready.request)
+			faults.Point("driver.exec_start.after")
 			return err
 		})
 	}
@@ -153,7 +156,9 @@ func (s *Supervisor) await(leaseID domain.LeaseID, idle time.Duration, exec driv
 	ctx := context.WithoutCancel(s.work)
 	ended := make(chan drivers.ExecResult, 1)
 	go func() {
+		faults.Point("driver.exec_wait.before")
 		result, err := exec.Wait(ctx)
+		faults.Point("driver.exec_wait.after")
 		if err != nil {
 			result = drivers.ExecResult{End: drivers.ExecUnknown, Why: err.Error(), Output: drivers.OutputSeal{State: drivers.OutputLost}}
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
+	"github.com/tenure-dev/tenure/eventstore/faults"
 )
 
 // stepLease does the one next thing that the state of a lease asks for, and goes on until it asks for nothing.
@@ -116,6 +117,7 @@ func (s *Supervisor) provision(ctx context.Context, id domain.LeaseID, l lease.S
 func (s *Supervisor) acquire(ctx context.Context, driver drivers.Driver, id domain.LeaseID, l lease.State) (made drivers.Runtime, err error) {
 	// The deadline in the log is when others may assume that this call is over.
 	err = s.call(ctx, l.Deadline.Sub(s.now()), func(ctx context.Context) error {
+		faults.Point("driver.acquire.before")
 		made, err = driver.Acquire(ctx, drivers.AcquireRequest{
 			RuntimeID: l.Runtime.String(), Installation: s.deps.Installation.String(), Epoch: s.deps.Epoch,
 			Attempt: l.Attempt, Fence: l.Fence,
@@ -123,6 +125,7 @@ func (s *Supervisor) acquire(ctx context.Context, driver drivers.Driver, id doma
 			IssueID: l.Context.Issue, AgentID: l.Context.Agent, ExecutionWorkspaceID: l.Context.Workspace,
 			ExecutionWorkspaceMode: l.Context.WorkspaceMode, AdapterType: l.Context.Adapter, Config: l.Config,
 		})
+		faults.Point("driver.acquire.after")
 		return err
 	})
 	return made, err
@@ -214,6 +217,8 @@ func (s *Supervisor) discardOnce(ctx context.Context, id domain.LeaseID, l lease
 		return nil
 	}
 	err = s.call(ctx, s.opts.ReleaseTimeout, func(ctx context.Context) error {
+		faults.Point("driver.discard.before")
+		defer faults.Point("driver.discard.after")
 		return driver.Release(ctx, drivers.ReleaseRequest{Handle: handle(l), Attempt: try})
 	})
 	if err != nil && !errors.Is(err, drivers.ErrGone) {
@@ -259,6 +264,8 @@ func (s *Supervisor) takeDown(ctx context.Context, id domain.LeaseID, l lease.St
 		return noDriver(l.Driver)
 	}
 	err := s.call(ctx, l.Deadline.Sub(s.now()), func(ctx context.Context) error {
+		faults.Point("driver.release.before")
+		defer faults.Point("driver.release.after")
 		return driver.Release(ctx, drivers.ReleaseRequest{Handle: handle(l), Attempt: l.Teardown})
 	})
 	if errors.Is(err, drivers.ErrGone) {

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/eventstore/faults"
 )
 
 // Statuses of append_events.
@@ -36,12 +37,13 @@ const callAppend = `
 
 // call sends a batch and reads an outcome for each append. An error is one of the whole batch; whether it was written is
 // then not known unless the error is an answer of the database.
-func (s *Store) call(ctx context.Context, conn querier, batch []*pending) ([]outcome, error) {
+func (s *Store) call(ctx context.Context, conn *pgx.Conn, batch []*pending) ([]outcome, error) {
 	args := newArguments(s.identity.Epoch, batch)
 	rows, err := conn.Query(ctx, callAppend, args.list()...)
 	if err != nil {
 		return nil, err
 	}
+	faults.Each("append.sent", batch, firstEvent)
 	answer, err := pgx.CollectExactlyOneRow(rows, scanAnswer)
 	if err != nil {
 		return nil, err
@@ -49,9 +51,8 @@ func (s *Store) call(ctx context.Context, conn querier, batch []*pending) ([]out
 	return args.outcomes(answer, batch)
 }
 
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}
+// firstEvent names an append.
+func firstEvent(p *pending) string { return p.append.Events[0].Name }
 
 // arguments are the arrays that append_events takes: streams and companies once each, the rest by their place.
 type arguments struct {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/eventstore/faults"
 )
 
 // Topic is the Watermill topic that the log is: the table events itself.
@@ -117,6 +118,7 @@ var _ sql.OffsetsAdapter = offsets{}
 
 // AckMessageQuery moves the group. The place is a hint that may be read again, so its commit need not reach the disk.
 func (offsets) AckMessageQuery(params sql.AckMessageQueryParams) (sql.Query, error) {
+	faults.Point("feed.ack.before")
 	return sql.Query{
 		Query: `UPDATE consumer_offsets SET position = $2
 		         WHERE consumer_group = $1 AND position < $2
@@ -178,12 +180,14 @@ func (w *waitForMore) HandleError(_ watermill.LoggerAdapter, noMsg bool, err err
 		}
 		return 0
 	}
-	if noMsg {
-		w.mu.Lock()
-		more := w.armed
-		w.mu.Unlock()
-		w.wait(more, w.store.opts.PollInterval)
+	if !noMsg {
+		faults.Point("feed.ack.after")
+		return 0
 	}
+	w.mu.Lock()
+	more := w.armed
+	w.mu.Unlock()
+	w.wait(more, w.store.opts.PollInterval)
 	return 0
 }
 

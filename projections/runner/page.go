@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/eventstore/faults"
 	"github.com/tenure-dev/tenure/projections"
 )
 
@@ -116,11 +117,13 @@ func (r *Runner) liveTx(ctx context.Context, targets []target, from int64, event
 				stopped = append(stopped, targets[i].key)
 			}
 		}
+		faults.Each("page.commit.before", events, leading)
 		return nil
 	})
 	if err != nil {
 		return false, err
 	}
+	faults.Each("page.commit.after", events, leading)
 	for i, t := range targets {
 		t.cache.take(foldings[i])
 	}
@@ -136,6 +139,14 @@ func (r *Runner) liveTx(ctx context.Context, targets []target, from int64, event
 		return parked, r.refresh(ctx)
 	}
 	return parked, nil
+}
+
+// leading names an append by its first event; "" for the events behind it.
+func leading(e *projections.Event) string {
+	if e.AppendIndex > 0 {
+		return ""
+	}
+	return e.Name
 }
 
 func (r *Runner) inTx(ctx context.Context, opts pgx.TxOptions, do func(tx pgx.Tx) error) error {

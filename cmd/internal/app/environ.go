@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tenure-dev/tenure/eventstore/faults"
 )
 
 // Environment is the environment that the process was started with. It is taken out of the process image before anything
@@ -43,6 +45,7 @@ func receive() (Environment, error) {
 		return nil, fmt.Errorf("read the environment: %w", err)
 	}
 	os.Clearenv()
+	faults.Arm(env.Get)
 	// Libraries that look for these find them; nothing here is a secret.
 	for _, name := range []string{"PATH", "HOME", "TZ", "LANG", "TMPDIR"} {
 		if v, ok := env[name]; ok {

@@ -17,15 +17,16 @@ var rules = []rule{
 	{part: "migrations", why: "SQL and its embedding"},
 	{part: "migrations/pgtest", may: []string{"migrations", "eventstore/embedded"}, why: "a migrated schema for a test, on a Postgres of its own"},
 
-	{part: "eventstore", may: []string{"domain"}, why: "interfaces, codec, repository and the store in memory know no database"},
-	{part: "eventstore/pg", may: []string{"domain", "eventstore", "migrations"}, why: "the store in Postgres"},
+	{part: "eventstore/faults", why: "it names the steps at which a test may end the engine, wherever they are"},
+	{part: "eventstore", may: []string{"domain", "eventstore/faults"}, why: "interfaces, codec, repository and the store in memory know no database"},
+	{part: "eventstore/pg", may: []string{"domain", "eventstore", "eventstore/faults", "migrations"}, why: "the store in Postgres"},
 	{part: "eventstore/embedded", why: "finds and runs Postgres, and needs no engine for it"},
 	{part: "eventstore/merkle", may: []string{"domain", "eventstore"}, why: "verification works offline, from exported events"},
 
-	{part: "projections", may: []string{"domain", "eventstore"}, why: "read models fold the log"},
+	{part: "projections", may: []string{"domain", "eventstore", "eventstore/faults"}, why: "read models fold the log"},
 
-	{part: "drivers", mayNot: siblings, why: "drivers have a vocabulary of their own and do not know the engine or each other"},
-	{part: "drivers/supervisor", may: []string{"domain", "drivers", "eventstore"}, mayNot: siblings, why: "it drives through the interfaces and is handed the drivers"},
+	{part: "drivers", may: []string{"eventstore/faults"}, mayNot: siblings, why: "drivers have a vocabulary of their own and do not know the engine or each other"},
+	{part: "drivers/supervisor", may: []string{"domain", "drivers", "eventstore", "eventstore/faults"}, mayNot: siblings, why: "it drives through the interfaces and is handed the drivers"},
 
 	{part: "plugins", may: []string{"drivers"}, why: "a plugin author must not need the engine"},
 

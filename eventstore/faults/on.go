@@ -1,0 +1,84 @@
+//go:build faults
+
+package faults
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// Enabled says that the program was built to be ended at a point.
+const Enabled = true
+
+var armed struct {
+	mu      sync.Mutex
+	point   string
+	passage int
+	passed  int
+	trace   *os.File
+}
+
+// Arm tells where to end, from the process's environment. What cannot be done ends the process at once: a test that ends
+// nothing would prove nothing.
+func Arm(variable func(string) string) {
+	if path := variable(TraceVariable); path != "" {
+		file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		if err != nil {
+			refuse(err.Error())
+		}
+		armed.trace = file
+	}
+	spec := variable(PointVariable)
+	if spec == "" {
+		return
+	}
+	point, passage, ok := strings.Cut(spec, "@")
+	n, err := strconv.Atoi(passage)
+	if !ok || err != nil || n < 1 || !slices.Contains(Points, point) {
+		refuse(fmt.Sprintf("%s: %q is no point of this program; give one such as %s@1", PointVariable, spec, Points[0]))
+	}
+	armed.point, armed.passage = point, n
+}
+
+func refuse(why string) {
+	fmt.Fprintln(os.Stderr, "faults:", why)
+	os.Exit(2)
+}
+
+// Point passes a point.
+func Point(name string) {
+	armed.mu.Lock()
+	defer armed.mu.Unlock()
+	if armed.trace != nil {
+		if _, err := armed.trace.WriteString(name + "\n"); err != nil {
+			refuse(err.Error())
+		}
+	}
+	if name != armed.point {
+		return
+	}
+	armed.passed++
+	if armed.passed < armed.passage {
+		return
+	}
+	fmt.Fprintf(os.Stderr, "faults: ending at %s\n", name)
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {} // not a step further while the signal is on its way
+}
+
+// Of passes the point of a step for one subject, the name of an event.
+func Of(step, subject string) { Point(step + ":" + subject) }
+
+// Each passes the point of a step for each item that subject gives a name.
+func Each[T any](step string, items []T, subject func(T) string) {
+	for _, item := range items {
+		if name := subject(item); name != "" {
+			Of(step, name)
+		}
+	}
+}
