@@ -59,6 +59,8 @@ type Options struct {
 	// Postgres are further settings of the embedded Postgres; PostgresNoSync gives durability up. Both are for tests.
 	Postgres       map[string]string
 	PostgresNoSync bool
+	// Drivers are there besides local. For tests and benchmarks.
+	Drivers []drivers.Driver
 }
 
 // DefaultExecUID is the user and group that run local commands when the engine is root. It needs no entry in passwd and
@@ -233,7 +235,7 @@ func (a *App) makeDrivers() error {
 	if err != nil {
 		return fmt.Errorf("driver local: %w", err)
 	}
-	a.drivers, err = drivers.NewRegistry(driver)
+	a.drivers, err = drivers.NewRegistry(append([]drivers.Driver{driver}, a.opts.Drivers...)...)
 	return err
 }
 
@@ -334,6 +336,9 @@ func (a *App) startServer(ctx context.Context) error {
 
 // Address is where the API is served.
 func (a *App) Address() string { return a.address }
+
+// Store is the log below the API. For tests and benchmarks.
+func (a *App) Store() *pg.Store { return a.store }
 
 // fail notes what makes the engine end; only the first one counts.
 func (a *App) fail(err error) {

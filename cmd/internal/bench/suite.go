@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"regexp"
+	"time"
+)
+
+// group is benchmarks that are measured together.
+type group struct {
+	names []string
+	run   func(context.Context, *bench) error
+}
+
+// groups are all benchmarks, in the order in which they run: what fills the disk comes last.
+var groups = []group{
+	{[]string{"append/1"}, appends("append/1", 1, "", 0.7)},
+	{[]string{"append/8"}, appends("append/8", 8, "", 0.7)},
+	{[]string{"append/32"}, appends("append/32", 32, "", 1.3)},
+	{[]string{"append/128"}, appends("append/128", 128, "", 4)},
+	{[]string{"append/8/rtt1ms"}, appends("append/8/rtt1ms", 8, "rtt1ms", 0)},
+	{[]string{"wakeup/p50", "wakeup/p99"}, wakeups},
+	{[]string{"acquire/c1/p50", "acquire/c1/p99"}, acquires},
+	{[]string{"cycles/c1"}, cycles("cycles/c1", 1, 0)},
+	{[]string{"cycles/c8"}, cycles("cycles/c8", 8, 0)},
+	{[]string{"cycles/c64"}, cycles("cycles/c64", 64, 1000)},
+	{[]string{"renew/p99"}, renewals},
+	{[]string{"memory/idle10k"}, memory},
+	{[]string{"catchup/1m"}, catchup},
+	{[]string{"rebuild/1m"}, rebuild},
+}
+
+func choose(pattern *regexp.Regexp) ([]group, error) {
+	var chosen []group
+	var all []string
+	for _, g := range groups {
+		matches := false
+		for _, name := range g.names {
+			matches = matches || pattern.MatchString(name)
+		}
+		if matches {
+			chosen = append(chosen, g)
+		}
+		all = append(all, g.names...)
+	}
+	if len(chosen) == 0 {
+		return nil, fmt.Errorf("-run %q matches none of %v", pattern, all)
+	}
+	return chosen, nil
+}
+
+// sizes say how much is done. The names of the benchmarks state the full ones.
+type sizes struct {
+	rounds       int
+	round        time.Duration
+	wakeups      int
+	acquires     int
+	environments int
+	renewals     int
+	importers    int
+	events       int
+	leases       int
+	settle       time.Duration
+}
+
+func fullSizes() sizes {
+	return sizes{
+		rounds: 7, round: 1500 * time.Millisecond, wakeups: 2000, acquires: 1000, environments: 1, renewals: 1000,
+		importers: 8, events: 1_000_000, leases: 10_000, settle: 5 * time.Second,
+	}
+}
+
+func shortSizes() sizes {
+	return sizes{
+		rounds: 1, round: 50 * time.Millisecond, wakeups: 10, acquires: 5, environments: 1, renewals: 5,
+		importers: 2, events: 2000, leases: 20, settle: 0,
+	}
+}
+
+func (s *sizes) flags(f *flag.FlagSet) {
+	f.IntVar(&s.rounds, "rounds", s.rounds, "rounds of append and cycles; the figures are medians of them")
+	f.DurationVar(&s.round, "round", s.round, "length of a round, and of each floor")
+	f.IntVar(&s.wakeups, "wakeups", s.wakeups, "events of wakeup")
+	f.IntVar(&s.acquires, "acquires", s.acquires, "leases of acquire")
+	f.IntVar(&s.environments, "environments", s.environments, "environments that the leases of cycles are spread over")
+	f.IntVar(&s.renewals, "renewals", s.renewals, "renewals of renew")
+	f.IntVar(&s.importers, "importers", s.importers, "appends that the import of renew keeps waiting")
+	f.IntVar(&s.events, "events", s.events, "events of catchup and rebuild")
+	f.IntVar(&s.leases, "leases", s.leases, "active leases of memory")
+	f.DurationVar(&s.settle, "settle", s.settle, "how long an engine rests before its memory is read")
+}
