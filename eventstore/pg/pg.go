@@ -29,6 +29,12 @@ type Options struct {
 	PollInterval time.Duration
 	// AppendTimeout is how long the writer goes on resolving an append whose outcome is not known; default 30 s.
 	AppendTimeout time.Duration
+	// CallTimeout is how long the database may take to answer a call; past it the link is taken for dead and a batch is
+	// sent again with the same ids on another one. Default 10 s.
+	CallTimeout time.Duration
+	// DirectURL leads to the same database without a pooler in between, for LISTEN alone. Default: the pool's own way; if
+	// that leads through a pooler, commits of other processes are found by polling.
+	DirectURL string
 }
 
 func (o Options) withDefaults() Options {
@@ -41,6 +47,9 @@ func (o Options) withDefaults() Options {
 	if o.AppendTimeout == 0 {
 		o.AppendTimeout = 30 * time.Second
 	}
+	if o.CallTimeout == 0 {
+		o.CallTimeout = 10 * time.Second
+	}
 	return o
 }
 
@@ -51,6 +60,7 @@ type Store struct {
 	clock    eventstore.Clock
 	identity Identity
 	channel  string
+	direct   *pgx.ConnConfig
 	writer   *writer
 	wake     *wake
 	cancel   context.CancelFunc
@@ -69,6 +79,13 @@ type Identity struct {
 // Open starts a store on a migrated schema. The pool stays the caller's, who closes the store first.
 func Open(ctx context.Context, pool *pgxpool.Pool, opts Options) (*Store, error) {
 	s := &Store{pool: pool, opts: opts.withDefaults()}
+	if opts.DirectURL != "" {
+		direct, err := pgx.ParseConfig(opts.DirectURL)
+		if err != nil {
+			return nil, errors.New("the direct connection string is none of Postgres") //nolint:err113 // the cause may hold a password
+		}
+		s.direct = direct
+	}
 	var now time.Time
 	err := pool.QueryRow(ctx, `
 		SELECT l.installation, l.epoch, 'tenure_' || to_hex(append_lock_key()), clock_timestamp()

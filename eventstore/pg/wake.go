@@ -2,6 +2,7 @@ package pg
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -55,7 +56,7 @@ func (w *wake) notify(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		callCtx, cancel := context.WithTimeout(ctx, callTimeout)
+		callCtx, cancel := context.WithTimeout(ctx, w.store.opts.CallTimeout)
 		_, err := w.store.pool.Exec(callCtx, notifyOthers, w.store.channel)
 		cancel()
 		if err != nil && ctx.Err() == nil {
@@ -64,15 +65,17 @@ func (w *wake) notify(ctx context.Context) {
 	}
 }
 
-// aliveEvery is how often a silent LISTEN connection is asked whether it still lives.
-const aliveEvery = 10 * time.Second
-
 // listen keeps a connection of its own that hears of other processes' commits, and makes a new one when it dies. Until
 // then the poll interval covers the gap.
 func (w *wake) listen(ctx context.Context) {
 	for attempt := 0; ctx.Err() == nil; attempt++ {
 		err := w.listenOnce(ctx, func() { attempt = 0 })
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, errPooled):
+			w.store.opts.Logger.Warn("a pooler stands before the database, so commits of other processes are found by polling; "+
+				"a direct connection string (DirectURL) would make it at once", "poll_interval", w.store.opts.PollInterval)
 			return
 		}
 		w.store.opts.Logger.Debug("listen: the connection is lost; making a new one", "error", err)
@@ -84,18 +87,19 @@ func (w *wake) listen(ctx context.Context) {
 }
 
 func (w *wake) listenOnce(ctx context.Context, connected func()) error {
-	conn, err := pgx.ConnectConfig(ctx, w.store.pool.Config().ConnConfig.Copy())
+	conn, err := w.listenConn(ctx)
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	if _, err := conn.Exec(ctx, `LISTEN `+pgx.Identifier{w.store.channel}.Sanitize()); err != nil {
-		return err
-	}
+	defer func() {
+		closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		_ = conn.Close(closeCtx)
+	}()
 	connected()
 	w.broadcast()
 	for {
-		waitCtx, cancel := context.WithTimeout(ctx, aliveEvery)
+		waitCtx, cancel := context.WithTimeout(ctx, w.store.opts.CallTimeout)
 		_, err := conn.WaitForNotification(waitCtx)
 		silent := waitCtx.Err() != nil && ctx.Err() == nil
 		cancel()
@@ -106,11 +110,45 @@ func (w *wake) listenOnce(ctx context.Context, connected func()) error {
 		if !silent {
 			return err
 		}
-		pingCtx, cancel := context.WithTimeout(ctx, callTimeout)
+		// Silence may be a dead link: it is asked.
+		pingCtx, cancel := context.WithTimeout(ctx, w.store.opts.CallTimeout)
 		err = conn.Ping(pingCtx)
 		cancel()
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// errPooled says that a connection leads to a pooler.
+var errPooled = errors.New("the connection leads to a pooler, not to a session of the server")
+
+// listenConn is a connection that listens. A pooler that gives each transaction another session would take LISTEN and
+// deliver nothing; it is known by its process id, which is not that of the session.
+func (w *wake) listenConn(ctx context.Context) (*pgx.Conn, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, w.store.opts.CallTimeout, errSilent)
+	defer cancel()
+	config := w.store.pool.Config().ConnConfig.Copy()
+	if w.store.direct != nil {
+		config = w.store.direct.Copy()
+	}
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	var pid uint32
+	err = conn.QueryRow(ctx, `SELECT pg_backend_pid()`).Scan(&pid)
+	if err == nil && pid != conn.PgConn().PID() {
+		err = errPooled
+	}
+	if err == nil {
+		_, err = conn.Exec(ctx, `LISTEN `+pgx.Identifier{w.store.channel}.Sanitize())
+	}
+	if err != nil {
+		closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		_ = conn.Close(closeCtx)
+		return nil, err
+	}
+	return conn, nil
 }

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/tenure-dev/tenure/eventstore"
@@ -19,9 +18,6 @@ const (
 	maxBatch      = 64
 	maxBatchBytes = 4 << 20
 )
-
-// callTimeout bounds one call; past it the link is taken for dead and the batch is sent again with the same ids.
-const callTimeout = 10 * time.Second
 
 // pending is an append on its way.
 type pending struct {
@@ -50,6 +46,7 @@ func (p *pending) Wait(ctx context.Context) (eventstore.Result, error) {
 // call.
 type writer struct {
 	store  *Store
+	link   link
 	mu     sync.Mutex
 	queue  [2][]*pending
 	closed bool
@@ -59,7 +56,7 @@ type writer struct {
 }
 
 func newWriter(s *Store) *writer {
-	return &writer{store: s, more: make(chan struct{}, 1), ended: make(chan struct{})}
+	return &writer{store: s, link: link{store: s}, more: make(chan struct{}, 1), ended: make(chan struct{})}
 }
 
 func (w *writer) submit(a eventstore.Append) *pending {
@@ -103,6 +100,7 @@ func (w *writer) close() {
 
 func (w *writer) run(ctx context.Context) {
 	defer close(w.ended)
+	defer w.link.close(ctx)
 	for {
 		<-w.more
 		for {
@@ -183,7 +181,7 @@ func (w *writer) send(ctx context.Context, batch []*pending) ([]outcome, error) 
 	deadline := time.Now().Add(w.store.opts.AppendTimeout)
 	reached := false
 	for attempt := 0; ; attempt++ {
-		outcomes, sent, err := w.once(ctx, batch)
+		outcomes, sent, err := w.link.call(ctx, batch)
 		if err == nil {
 			return outcomes, nil
 		}
@@ -205,23 +203,6 @@ func (w *writer) send(ctx context.Context, batch []*pending) ([]outcome, error) 
 	}
 }
 
-// once is one call on a connection of the pool. sent says whether the database may have seen it.
-func (w *writer) once(ctx context.Context, batch []*pending) (outcomes []outcome, sent bool, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, callTimeout, errors.New("the database did not answer in time"))
-	defer cancel()
-	conn, err := w.store.pool.Acquire(ctx)
-	if err != nil {
-		return nil, false, err
-	}
-	defer conn.Release()
-	outcomes, err = w.store.call(ctx, conn, batch)
-	if err != nil && !refused(err) {
-		// What the connection would say next belongs to nobody: it is not used again.
-		_ = conn.Conn().Close(context.WithoutCancel(ctx))
-	}
-	return outcomes, !pgconn.SafeToRetry(err), err
-}
-
 // refused reports whether err is the database's word that nothing was done and that asking again will not help.
 func refused(err error) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
@@ -229,8 +210,11 @@ func refused(err error) bool {
 		return false
 	}
 	switch pgErr.Code[:2] {
-	case "08", "53", "57", "58", "XX", "40":
-		// Connection, resources, operator intervention, system errors, and deadlocks pass.
+	case "08", "53", "55", "57", "58", "XX", "40":
+		// Connection, resources, a lock not granted in time, operator intervention, system errors, and deadlocks pass.
+		return false
+	case "25":
+		// A standby that is not promoted yet, and timeouts of transactions.
 		return false
 	}
 	return true
@@ -241,5 +225,3 @@ func backoff(attempt int) time.Duration {
 	d := min(10*time.Millisecond<<min(attempt, 7), time.Second)
 	return d/2 + rand.N(d/2+1) //nolint:gosec // jitter is no secret
 }
-
-var _ querier = (*pgx.Conn)(nil)

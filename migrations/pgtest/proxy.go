@@ -1,9 +1,11 @@
 package pgtest
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -12,13 +14,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Proxy stands before Postgres and spoils the link on demand.
+// Proxy stands before Postgres, knows where each message of the protocol begins, and spoils the link on demand.
 type Proxy struct {
 	network, upstream string
 	listener          net.Listener
 
 	mu      sync.Mutex
-	conns   map[net.Conn]bool
+	links   map[*link]bool
+	trap    *Trap
 	swallow int
 	refuse  bool
 	group   sync.WaitGroup
@@ -27,12 +30,17 @@ type Proxy struct {
 // NewProxy starts a proxy before the server of url; it returns the connection string that goes through it.
 func NewProxy(t testing.TB, url string) (*Proxy, string) {
 	t.Helper()
+	dir := t.TempDir()
+	return newProxy(t, url, dir), throughHost(url, dir)
+}
+
+func newProxy(t testing.TB, url, dir string) *Proxy {
+	t.Helper()
 	config, err := pgx.ParseConfig(url)
 	require.NoError(t, err)
-	p := &Proxy{conns: map[net.Conn]bool{}}
-	p.network, p.upstream = pgxNetworkAddress(config)
+	p := &Proxy{links: map[*link]bool{}}
+	p.network, p.upstream = networkAddress(config)
 	// A socket in a directory, named as libpq names it, keeps the rest of the connection string as it is.
-	dir := t.TempDir()
 	p.listener, err = (&net.ListenConfig{}).Listen(context.Background(), "unix", dir+"/.s.PGSQL.5432")
 	require.NoError(t, err)
 	p.group.Go(p.serve)
@@ -41,14 +49,15 @@ func NewProxy(t testing.TB, url string) (*Proxy, string) {
 		p.Cut()
 		p.group.Wait()
 	})
-	return p, throughHost(url, dir)
+	return p
 }
 
-func pgxNetworkAddress(c *pgx.ConnConfig) (network, address string) {
+func networkAddress(c *pgx.ConnConfig) (network, address string) {
+	port := strconv.Itoa(int(c.Port))
 	if strings.HasPrefix(c.Host, "/") {
-		return "unix", c.Host + "/.s.PGSQL.5432"
+		return "unix", c.Host + "/.s.PGSQL." + port
 	}
-	return "tcp", net.JoinHostPort(c.Host, "5432")
+	return "tcp", net.JoinHostPort(c.Host, port)
 }
 
 // throughHost replaces the host; of two equal keywords the later one counts.
@@ -59,8 +68,8 @@ func throughHost(url, dir string) string {
 	return url + " host=" + dir + " port=5432"
 }
 
-// SwallowReplies lets the next n writes of the server vanish and cuts each link on which it happened: what the client had
-// sent arrives and is done, and nobody hears of it.
+// SwallowReplies lets the next n messages of the server vanish and cuts each link on which it happened: what the client
+// had sent arrives and is done, and nobody hears of it.
 func (p *Proxy) SwallowReplies(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -88,9 +97,18 @@ func (p *Proxy) Refuse(refuse bool) {
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for c := range p.conns {
-		c.Close()
+	for l := range p.links {
+		l.cut()
 	}
+}
+
+// Set sets a trap in the place of the one before.
+func (p *Proxy) Set(t *Trap) *Trap {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t.sprung = make(chan struct{})
+	p.trap = t
+	return t
 }
 
 func (p *Proxy) serve() {
@@ -99,11 +117,11 @@ func (p *Proxy) serve() {
 		if err != nil {
 			return
 		}
-		p.group.Go(func() { p.link(client) })
+		p.group.Go(func() { p.serveLink(client) })
 	}
 }
 
-func (p *Proxy) link(client net.Conn) {
+func (p *Proxy) serveLink(client net.Conn) {
 	defer client.Close()
 	p.mu.Lock()
 	refuse := p.refuse
@@ -115,42 +133,78 @@ func (p *Proxy) link(client net.Conn) {
 	if err != nil {
 		return
 	}
-	defer server.Close()
+	l := &link{proxy: p, client: client, server: server, ended: make(chan struct{}), dead: make(chan struct{})}
 	p.mu.Lock()
-	p.conns[client], p.conns[server] = true, true
+	p.links[l] = true
 	p.mu.Unlock()
-	p.group.Go(func() {
-		_, _ = io.Copy(server, client)
-		server.Close()
-	})
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := server.Read(buf)
-		if n > 0 && p.take() {
-			break
-		}
-		if n > 0 {
-			if _, err := client.Write(buf[:n]); err != nil {
-				break
-			}
-		}
-		if err != nil {
-			break
-		}
-	}
+	p.group.Go(func() { l.pump(FromClient) })
+	l.pump(FromServer)
 	p.mu.Lock()
-	delete(p.conns, client)
-	delete(p.conns, server)
+	delete(p.links, l)
 	p.mu.Unlock()
 }
 
-// take reports whether this reply is to vanish.
-func (p *Proxy) take() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.swallow == 0 {
-		return false
+// link is one connection of a client and the one to the server that belongs to it.
+type link struct {
+	proxy          *Proxy
+	client, server net.Conn
+	endOnce        sync.Once
+	ended          chan struct{}
+	// dead is closed when the link carries nothing any more although both ends are open.
+	deadOnce sync.Once
+	dead     chan struct{}
+
+	// Guarded by the proxy's lock: the statements that the client named, and how many messages of each side came since the
+	// trap was set.
+	statements strings.Builder
+	trap       *Trap
+	count      [2]int
+}
+
+func (l *link) cut() {
+	l.endOnce.Do(func() {
+		close(l.ended)
+		l.client.Close()
+		l.server.Close()
+	})
+}
+
+// kill lets both ends stand and carries nothing between them, as a network does that drops everything.
+func (l *link) kill() { l.deadOnce.Do(func() { close(l.dead) }) }
+
+// pump carries messages of one side until the link ends. A link that is dead ends with the proxy only: neither end learns
+// that the other one is gone.
+func (l *link) pump(from Side) {
+	src, dst := l.client, l.server
+	if from == FromServer {
+		src, dst = dst, src
 	}
-	p.swallow--
-	return true
+	r := bufio.NewReaderSize(src, 64<<10)
+	err := l.carry(from, r, dst)
+	select {
+	case <-l.dead:
+		<-l.ended
+	default:
+		if err != nil {
+			l.cut()
+		}
+	}
+}
+
+func (l *link) carry(from Side, r *bufio.Reader, dst io.Writer) error {
+	if from == FromClient {
+		// Only the first message has no type.
+		if err := l.pass(r, dst, nil); err != nil {
+			return err
+		}
+	}
+	for {
+		kind, err := r.ReadByte()
+		if err != nil {
+			return err
+		}
+		if err := l.pass(r, dst, &header{from: from, kind: kind}); err != nil {
+			return err
+		}
+	}
 }

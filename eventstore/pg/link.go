@@ -1,0 +1,88 @@
+package pg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// link is the writer's own connection: appends never wait for readers to give one back, and what the server says beside an
+// answer is heard. It is made when it is needed and made again after any doubt.
+type link struct {
+	store *Store
+	conn  *pgx.Conn
+	// used is when the server last answered.
+	used time.Time
+	// warning is what the server warned of during the present call.
+	warning *pgconn.Notice
+}
+
+// restAfter is how long a connection may rest before it is asked whether it still lives. An append on a dead one would have
+// an unknown outcome where this one has none.
+const restAfter = time.Second
+
+// errSilent is why a call ends that the database does not answer.
+var errSilent = errors.New("the database did not answer in time")
+
+// call sends a batch. sent says whether the database may have seen it. A warning makes the outcome unknown: it may say that
+// the transaction ended in another way than the answer reads (no transaction in progress, not yet replicated).
+func (l *link) call(ctx context.Context, batch []*pending) (outcomes []outcome, sent bool, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, l.store.opts.CallTimeout, errSilent)
+	defer cancel()
+	if err := l.connect(ctx); err != nil {
+		return nil, false, err
+	}
+	l.warning = nil
+	outcomes, err = l.store.call(ctx, l.conn, batch)
+	if err == nil && l.warning != nil {
+		err = fmt.Errorf("the database warned (%s): %s", l.warning.Code, l.warning.Message)
+	}
+	if err != nil {
+		if !refused(err) {
+			// What the connection would say next belongs to nobody: it is not used again.
+			l.close(ctx)
+		}
+		return nil, !pgconn.SafeToRetry(err), err
+	}
+	l.used = time.Now()
+	return outcomes, true, nil
+}
+
+// connect makes sure of a connection that lives.
+func (l *link) connect(ctx context.Context) error {
+	if l.conn != nil && !l.conn.IsClosed() {
+		if time.Since(l.used) < restAfter || l.conn.Ping(ctx) == nil {
+			return nil
+		}
+		l.close(ctx)
+	}
+	config := l.store.pool.Config().ConnConfig.Copy()
+	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
+		if n.SeverityUnlocalized == "WARNING" {
+			l.warning = n
+		}
+	}
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return err
+	}
+	l.conn, l.used = conn, time.Now()
+	return nil
+}
+
+// closeTimeout bounds the farewell to a server that may not listen.
+const closeTimeout = time.Second
+
+func (l *link) close(ctx context.Context) {
+	if l.conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	_ = l.conn.Close(ctx)
+	l.conn = nil
+}
