@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/eventstore/faults"
 )
 
 // Statuses of append_events.
@@ -42,12 +43,16 @@ func (s *Store) call(ctx context.Context, conn *pgx.Conn, batch []*pending) ([]o
 	if err != nil {
 		return nil, err
 	}
+	faults.Each("append.sent", batch, firstEvent)
 	answer, err := pgx.CollectExactlyOneRow(rows, scanAnswer)
 	if err != nil {
 		return nil, err
 	}
 	return args.outcomes(answer, batch)
 }
+
+// firstEvent names an append.
+func firstEvent(p *pending) string { return p.append.Events[0].Name }
 
 // arguments are the arrays that append_events takes: streams and companies once each, the rest by their place.
 type arguments struct {
