@@ -12,8 +12,6 @@ import (
 	"github.com/tenure-dev/tenure/migrations/pgtest"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
-
 func open(t *testing.T) *pg.Store {
 	t.Helper()
 	s, err := pg.Open(context.Background(), pgtest.Pool(t), pg.Options{})
