@@ -218,8 +218,9 @@ func (s *Supervisor) discardOnce(ctx context.Context, id domain.LeaseID, l lease
 	}
 	err = s.call(ctx, s.opts.ReleaseTimeout, func(ctx context.Context) error {
 		faults.Point("driver.discard.before")
-		defer faults.Point("driver.discard.after")
-		return driver.Release(ctx, drivers.ReleaseRequest{Handle: handle(l), Attempt: try})
+		err := driver.Release(ctx, drivers.ReleaseRequest{Handle: handle(l), Attempt: try})
+		faults.Point("driver.discard.after")
+		return err
 	})
 	if err != nil && !errors.Is(err, drivers.ErrGone) {
 		return err
@@ -265,8 +266,9 @@ func (s *Supervisor) takeDown(ctx context.Context, id domain.LeaseID, l lease.St
 	}
 	err := s.call(ctx, l.Deadline.Sub(s.now()), func(ctx context.Context) error {
 		faults.Point("driver.release.before")
-		defer faults.Point("driver.release.after")
-		return driver.Release(ctx, drivers.ReleaseRequest{Handle: handle(l), Attempt: l.Teardown})
+		err := driver.Release(ctx, drivers.ReleaseRequest{Handle: handle(l), Attempt: l.Teardown})
+		faults.Point("driver.release.after")
+		return err
 	})
 	if errors.Is(err, drivers.ErrGone) {
 		return nil

@@ -82,6 +82,8 @@ type Engine struct {
 	Env    []string
 	Args   []string
 	Client *client.Client
+	// binary is the program; "" is what Binary builds.
+	binary string
 	cmd    *exec.Cmd
 	log    *logBuffer
 	ended  chan struct{}
@@ -99,21 +101,39 @@ func WithArgs(args ...string) Option { return func(e *Engine) { e.Args = append(
 // Start starts an engine on a fresh data directory; it is stopped after the test.
 func Start(t testing.TB, opts ...Option) *Engine {
 	t.Helper()
+	e := New(t, opts...)
+	e.Start()
+	return e
+}
+
+// New is an engine on a fresh data directory that is not started yet; it is stopped after the test.
+func New(t testing.TB, opts ...Option) *Engine {
+	t.Helper()
 	e := &Engine{t: t, DataDir: filepath.Join(Dir(t), "data")}
 	for _, o := range opts {
 		o(e)
 	}
 	t.Cleanup(e.cleanUp)
-	e.Start()
 	return e
 }
 
 // Start starts the program on the engine's data directory and waits until it serves.
 func (e *Engine) Start() {
 	e.t.Helper()
+	if !e.TryStart() {
+		e.t.Fatalf("the engine ended before it served:\n%s", e.Log())
+	}
+}
+
+// TryStart is Start for a program that may end before it serves; then it returns false.
+func (e *Engine) TryStart() bool {
+	e.t.Helper()
+	if e.binary == "" {
+		e.binary = Binary(e.t)
+	}
 	e.log = &logBuffer{}
 	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--data-dir", e.DataDir}, e.Args...)
-	e.cmd = exec.CommandContext(context.Background(), Binary(e.t), args...)
+	e.cmd = exec.CommandContext(context.Background(), e.binary, args...)
 	e.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Dir(e.DataDir)}, e.Env...)
 	e.cmd.Stdout, e.cmd.Stderr = e.log, e.log
 	e.cmd.WaitDelay = time.Second
@@ -124,10 +144,14 @@ func (e *Engine) Start() {
 		_ = cmd.Wait()
 		close(ended)
 	}(e.cmd)
-	address := e.await("listening on ")
+	address, ok := e.await("listening on ")
+	if !ok {
+		return false
+	}
 	key, err := os.ReadFile(filepath.Join(e.DataDir, "admin.key"))
 	require.NoError(e.t, err)
 	e.Client = e.ClientFor(address, strings.TrimSpace(string(key)))
+	return true
 }
 
 // ClientFor is a client with another key.
@@ -139,19 +163,20 @@ func (e *Engine) ClientFor(address, key string) *client.Client {
 	return c
 }
 
-// await waits for a line of the log that begins with prefix and returns the rest of it.
-func (e *Engine) await(prefix string) string {
+// await waits for a line of the log that begins with prefix and returns the rest of it; ok is false if the engine ends
+// before.
+func (e *Engine) await(prefix string) (rest string, ok bool) {
 	e.t.Helper()
 	deadline := time.After(60 * time.Second)
 	for {
 		rest, grew := e.log.find(prefix)
 		if rest != "" {
-			return rest
+			return rest, true
 		}
 		select {
 		case <-grew:
 		case <-e.ended:
-			e.t.Fatalf("the engine ended before it served:\n%s", e.Log())
+			return "", false
 		case <-deadline:
 			e.t.Fatalf("the engine does not serve:\n%s", e.Log())
 		}
@@ -160,6 +185,9 @@ func (e *Engine) await(prefix string) string {
 
 // Log is what the engine printed since its last start.
 func (e *Engine) Log() string { return e.log.String() }
+
+// Gone is closed when the process has ended.
+func (e *Engine) Gone() <-chan struct{} { return e.ended }
 
 // PID is the process.
 func (e *Engine) PID() int { return e.cmd.Process.Pid }

@@ -1,0 +1,163 @@
+package apptest_test
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tenure-dev/tenure/eventstore/faults"
+)
+
+// parallelKills is how many engines are killed at once.
+const parallelKills = 4
+
+// Everything between a request and its released lease, with the engine killed at each step, started again and left to its
+// client, who repeats what had no answer under the same keys. The list of steps is generated from the source; a step that
+// this scenario does not pass has its reason in notPassed.
+func TestAnEngineKilledAtAnyPointSettles(t *testing.T) {
+	t.Parallel()
+	passed := passedWithoutKill(t)
+	var cases []kill
+	for _, point := range slices.Sorted(maps.Keys(passed)) {
+		cases = append(cases, kill{point: point, passage: 1})
+		// Which events a checkpoint covers is up to the moment, so it is tried at several of its passages.
+		if strings.HasPrefix(point, "feed.") {
+			cases = append(cases, kill{point: point, passage: 3}, kill{point: point, passage: 5})
+		}
+	}
+	var mu sync.Mutex
+	table := map[kill]settled{}
+	next := make(chan kill)
+	var workers sync.WaitGroup
+	for range parallelKills {
+		workers.Go(func() {
+			for k := range next {
+				t.Run(k.String(), func(t *testing.T) {
+					result := k.run(t)
+					mu.Lock()
+					defer mu.Unlock()
+					table[k] = result
+				})
+			}
+		})
+	}
+	for _, k := range cases {
+		next <- k
+	}
+	close(next)
+	workers.Wait()
+	t.Log(render(cases, table))
+}
+
+// passedWithoutKill runs the scenario without a kill and returns how often it passes each point. It holds the generated
+// list to what the scenario really passes.
+func passedWithoutKill(t *testing.T) map[string]int {
+	t.Helper()
+	k := kill{}
+	result := k.run(t)
+	for _, point := range faults.Points {
+		why := whyNotPassed(point)
+		if result.passed[point] == 0 {
+			assert.NotEmpty(t, why, "the scenario does not pass %s: let it, or say in notPassed why it cannot", point)
+		} else {
+			assert.Empty(t, why, "the scenario passes %s, and notPassed says that it cannot", point)
+		}
+	}
+	require.False(t, t.Failed())
+	for point := range result.passed {
+		require.Contains(t, faults.Points, point, "run make generate")
+	}
+	return result.passed
+}
+
+// render is the table of kill points.
+func render(cases []kill, table map[kill]settled) string {
+	var b bytes.Buffer
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "\nkill point\treached\tin the middle of\tsettled after\texec\n")
+	for _, k := range cases {
+		r, ran := table[k]
+		switch {
+		case !ran:
+			fmt.Fprintf(w, "%s\t-\t-\tFAILED\t-\n", k)
+		case !r.reached:
+			fmt.Fprintf(w, "%s\tno\t-\t-\t%s\n", k, r.end)
+		default:
+			fmt.Fprintf(w, "%s\tyes\t%s\t%d ms\t%s\n", k, r.during, r.after.Milliseconds(), r.end)
+		}
+	}
+	fmt.Fprintf(w, "%d kills\n\nnot on the way\tbecause\n", len(cases))
+	for _, subject := range slices.Sorted(maps.Keys(notPassed)) {
+		fmt.Fprintf(w, "%s\t%s\n", subject, notPassed[subject])
+	}
+	_ = w.Flush()
+	return b.String()
+}
+
+// settled is what became of one kill.
+type settled struct {
+	reached bool
+	// during is what the client was at when the engine died.
+	during string
+	// after is from the restart to the end of all work.
+	after time.Duration
+	// end is how the command ended.
+	end string
+	// passed is how often each point was passed, in all lives of the engine.
+	passed map[string]int
+}
+
+// notPassed says why the scenario does not pass a point: by its step, or by its event, which is the first of an append.
+var notPassed = map[string]string{
+	"driver.discard.before": "only a worker that was paused over a take-over destroys what it made too late; drivers/supervisor tests it",
+	"driver.discard.after":  "as driver.discard.before",
+
+	// Never the first event of an append.
+	"AdmissionCapacityChanged": "behind EnvironmentReconfigured",
+	"AdmissionClosed":          "behind EnvironmentArchived",
+	"AdmissionFreed":           "behind the end of a lease",
+	"AdmissionGranted":         "behind LeaseRequested or AdmissionFreed",
+	"AdmissionLeft":            "behind LeaseCanceled",
+	"AdmissionOpened":          "behind EnvironmentRegistered",
+	"AdmissionWaiting":         "behind LeaseRequested",
+	"ExecOutputSealed":         "behind ExecEnded",
+	"LeaseGranted":             "behind LeaseRequested or AdmissionFreed",
+	"RuntimeDestroyIntended":   "behind LeaseReleaseStarted",
+	"RuntimeDestroyed":         "behind LeaseReleased",
+	"RuntimeFreed":             "behind LeaseReleaseStarted",
+	"RuntimeHeld":              "behind LeaseProvisioned",
+	"RuntimeIntended":          "behind LeaseProvisioningStarted",
+	"RuntimeMade":              "behind LeaseProvisioned",
+
+	// Not between a request and its released lease.
+	"EnvironmentArchived":        "an operator's, one append",
+	"EnvironmentReconfigured":    "an operator's, one append",
+	"KeyRevoked":                 "an operator's, one append",
+	"ReadModelEventSkipped":      "an operator's, one append",
+	"ExecKillRequested":          "the command ends by itself",
+	"LeaseCanceled":              "the lease becomes active",
+	"LeaseFailed":                "the lease becomes active",
+	"LeaseCleanupCompleted":      "the lease becomes active",
+	"LeaseProvisioningAbandoned": "the lease becomes active",
+	"LeaseProvisioningFailed":    "the driver makes the runtime",
+	"LeaseReleaseFailed":         "the driver takes the runtime down",
+	"LeaseExpired":               "the lease is released; TestALeaseThatNobodyReleasesEndsByItself has this end",
+	"LeaseRenewed":               "the lease is used for less than a renewal window",
+}
+
+func whyNotPassed(point string) string {
+	if why := notPassed[point]; why != "" {
+		return why
+	}
+	_, event, _ := strings.Cut(point, ":")
+	return notPassed[event]
+}

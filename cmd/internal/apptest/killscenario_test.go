@@ -1,0 +1,249 @@
+package apptest_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tenure-dev/tenure/api/client"
+	"github.com/tenure-dev/tenure/api/wire"
+	"github.com/tenure-dev/tenure/cmd/internal/apptest"
+	"github.com/tenure-dev/tenure/migrations/pgtest"
+)
+
+// kill is a point and which passage of it is the last; without a point nothing is killed.
+type kill struct {
+	point   string
+	passage int
+}
+
+func (k kill) String() string {
+	if k.point == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s@%d", k.point, k.passage)
+}
+
+// victim is an engine that dies once, and its client.
+type victim struct {
+	t *testing.T
+	*apptest.Engine
+	pool   *pgxpool.Pool
+	trace  string
+	during string
+	// died says that it did; reborn is when it was started again.
+	died   bool
+	reborn time.Time
+}
+
+// life is what the client knows at the end.
+type life struct {
+	company, environment, lease, exec uuid.UUID
+	// outside is a file that the command appends a line to, outside of its workspace.
+	outside string
+}
+
+// run runs the scenario with one kill and checks all that must hold after it.
+func (k kill) run(t *testing.T) settled {
+	t.Helper()
+	url := pgtest.URL(t)
+	dir := apptest.Dir(t)
+	require.NoError(t, os.Chmod(dir, 0o777), "commands run as another user")
+	v := &victim{t: t, pool: pgtest.Connect(t, url), trace: filepath.Join(dir, "trace")}
+	v.Engine = apptest.New(t, apptest.WithFaults(t, k.String(), v.trace), apptest.WithEnv("TENURE_DATABASE_URL="+url),
+		apptest.WithArgs("--worker-ttl", "200ms", "--sweep-interval", "50ms"))
+	v.during = "start"
+	if !v.TryStart() {
+		v.restart()
+	}
+	l := v.useOneLease(dir)
+	if k.point != "" && !v.died {
+		v.lastCall(k)
+	}
+	v.settle(l)
+	result := settled{reached: v.died, during: v.during, passed: v.passed()}
+	if v.died {
+		result.after = time.Since(v.reborn)
+	}
+	result.end = v.check(l)
+	return result
+}
+
+// useOneLease is the scenario: a company, an environment, a lease, a command in it, its release. Every command has a key,
+// under which it is repeated.
+func (v *victim) useOneLease(dir string) life {
+	v.t.Helper()
+	l := life{exec: uuid.New(), outside: filepath.Join(dir, "outside")}
+	v.do("add company", func(ctx context.Context, c *client.Client) error {
+		got, err := c.AddCompany(ctx, wire.AddCompany{Name: "acme"}, client.IdempotencyKey("company"))
+		l.company = got.ID
+		return err
+	})
+	v.do("add environment", func(ctx context.Context, c *client.Client) error {
+		got, err := c.AddEnvironment(ctx, l.company, wire.AddEnvironment{Name: "local", Driver: "local"}, client.IdempotencyKey("environment"))
+		l.environment = got.ID
+		return err
+	})
+	v.do("acquire", func(ctx context.Context, c *client.Client) error {
+		got, ready, err := c.AcquireLease(ctx, l.company, wire.AcquireLease{EnvironmentID: l.environment, HeartbeatRunID: "run"},
+			client.IdempotencyKey("acquire"), client.Wait(30*time.Second))
+		if err == nil && !ready {
+			err = fmt.Errorf("the lease is %s after 30 s", got.Lease.Status)
+		}
+		l.lease = got.Lease.ID
+		return err
+	})
+	v.do("exec", func(ctx context.Context, c *client.Client) error {
+		_, err := c.StartExec(ctx, l.lease, wire.StartExec{ID: &l.exec, Argv: []string{"sh", "-c", `echo ran >> "$1"`, "sh", l.outside}},
+			client.IdempotencyKey("exec"))
+		return err
+	})
+	v.do("await exec", func(ctx context.Context, c *client.Client) error {
+		x, err := c.Exec(ctx, l.exec, client.Wait(30*time.Second))
+		if err == nil && x.Status != wire.ExecEnded {
+			err = fmt.Errorf("the command is %s after 30 s", x.Status)
+		}
+		return err
+	})
+	v.do("release", func(ctx context.Context, c *client.Client) error {
+		got, err := c.ReleaseLease(ctx, l.lease, wire.Release{}, client.IdempotencyKey("release"), client.Wait(30*time.Second))
+		if err == nil && got.Status != wire.LeaseReleased {
+			err = fmt.Errorf("the lease is %s after 30 s", got.Status)
+		}
+		return err
+	})
+	return l
+}
+
+// do makes a call, and makes it again if the engine died meanwhile.
+func (v *victim) do(what string, call func(ctx context.Context, c *client.Client) error) {
+	v.t.Helper()
+	for {
+		ctx, cancel := context.WithTimeout(v.t.Context(), time.Minute)
+		gone := v.Gone()
+		go func() {
+			select {
+			case <-gone:
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+		err := call(ctx, v.Client)
+		cancel()
+		if err == nil {
+			return
+		}
+		// A cut connection comes a moment before the end of the process.
+		select {
+		case <-gone:
+		case <-time.After(10 * time.Second):
+			v.t.Fatalf("%s: %v\n%s", what, err, v.Log())
+		}
+		v.during = what
+		v.restart()
+	}
+}
+
+// restart starts the engine again after it died at its point; there is nothing else that it may die of.
+func (v *victim) restart() {
+	v.t.Helper()
+	require.False(v.t, v.died, "the engine ended again:\n%s", v.Log())
+	require.Contains(v.t, v.Log(), "faults: ending at ", "the engine ended of something else")
+	v.died, v.reborn = true, time.Now()
+	v.Disarm()
+	v.Start()
+}
+
+// lastCall waits for a point behind the last answer.
+func (v *victim) lastCall(k kill) {
+	v.t.Helper()
+	patience := 20 * time.Second
+	if k.passage > 1 {
+		// How often the point is passed is not sure.
+		patience = time.Second
+	}
+	select {
+	case <-v.Gone():
+		v.during = "after release"
+		v.restart()
+	case <-time.After(patience):
+		require.Greater(v.t, k.passage, 1, "%s was not reached:\n%s", k, v.Log())
+	}
+}
+
+// settle waits until nothing is left to do.
+func (v *victim) settle(l life) {
+	v.t.Helper()
+	deadline := time.After(30 * time.Second)
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		left := v.unsettled(l)
+		if left == "" {
+			return
+		}
+		select {
+		case <-ticker.C:
+		case <-v.Gone():
+			v.t.Fatalf("the engine ended again:\n%s", v.Log())
+		case <-deadline:
+			v.t.Fatalf("unsettled: %s\n%s", left, v.Log())
+		}
+	}
+}
+
+// unsettled says what is left to do; "" for nothing.
+func (v *victim) unsettled(l life) string {
+	var behind int
+	err := v.pool.QueryRow(v.t.Context(), `
+		SELECT count(*)
+		  FROM projection_pointers p
+		  LEFT JOIN projection_checkpoints c USING (name, revision, generation)
+		 WHERE c.position IS DISTINCT FROM (SELECT max(position) FROM events)`).Scan(&behind)
+	if err != nil {
+		return err.Error()
+	}
+	if behind > 0 {
+		return fmt.Sprintf("%d read models are behind", behind)
+	}
+	var read bool
+	err = v.pool.QueryRow(v.t.Context(), `
+		SELECT coalesce(max(position), 0) = (SELECT max(position) FROM events)
+		  FROM consumer_offsets`).Scan(&read)
+	switch {
+	case err != nil:
+		return err.Error()
+	case !read:
+		return "the feed is behind"
+	}
+	lease, err := v.Client.Lease(v.t.Context(), l.lease)
+	switch {
+	case err != nil:
+		return err.Error()
+	case !lease.Ended():
+		return "the lease is " + lease.Status
+	case lease.CleanupStatus == nil || *lease.CleanupStatus != "success":
+		return "the cleanup is not done"
+	}
+	return ""
+}
+
+// passed counts what the trace says.
+func (v *victim) passed() map[string]int {
+	v.t.Helper()
+	raw, err := os.ReadFile(v.trace)
+	require.NoError(v.t, err)
+	passed := map[string]int{}
+	for line := range strings.Lines(string(raw)) {
+		passed[strings.TrimSpace(line)]++
+	}
+	return passed
+}
