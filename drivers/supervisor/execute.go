@@ -62,8 +62,11 @@ func (s *Supervisor) startExec(ctx context.Context, id domain.ExecID, x executio
 	}()
 	// All that the start needs is read before the claim, since a claimed command has no second chance.
 	ready, failure := s.prepare(ctx, id, x)
-	if transient(failure) {
+	switch {
+	case transient(failure):
 		return failure
+	case errors.Is(failure, errElsewhere):
+		return nil
 	}
 	_, l, ok, err := s.deps.Commands.ClaimExec(ctx, s.me(cause), id, s.deps.Process.ID)
 	if err != nil || !ok {

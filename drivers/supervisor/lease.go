@@ -23,6 +23,9 @@ func (s *Supervisor) stepLease(ctx context.Context, id domain.LeaseID, cause uui
 		if err != nil {
 			return err
 		}
+		if elsewhere, err := s.elsewhere(ctx, l); err != nil || elsewhere {
+			return err
+		}
 		orphaned, err := s.orphaned(ctx, l)
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,9 @@ func (s *Supervisor) prepare(ctx context.Context, id domain.ExecID, x execution.
 	driver, known := s.deps.Drivers.Get(l.Driver)
 	if !known {
 		return launch{}, noDriver(l.Driver)
+	}
+	if elsewhere, err := s.elsewhere(ctx, l); err != nil || elsewhere {
+		return launch{}, cmp.Or(err, errElsewhere)
 	}
 	env, err := s.deps.Commands.EnvironmentAt(ctx, l.Environment, l.EnvironmentVersion)
 	if err != nil {

@@ -123,6 +123,12 @@ func (c *Commands) Lease(ctx context.Context, id domain.LeaseID) (lease.State, e
 	return l.State, err
 }
 
+// Runtime returns a runtime as it is in the log now.
+func (c *Commands) Runtime(ctx context.Context, id domain.RuntimeID) (runtime.State, error) {
+	r, err := eventstore.Load(ctx, c.ledger, Runtimes, id.UUID)
+	return r.State, err
+}
+
 // Backoff is how long to wait after n failures: doubling from base, at most limit.
 func Backoff(n int, base, limit time.Duration) time.Duration {
 	wait := base

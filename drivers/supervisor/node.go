@@ -1,0 +1,38 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+
+	"github.com/tenure-dev/tenure/domain/lease"
+)
+
+// errElsewhere says that another node's processes are to act.
+var errElsewhere = errors.New("the runtime is on another node")
+
+// elsewhere reports whether the lease's runtime is bound to another node that lives. Its own processes drive it then; this
+// one cannot see it, would take it for gone, and so leaves it alone.
+func (s *Supervisor) elsewhere(ctx context.Context, l lease.State) (bool, error) {
+	driver, known := s.deps.Drivers.Get(l.Driver)
+	if l.Runtime.IsZero() || !known || !driver.Describe().NodeBound {
+		return false, nil
+	}
+	r, err := s.deps.Commands.Runtime(ctx, l.Runtime)
+	if err != nil {
+		return false, err
+	}
+	node := r.Origin.Node
+	if node.IsZero() || node == s.deps.Process.Node {
+		return false, nil
+	}
+	processes, err := s.deps.Processes.List(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, p := range processes {
+		if p.Node == node && p.Alive {
+			return true, nil
+		}
+	}
+	return false, nil
+}
