@@ -170,7 +170,7 @@ func (c *child) write(ctx context.Context, dice *rand.Rand) {
 			last = &a
 		}
 		select {
-		case <-time.After(time.Duration(dice.IntN(20))*time.Millisecond):
+		case <-time.After(time.Duration(dice.IntN(20)) * time.Millisecond):
 		case <-ctx.Done():
 		}
 	}
