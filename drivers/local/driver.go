@@ -14,7 +14,8 @@ import (
 
 // Driver makes runtimes under one directory of this machine.
 type Driver struct {
-	opts Options
+	opts   Options
+	census census
 
 	mu     sync.Mutex
 	active map[string]*activity // by runtime id

@@ -223,7 +223,7 @@ func TestAStartThatIsCanceledLeavesNothingRunning(t *testing.T) {
 		require.NoError(t, e.Kill(t.Context(), "started after all"))
 	}
 	require.NoError(t, r.Release())
-	left, err := survivors(r.Handle.RuntimeID, r.Handle.Metadata["workspace"])
+	left, err := (&Driver{}).survivors(r.Handle.RuntimeID, r.Handle.Metadata["workspace"])
 	require.NoError(t, err)
 	require.Empty(t, left)
 }

@@ -32,7 +32,7 @@ func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error 
 	if err := d.endCommands(ctx, req.RuntimeID, l); err != nil {
 		return stillRunning(err)
 	}
-	if err := endSurvivors(ctx, req.RuntimeID, l.dir); err != nil {
+	if err := d.endSurvivors(ctx, req.RuntimeID, l.dir); err != nil {
 		return stillRunning(err)
 	}
 	faults.Point("local.release.quiet")
@@ -45,7 +45,7 @@ func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error 
 		return failed("find_remains", err)
 	}
 	for _, dir := range remains {
-		if err := endSurvivors(ctx, req.RuntimeID, dir); err != nil {
+		if err := d.endSurvivors(ctx, req.RuntimeID, dir); err != nil {
 			return stillRunning(err)
 		}
 		if err := removeRuntime(dir); err != nil {

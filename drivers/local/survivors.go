@@ -1,7 +1,6 @@
 package local
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,8 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -94,9 +92,9 @@ func (d *Driver) awaitParents(ctx context.Context, parents []drivers.Process) er
 }
 
 // endSurvivors kills whatever carries the runtime's id or works below dir until a look finds nothing.
-func endSurvivors(ctx context.Context, runtimeID, dir string) error {
+func (d *Driver) endSurvivors(ctx context.Context, runtimeID, dir string) error {
 	return poll(ctx, endLimit, func() (bool, error) {
-		found, err := survivors(runtimeID, dir)
+		found, err := d.survivors(runtimeID, dir)
 		if err != nil {
 			return false, err
 		}
@@ -128,45 +126,16 @@ func poll(ctx context.Context, limit time.Duration, done func() (bool, error)) e
 	}
 }
 
-func survivors(runtimeID, dir string) ([]proc.Info, error) {
-	all, err := proc.List()
+func (d *Driver) survivors(runtimeID, dir string) ([]resident, error) {
+	all, err := d.census.take()
 	if err != nil {
 		return nil, err
 	}
-	mark := []byte(runtimeVar + "=" + runtimeID)
-	var found []proc.Info
-	for _, p := range all {
-		if p.PID == os.Getpid() || p.PID == 1 || p.Ended() {
-			continue
-		}
-		at := "/proc/" + strconv.Itoa(p.PID)
-		if worksBelow(at, dir) || hasVariable(at, mark) {
-			found = append(found, p)
+	var found []resident
+	for _, r := range all {
+		if r.below(dir) || slices.Contains(r.runtimes, runtimeID) {
+			found = append(found, r)
 		}
 	}
 	return found, nil
-}
-
-// worksBelow reports whether the process's directory, root or program is below dir. What cannot be read belongs to a
-// user whose processes we did not start.
-func worksBelow(at, dir string) bool {
-	for _, link := range []string{"/cwd", "/root", "/exe"} {
-		if target, err := os.Readlink(at + link); err == nil && (target == dir || strings.HasPrefix(target, dir+"/")) {
-			return true
-		}
-	}
-	return false
-}
-
-func hasVariable(at string, mark []byte) bool {
-	b, err := os.ReadFile(at + "/environ")
-	if err != nil {
-		return false
-	}
-	for v := range bytes.SplitSeq(b, []byte{0}) {
-		if bytes.Equal(v, mark) {
-			return true
-		}
-	}
-	return false
 }
