@@ -9,14 +9,15 @@ import (
 	"hash/fnv"
 	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
-	"github.com/pressly/goose/v3/lock"
 )
 
 //go:embed *.sql
@@ -36,23 +37,62 @@ var ErrUnsupportedServer = errors.New("unsupported PostgreSQL version")
 
 // Up brings the schema that pool's connections see up to date. Several processes may call it at once: one migrates, the
 // others wait. A database with tables of something else is left alone.
+//
+// The lock belongs to a transaction, which stays open while another connection of the pool migrates: a session's lock would
+// be left behind on somebody else's session where a pooler gives each transaction another one. Those who wait hold no
+// transaction open, or they could keep the pooler's last session from the one who migrates.
 func Up(ctx context.Context, pool *pgxpool.Pool) error {
+	if pool.Config().MaxConns < 2 {
+		return errors.New("migrate the database: the pool must have room for two connections; raise pool_max_conns in --database-url")
+	}
 	schema, err := check(ctx, pool)
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, lockTimeout, errors.New("another process is still migrating the database"))
+	defer cancel()
+	for {
+		done, err := migrateAlone(ctx, pool, lockID(schema))
+		if err != nil || done {
+			return err
+		}
+		select {
+		case <-time.After(askAgain/2 + rand.N(askAgain)): //nolint:gosec // jitter is no secret
+		case <-ctx.Done():
+			return fmt.Errorf("migrate the database: %w", context.Cause(ctx))
+		}
+	}
+}
+
+const (
+	// lockTimeout bounds the wait for others and the migration.
+	lockTimeout = 10 * time.Minute
+	// askAgain is about how often one who waits looks whether the others are done.
+	askAgain = 100 * time.Millisecond
+)
+
+// migrateAlone migrates if nobody else is at it.
+func migrateAlone(ctx context.Context, pool *pgxpool.Pool, lock int64) (done bool, _ error) {
+	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock($1)`, lock).Scan(&done); err != nil {
+			return fmt.Errorf("migrate the database: %w", err)
+		}
+		if !done {
+			return nil
+		}
+		return migrate(ctx, pool)
+	})
+	return done, err
+}
+
+func migrate(ctx context.Context, pool *pgxpool.Pool) error {
 	db := stdlib.OpenDBFromPool(pool)
 	defer db.Close() //nolint:errcheck // closes no connection of the pool
 	store, err := database.NewStore(goose.DialectPostgres, versionTable)
 	if err != nil {
 		return fmt.Errorf("migrations: %w", err)
 	}
-	locker, err := lock.NewPostgresSessionLocker(lock.WithLockID(lockID(schema)), lock.WithLockTimeout(1, 120))
-	if err != nil {
-		return fmt.Errorf("migrations: %w", err)
-	}
-	provider, err := goose.NewProvider(goose.DialectCustom, db, files, goose.WithStore(store), goose.WithSessionLocker(locker),
-		goose.WithSlog(slog.New(slog.DiscardHandler)))
+	provider, err := goose.NewProvider(goose.DialectCustom, db, files, goose.WithStore(store), goose.WithSlog(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		return fmt.Errorf("migrations: %w", err)
 	}

@@ -92,11 +92,17 @@ func (l *link) pass(r *bufio.Reader, dst io.Writer, h *header) error {
 	return forward(dst, full, r, size)
 }
 
+// forward sends a small message as one write: PgBouncer takes no part of a message while it logs in.
 func forward(dst io.Writer, head []byte, r io.Reader, size int64) error {
-	if _, err := dst.Write(head); err != nil {
+	small := make([]byte, min(size, 64<<10))
+	n, err := io.ReadFull(r, small)
+	if _, err := dst.Write(append(head, small[:n]...)); err != nil {
 		return err
 	}
-	_, err := io.CopyN(dst, r, size)
+	if err != nil {
+		return err
+	}
+	_, err = io.CopyN(dst, r, size-int64(n))
 	return err
 }
 
