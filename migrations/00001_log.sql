@@ -71,8 +71,9 @@ AS $$ SELECT hashtextextended('tenure append ' || current_schema(), 0) $$;
 -- held across a round trip to the client.
 --
 -- Streams and companies are given once each (s_name, c_id) and named by their place (from 1) elsewhere. Expectations and
--- events are sorted by append. The answer has an element for each append; failed expectations are listed beside it. Status: 0 done, 1 done before, 2 command done before, 3 command of another request,
--- 4 too late, 5 another epoch, 6 conflict.
+-- events are sorted by append. The answer has an element for each append; failed expectations are listed beside it.
+-- Status: 0 done, 1 done before, 2 command done before, 3 command of another request, 4 too late, 5 another epoch,
+-- 6 conflict.
 -- +goose StatementBegin
 CREATE FUNCTION append_events(
   p_epoch bigint,
@@ -107,7 +108,6 @@ DECLARE
   n_commands CONSTANT integer := cardinality(k_append);
   v_epoch bigint;
   v_position bigint;
-  v_last timestamptz;
   v_now timestamptz;
   v_micros bytea;
   v_version bigint[];
@@ -150,35 +150,39 @@ BEGIN
     PERFORM set_config('synchronous_commit', 'on', true);
   END IF;
 
-  -- The lock is a statement of its own: only the next statement's snapshot sees what its last holder wrote.
-  PERFORM pg_advisory_xact_lock(append_lock_key());
+  -- The lock is a statement of its own: only the next statement's snapshot sees what its last holder wrote. Its key is
+  -- append_lock_key(), spelled out: a call of that would cost as much as the insert of an event.
+  PERFORM pg_advisory_xact_lock(hashtextextended('tenure append ' || current_schema(), 0));
 
-  SELECT l.epoch INTO STRICT v_epoch FROM log l;
-  SELECT t.position, t.recorded_at INTO v_position, v_last FROM events t ORDER BY t.position DESC LIMIT 1;
-  v_position := coalesce(v_position, 0);
-  v_now := greatest(clock_timestamp(), v_last);
+  SELECT l.epoch, coalesce(t.position, 0), greatest(clock_timestamp(), t.recorded_at)
+    INTO STRICT v_epoch, v_position, v_now
+    FROM log l
+    LEFT JOIN LATERAL (SELECT t.position, t.recorded_at FROM events t ORDER BY t.position DESC LIMIT 1) t ON true;
   v_micros := int8send((extract(epoch FROM v_now) * 1000000)::bigint);
 
-  SELECT array_agg(coalesce(h.version, 0) ORDER BY u.ord),
-         array_agg(coalesce(h.hash, '\x0000000000000000000000000000000000000000000000000000000000000000') ORDER BY u.ord),
-         array_agg(h.append_id ORDER BY u.ord)
-    INTO v_version, v_hash, v_by
-    FROM unnest(s_name) WITH ORDINALITY u(name, ord)
-    LEFT JOIN LATERAL (
-      SELECT t.version, t.hash, t.append_id FROM events t WHERE t.stream = u.name ORDER BY t.version DESC LIMIT 1
-    ) h ON true;
-  SELECT array_agg(coalesce(h.company_position, 0) ORDER BY u.ord)
-    INTO v_cposition
-    FROM unnest(c_id) WITH ORDINALITY u(id, ord)
-    LEFT JOIN LATERAL (
-      SELECT t.company_position FROM events t WHERE t.company_id = u.id ORDER BY t.company_position DESC LIMIT 1
-    ) h ON true;
-  SELECT array_agg(t.position ORDER BY u.ord), array_agg(t.recorded_at ORDER BY u.ord)
-    INTO v_known, v_known_at
-    FROM unnest(a_id) WITH ORDINALITY u(id, ord)
-    LEFT JOIN LATERAL (
-      SELECT h.position, h.recorded_at FROM events h WHERE h.append_id = u.id AND h.append_index = 0 LIMIT 1
-    ) t ON true;
+  SELECT h.version, h.hash, h.by, c.position, k.position, k.recorded_at
+    INTO v_version, v_hash, v_by, v_cposition, v_known, v_known_at
+    FROM (
+      SELECT array_agg(coalesce(h.version, 0) ORDER BY u.ord) AS version,
+             array_agg(coalesce(h.hash, '\x0000000000000000000000000000000000000000000000000000000000000000') ORDER BY u.ord) AS hash,
+             array_agg(h.append_id ORDER BY u.ord) AS by
+        FROM unnest(s_name) WITH ORDINALITY u(name, ord)
+        LEFT JOIN LATERAL (
+          SELECT t.version, t.hash, t.append_id FROM events t WHERE t.stream = u.name ORDER BY t.version DESC LIMIT 1
+        ) h ON true
+    ) h, (
+      SELECT array_agg(coalesce(h.company_position, 0) ORDER BY u.ord) AS position
+        FROM unnest(c_id) WITH ORDINALITY u(id, ord)
+        LEFT JOIN LATERAL (
+          SELECT t.company_position FROM events t WHERE t.company_id = u.id ORDER BY t.company_position DESC LIMIT 1
+        ) h ON true
+    ) c, (
+      SELECT array_agg(t.position ORDER BY u.ord) AS position, array_agg(t.recorded_at ORDER BY u.ord) AS recorded_at
+        FROM unnest(a_id) WITH ORDINALITY u(id, ord)
+        LEFT JOIN LATERAL (
+          SELECT h.position, h.recorded_at FROM events h WHERE h.append_id = u.id AND h.append_index = 0 LIMIT 1
+        ) t ON true
+    ) k;
   IF n_commands > 0 THEN
     SELECT array_agg(t.request_hash ORDER BY u.ord), array_agg(t.resource_id ORDER BY u.ord), array_agg(t.position ORDER BY u.ord)
       INTO v_cmd_request, v_cmd_resource, v_cmd_position
