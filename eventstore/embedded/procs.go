@@ -97,11 +97,13 @@ func (c *cluster) endProcesses(ctx context.Context, sig syscall.Signal, grace ti
 	harder := time.NewTimer(grace)
 	defer harder.Stop()
 	signaled := map[int]syscall.Signal{}
-	for {
+	for none := false; ; {
 		pids, err := c.processes()
-		if err != nil || len(pids) == 0 {
+		// One look is no proof: a process that was forked during it by one that ended during it is in no list.
+		if err != nil || len(pids) == 0 && none {
 			return err
 		}
+		none = len(pids) == 0
 		for _, pid := range pids {
 			if signaled[pid] != sig {
 				signaled[pid] = sig
