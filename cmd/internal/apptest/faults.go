@@ -15,27 +15,49 @@ import (
 	"github.com/tenure-dev/tenure/eventstore/faults"
 )
 
-var faulty struct {
-	once sync.Once
-	path string
-	err  error
+// variant is the program built in another way, once for a test program.
+type variant struct {
+	name  string
+	flags []string
+	once  sync.Once
+	path  string
+	err   error
 }
 
-// WithFaults starts a program that was built with the tag faults, once for a test program. It ends itself at the point, such
-// as "driver.acquire.before@1", if one is given, and appends the names of all points that it passes to the trace file.
-func WithFaults(t testing.TB, point, trace string) Option {
+var (
+	faulty  = &variant{name: "tenure-faults", flags: []string{raceFlag, "-tags=faults"}}
+	without = &variant{name: "tenure-norace", flags: []string{"-race=false"}}
+)
+
+// build builds it beside the plain one.
+func (v *variant) build(t testing.TB) string {
 	t.Helper()
-	plain := Binary(t)
-	faulty.once.Do(func() {
-		faulty.path = filepath.Join(filepath.Dir(plain), "tenure-faults")
-		out, err := exec.CommandContext(context.Background(), "go", "build", raceFlag, "-tags=faults", "-o", faulty.path, "github.com/tenure-dev/tenure/cmd/tenure").CombinedOutput()
-		if err != nil {
-			faulty.err = fmt.Errorf("build the program with faults: %w\n%s", err, out)
+	dir := filepath.Dir(Binary(t))
+	v.once.Do(func() {
+		v.path = filepath.Join(dir, v.name)
+		args := append(append([]string{"build"}, v.flags...), "-o", v.path, "github.com/tenure-dev/tenure/cmd/tenure")
+		if out, err := exec.CommandContext(context.Background(), "go", args...).CombinedOutput(); err != nil {
+			v.err = fmt.Errorf("build %s: %w\n%s", v.name, err, out)
 		}
 	})
-	require.NoError(t, faulty.err)
+	require.NoError(t, v.err)
+	return v.path
+}
+
+// WithoutRace starts the program without the race detector, for what is about amounts.
+func WithoutRace(t testing.TB) Option {
+	t.Helper()
+	path := without.build(t)
+	return func(e *Engine) { e.binary = path }
+}
+
+// WithFaults starts a program that was built with the tag faults. It ends itself at the point, such as
+// "driver.acquire.before@1", if one is given, and appends the names of all points that it passes to the trace file.
+func WithFaults(t testing.TB, point, trace string) Option {
+	t.Helper()
+	path := faulty.build(t)
 	return func(e *Engine) {
-		e.binary = faulty.path
+		e.binary = path
 		e.Env = append(e.Env, faults.TraceVariable+"="+trace)
 		if point != "" {
 			e.Env = append(e.Env, faults.PointVariable+"="+point)
