@@ -32,6 +32,7 @@ TEST_P ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$(( n < 4 ? n : 4 )))
 TEST_FLAGS ?= -count=1 -timeout=9m
 FUZZTIME ?= 10s
 BENCH ?= .
+BENCH_FLAGS ?=
 RACE_COUNT ?= 5
 
 .PHONY: help
@@ -40,7 +41,7 @@ help: ## This list
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  Settings: PKGS=./domain/... TEST_FLAGS='-count=1 -run X' FUZZTIME=1m BENCH=Append RACE_COUNT=20"
+	@echo "  Settings: PKGS=./domain/... TEST_FLAGS='-count=1 -run X' FUZZTIME=1m BENCH=append RACE_COUNT=20"
 
 .PHONY: need-go
 need-go:
@@ -83,8 +84,10 @@ fuzz: setup ## Run every Fuzz target for FUZZTIME
 	@FUZZTIME=$(FUZZTIME) .ci/fuzz $(PKGS) </dev/null
 
 .PHONY: bench
-bench: setup ## Run the benchmarks that match BENCH
-	go test -run '^$$' -bench '$(BENCH)' -benchmem -p=1 $(PKGS) </dev/null
+bench: setup ## Measure against floors of the same run what matches BENCH; writes build/bench.json (BENCH_FLAGS='-rounds 3')
+	@mkdir -p build
+	@CGO_ENABLED=0 go build -o build/bench ./cmd/internal/bench
+	@build/bench -run '$(BENCH)' -json build/bench.json $(BENCH_FLAGS) </dev/null
 
 .PHONY: generate
 generate: need-go ## Write generated code

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"time"
 )
 
@@ -51,7 +53,10 @@ func cycles(name string, clients int, aim float64) func(context.Context, *bench)
 		}
 		defer func() { err = errors.Join(err, e.close(ctx)) }()
 		var rates []float64
+		var spent cpu
+		var done float64
 		for round := range b.sizes.rounds + 1 {
+			before, began := b.used(), time.Now()
 			rate, err := together(ctx, clients, b.sizes.round, func(ctx context.Context, i int) error {
 				lease, err := e.acquire(ctx, i)
 				if err != nil {
@@ -64,8 +69,11 @@ func cycles(name string, clients int, aim float64) func(context.Context, *bench)
 			}
 			if round > 0 {
 				rates = append(rates, rate)
+				done += rate * time.Since(began).Seconds()
+				spent = spent.plus(b.used().since(before))
 			}
 		}
+		fmt.Fprintf(os.Stderr, "%s: CPU for each: %s\n", name, spent.per(done))
 		result := entry{Name: name, Value: median(rates), Unit: "cycles/s"}
 		if aim > 0 {
 			result = result.atLeast(result.Value, aim, " cycles/s")

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"os"
 	"time"
 
 	"github.com/google/uuid"
@@ -80,7 +82,7 @@ func appends(name string, writers int, via string, aim float64) func(context.Con
 		for i := range callers {
 			callers[i] = &caller{store: store, payload: payload()}
 		}
-		value, floor, ratio, err := b.takeTurns(ctx,
+		value, floor, ratio, err := b.takeTurns(ctx, name,
 			func(ctx context.Context, length time.Duration) (float64, error) {
 				return together(ctx, writers, length, func(ctx context.Context, i int) error { return callers[i].append(ctx) })
 			}, under.rate)
@@ -98,8 +100,10 @@ func appends(name string, writers int, via string, aim float64) func(context.Con
 
 // takeTurns measures two rates in rounds, one of them first in every other round, after a round that does not count. The
 // ratio is the median of the rounds' ratios.
-func (b *bench) takeTurns(ctx context.Context, one, two func(context.Context, time.Duration) (float64, error)) (value, floor, ratio float64, err error) {
+func (b *bench) takeTurns(ctx context.Context, name string, one, two func(context.Context, time.Duration) (float64, error)) (value, floor, ratio float64, err error) {
 	var values, floors, ratios []float64
+	var spent [2]cpu
+	var done [2]float64
 	for round := range b.sizes.rounds + 1 {
 		var rate [2]float64
 		for turn := range 2 {
@@ -108,14 +112,18 @@ func (b *bench) takeTurns(ctx context.Context, one, two func(context.Context, ti
 			if which == 1 {
 				measure = two
 			}
+			before, began := b.used(), time.Now()
 			if rate[which], err = measure(ctx, b.sizes.round); err != nil {
 				return 0, 0, 0, err
 			}
+			done[which] += rate[which] * time.Since(began).Seconds()
+			spent[which] = spent[which].plus(b.used().since(before))
 		}
 		if round > 0 {
 			values, floors, ratios = append(values, rate[0]), append(floors, rate[1]), append(ratios, rate[0]/rate[1])
 		}
 	}
+	fmt.Fprintf(os.Stderr, "%s: CPU for each: %s; floor: %s\n", name, spent[0].per(done[0]), spent[1].per(done[1]))
 	return median(values), median(floors), median(ratios), nil
 }
 

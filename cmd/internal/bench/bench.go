@@ -44,17 +44,18 @@ func newBench(ctx context.Context, s settings, stderr io.Writer) (*bench, error)
 		return nil, errors.Join(err, b.close())
 	}
 	extra := map[string]string{"max_connections": "300"}
-	if s.explain {
-		extra["session_preload_libraries"] = "auto_explain"
-		extra["auto_explain.log_nested_statements"] = "on"
-		extra["auto_explain.log_min_duration"] = "0"
-		extra["auto_explain.sample_rate"] = "0.01"
-		extra["auto_explain.log_analyze"] = "on"
-		extra["auto_explain.log_level"] = "LOG"
+	if s.statements {
+		extra["shared_preload_libraries"] = "pg_stat_statements"
+		extra["pg_stat_statements.track"] = "all"
 	}
 	b.server, err = embedded.Start(ctx, embedded.Options{DataDir: filepath.Join(dir, "postgres"), Logger: b.log, Settings: extra})
 	if err != nil {
 		return nil, errors.Join(err, b.close())
+	}
+	if s.statements {
+		if err := execute(ctx, b.server.ConnString(), `CREATE EXTENSION pg_stat_statements SCHEMA public`); err != nil {
+			return nil, errors.Join(err, b.close())
+		}
 	}
 	return b, nil
 }
@@ -66,11 +67,6 @@ func (b *bench) close() error {
 		ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
 		defer cancel()
 		problem = b.server.Stop(ctx)
-	}
-	if b.explain {
-		// Statements and plans hold nothing but what this program made up.
-		fmt.Fprintln(os.Stderr, "the server's log is kept in", b.dir)
-		return problem
 	}
 	return errors.Join(problem, os.RemoveAll(b.dir))
 }

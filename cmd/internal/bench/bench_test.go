@@ -23,8 +23,8 @@ func TestEveryBenchmarkRunsAndLeavesNothingBehind(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(tmp)) })
 	require.NoError(t, os.Chmod(tmp, 0o755)) //nolint:gosec // what is in it has modes of its own
-	t.Setenv("TMPDIR", tmp)
 	path := filepath.Join(t.TempDir(), "build", "bench.json")
+	t.Setenv("TMPDIR", tmp)
 	var stdout, stderr bytes.Buffer
 	require.Zero(t, run([]string{"-short", "-json", path}, &stdout, &stderr), "%s", &stderr)
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/tenure-dev/tenure/eventstore/pg"
@@ -24,6 +25,7 @@ func catchup(ctx context.Context, b *bench) (err error) {
 	}
 	defer store.Close()
 	var rates []float64
+	before := b.used()
 	for round := range min(b.sizes.rounds, longRounds) {
 		took, err := readAll(ctx, store, fmt.Sprintf("bench-%d", round), log.events)
 		if err != nil {
@@ -31,6 +33,7 @@ func catchup(ctx context.Context, b *bench) (err error) {
 		}
 		rates = append(rates, float64(log.events)/took.Seconds())
 	}
+	fmt.Fprintf(os.Stderr, "catchup: CPU for each event: %s\n", b.used().since(before).per(float64(log.events)*float64(len(rates))))
 	e := entry{Name: "catchup/1m", Value: median(rates), Unit: "events/s"}
 	b.report.add(e.atLeast(e.Value, 100_000, " events/s"))
 	return nil

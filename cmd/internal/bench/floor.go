@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
@@ -101,7 +100,9 @@ func (w *floorWriter) insert(ctx context.Context) error {
 	position := w.floor.position.Add(1)
 	salt, commitment := w.random[:eventstore.SaltBytes], w.random[eventstore.SaltBytes:2*eventstore.SaltBytes]
 	before, hash := w.random[2*eventstore.SaltBytes:3*eventstore.SaltBytes], w.random[3*eventstore.SaltBytes:]
-	_, err := w.conn.Exec(ctx, insertFloor, position, 1, w.stream, w.version, eventName, 1, company.UUID, position, time.Now(),
-		newID(), 0, company.UUID, company.UUID, newID(), uuid.Nil, w.payload, salt, commitment, before, hash)
+	// As arrays of bytes: pgx sends a uuid.UUID as text, which it makes first and Postgres reads back.
+	owner, none := [16]byte(company.UUID), [16]byte{}
+	_, err := w.conn.Exec(ctx, insertFloor, position, int64(1), w.stream, w.version, eventName, int32(1), owner, position, time.Now(),
+		[16]byte(newID()), int32(0), owner, owner, [16]byte(newID()), none, w.payload, salt, commitment, before, hash)
 	return err
 }

@@ -35,12 +35,11 @@ func main() {
 
 // settings are what the command line says.
 type settings struct {
-	pattern  *regexp.Regexp
-	json     string
-	cpu      string
-	explain  bool
-	keepLogs bool
-	sizes    sizes
+	pattern    *regexp.Regexp
+	json       string
+	cpu        string
+	statements bool
+	sizes      sizes
 }
 
 func parse(args []string, stderr io.Writer) (settings, error) {
@@ -60,7 +59,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	}
 	flags.StringVar(&s.json, "json", "", "where to write the figures; empty is nowhere")
 	flags.StringVar(&s.cpu, "cpuprofile", "", "where to write a CPU profile of the whole run")
-	flags.BoolVar(&s.explain, "explain", false, "print the plans and times of slow statements within functions (auto_explain)")
+	flags.BoolVar(&s.statements, "statements", false, "print where Postgres spends its time, by pg_stat_statements, which takes some itself")
 	s.sizes.flags(flags)
 	if err := flags.Parse(args); err != nil {
 		return s, err
@@ -126,6 +125,16 @@ func measure(ctx context.Context, s settings, stdout, stderr io.Writer) (err err
 	if err := b.machine(ctx); err != nil {
 		return fmt.Errorf("look at the machine: %w", err)
 	}
+	ran := b.runAll(ctx, chosen, stderr)
+	// What was measured before a failure is worth having.
+	entries := b.report.selected(s.pattern)
+	if s.json != "" {
+		ran = errors.Join(ran, writeJSON(s.json, entries))
+	}
+	return errors.Join(ran, writeTable(stdout, entries))
+}
+
+func (b *bench) runAll(ctx context.Context, chosen []group, stderr io.Writer) error {
 	for _, group := range chosen {
 		fmt.Fprintf(stderr, "measuring %s\n", group.names)
 		if err := group.run(ctx, b); err != nil {
@@ -134,15 +143,14 @@ func measure(ctx context.Context, s settings, stdout, stderr io.Writer) (err err
 			}
 			return fmt.Errorf("%s: %w", group.names[0], err)
 		}
+		if b.statements {
+			if err := b.printStatements(ctx, stderr); err != nil {
+				return err
+			}
+		}
 		runtime.GC() // what one benchmark leaves in memory is no burden of the next
 	}
-	entries := b.report.selected(s.pattern)
-	if s.json != "" {
-		if err := writeJSON(s.json, entries); err != nil {
-			return err
-		}
-	}
-	return writeTable(stdout, entries)
+	return nil
 }
 
 func profile(path string) (stop func(), err error) {

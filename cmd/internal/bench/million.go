@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/tenure-dev/tenure/domain/lease"
@@ -89,10 +88,10 @@ func (w *logWriter) Next() bool {
 
 // Values is its row.
 func (w *logWriter) Values() ([]any, error) {
-	r := w.event
+	r, none := w.event, [16]byte{}
 	return []any{
-		r.Position, r.Epoch, string(r.Stream), r.Version, r.Name, int32(r.Revision), r.Company.UUID, r.CompanyPosition, r.RecordedAt,
-		r.AppendID, int32(r.AppendIndex), uuid.Nil, uuid.Nil, r.By.Request, r.By.Cause, r.Payload, r.Salt, r.Commitment, r.PrevHash, r.Hash,
+		r.Position, r.Epoch, string(r.Stream), r.Version, r.Name, int32(r.Revision), [16]byte(r.Company.UUID), r.CompanyPosition, r.RecordedAt,
+		[16]byte(r.AppendID), int32(r.AppendIndex), none, none, [16]byte(r.By.Request), none, r.Payload, r.Salt, r.Commitment, r.PrevHash, r.Hash,
 	}, nil
 }
 

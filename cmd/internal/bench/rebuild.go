@@ -41,17 +41,19 @@ func rebuild(ctx context.Context, b *bench) (err error) {
 	}
 	fmt.Fprintf(os.Stderr, "rebuild: the first build, with nothing to compare, made %.0f events/s\n", float64(log.events)/time.Since(began).Seconds())
 	var rates, floors, ratios []float64
+	var spent cpu
 	for range min(b.sizes.rounds, longRounds) {
 		floor, err := log.copyOut(ctx)
 		if err != nil {
 			return err
 		}
-		began := time.Now()
+		before, began := b.used(), time.Now()
 		reports, err := models.Rebuild(ctx, nil, nil)
 		if err != nil {
 			return err
 		}
 		rate := float64(log.events) / time.Since(began).Seconds()
+		spent = spent.plus(b.used().since(before))
 		for _, r := range reports {
 			if r.Differences > 0 || r.Parked > 0 {
 				return fmt.Errorf("%s: %d differences, %d parked", r.Name, r.Differences, r.Parked)
@@ -59,6 +61,7 @@ func rebuild(ctx context.Context, b *bench) (err error) {
 		}
 		rates, floors, ratios = append(rates, rate), append(floors, floor), append(ratios, rate/floor)
 	}
+	fmt.Fprintf(os.Stderr, "rebuild: CPU for each event: %s\n", spent.per(float64(log.events)*float64(len(rates))))
 	e := entry{Name: "rebuild/1m", Value: median(rates), Unit: "events/s"}.against(median(floors), median(ratios))
 	b.report.add(e.atLeast(median(ratios), 0.4, "× floor"))
 	return nil
