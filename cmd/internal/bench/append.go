@@ -149,7 +149,7 @@ func (c *caller) append(ctx context.Context) error {
 			{Stream: c.stream, Name: eventName, Revision: 1, Company: company, Payload: c.payload},
 		},
 		By: eventstore.Attribution{
-			Actor: domain.PrincipalID{UUID: company.UUID}, Key: domain.KeyID{UUID: company.UUID}, Request: newID(),
+			Actor: domain.PrincipalID(company), Key: domain.KeyID(company), Request: newID(),
 		},
 		Command: &eventstore.Command{
 			Company: company, Route: "POST /api/v1/companies/:companyId/leases", Key: newID().String(),

@@ -146,7 +146,7 @@ func (b *bench) machine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is written
+	defer conn.Close(context.WithoutCancel(ctx))
 	trip, err := roundTrip(ctx, conn)
 	if err != nil {
 		return err

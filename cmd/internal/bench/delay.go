@@ -92,11 +92,11 @@ type parcel struct {
 
 // carry takes bytes one way until an end is closed.
 func (d *delay) carry(to, from net.Conn) {
-	defer to.Close()   //nolint:errcheck // the other way is over too
-	defer from.Close() //nolint:errcheck // the other way is over too
+	defer to.Close()
+	defer from.Close()
 	parcels := make(chan parcel, 1024)
 	d.group.Go(func() {
-		defer from.Close() //nolint:errcheck // ends the reader below
+		defer from.Close()
 		alarm, err := newAlarm()
 		if err != nil {
 			return
@@ -110,7 +110,7 @@ func (d *delay) carry(to, from net.Conn) {
 				break
 			}
 		}
-		for range parcels { //nolint:revive // the reader must not wait for room
+		for range parcels { // the reader must not wait for room
 		}
 	})
 	defer close(parcels)

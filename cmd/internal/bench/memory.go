@@ -39,7 +39,7 @@ func serve(dir, url string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println(a.Address())
+	fmt.Fprintln(os.Stdout, a.Address())
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	ctx, cancel := context.WithTimeout(ctx, stopLimit)
 	defer cancel()

@@ -21,7 +21,7 @@ func (b *bench) printStatements(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is written
+	defer conn.Close(context.WithoutCancel(ctx))
 	rows, err := conn.Query(ctx, topStatements)
 	if err != nil {
 		return err
