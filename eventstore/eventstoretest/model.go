@@ -24,7 +24,7 @@ func Same(t *testing.T, open func(t *rapid.T) (a, b eventstore.Store)) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := open(t)
 		m := newModel()
-		for range rapid.IntRange(1, 12).Draw(t, "batches") {
+		for range rapid.IntRange(1, 8).Draw(t, "batches") {
 			batch := make([]eventstore.Append, rapid.IntRange(1, 6).Draw(t, "appends"))
 			for i := range batch {
 				batch[i] = m.draw(t)

@@ -54,18 +54,21 @@ func (s *Store) call(ctx context.Context, conn *pgx.Conn, batch []*pending) ([]o
 // firstEvent names an append.
 func firstEvent(p *pending) string { return p.append.Events[0].Name }
 
+// id is a UUID as pgx takes it in binary; a uuid.UUID would go as text, through its Valuer.
+type id [16]byte
+
 // arguments are the arrays that append_events takes: streams and companies once each, the rest by their place.
 type arguments struct {
 	epoch     int64
-	appends   struct{ id, actor, key, request, cause []uuid.UUID }
+	appends   struct{ id, actor, key, request, cause []id }
 	size      []int32
 	notAfter  []*time.Time
 	streams   index[eventstore.Stream]
-	companies index[uuid.UUID]
+	companies index[id]
 	expects   struct {
 		append, stream []int32
 		version        []int64
-		by             []*uuid.UUID
+		by             []*id
 	}
 	events struct {
 		append, stream, company, revision []int32
@@ -75,17 +78,17 @@ type arguments struct {
 	commands struct {
 		append         []int32
 		scope, request [][]byte
-		resource       []uuid.UUID
+		resource       []id
 	}
 	inputs struct {
 		append      []int32
-		id, company []uuid.UUID
+		id, company []id
 		subject     []string
 		value       [][]byte
 	}
 	drops struct {
 		append []int32
-		id     []uuid.UUID
+		id     []id
 	}
 }
 
@@ -99,11 +102,11 @@ func newArguments(epoch int64, batch []*pending) *arguments {
 
 func (g *arguments) add(n int32, p *pending) {
 	a := p.append
-	g.appends.id = append(g.appends.id, a.ID)
-	g.appends.actor = append(g.appends.actor, a.By.Actor.UUID)
-	g.appends.key = append(g.appends.key, a.By.Key.UUID)
-	g.appends.request = append(g.appends.request, a.By.Request)
-	g.appends.cause = append(g.appends.cause, a.By.Cause)
+	g.appends.id = append(g.appends.id, id(a.ID))
+	g.appends.actor = append(g.appends.actor, id(a.By.Actor.UUID))
+	g.appends.key = append(g.appends.key, id(a.By.Key.UUID))
+	g.appends.request = append(g.appends.request, id(a.By.Request))
+	g.appends.cause = append(g.appends.cause, id(a.By.Cause))
 	g.size = append(g.size, int32(len(a.Events)))
 	g.notAfter = append(g.notAfter, optional(a.NotAfter))
 	for _, x := range a.Expect {
@@ -115,7 +118,7 @@ func (g *arguments) add(n int32, p *pending) {
 	for i, e := range a.Events {
 		g.events.append = append(g.events.append, n)
 		g.events.stream = append(g.events.stream, g.streams.place(e.Stream))
-		g.events.company = append(g.events.company, g.companies.place(e.Company.UUID))
+		g.events.company = append(g.events.company, g.companies.place(id(e.Company.UUID)))
 		g.events.name = append(g.events.name, e.Name)
 		g.events.revision = append(g.events.revision, int32(e.Revision))
 		g.events.payload = append(g.events.payload, e.Payload)
@@ -126,18 +129,18 @@ func (g *arguments) add(n int32, p *pending) {
 		g.commands.append = append(g.commands.append, n)
 		g.commands.scope = append(g.commands.scope, commandScope(c))
 		g.commands.request = append(g.commands.request, c.RequestHash[:])
-		g.commands.resource = append(g.commands.resource, c.Resource)
+		g.commands.resource = append(g.commands.resource, id(c.Resource))
 	}
 	for _, in := range a.Inputs {
 		g.inputs.append = append(g.inputs.append, n)
-		g.inputs.id = append(g.inputs.id, in.ID)
-		g.inputs.company = append(g.inputs.company, in.Company.UUID)
+		g.inputs.id = append(g.inputs.id, id(in.ID))
+		g.inputs.company = append(g.inputs.company, id(in.Company.UUID))
 		g.inputs.subject = append(g.inputs.subject, string(in.Subject))
 		g.inputs.value = append(g.inputs.value, in.Value)
 	}
-	for _, id := range a.DropInputs {
+	for _, input := range a.DropInputs {
 		g.drops.append = append(g.drops.append, n)
-		g.drops.id = append(g.drops.id, id)
+		g.drops.id = append(g.drops.id, id(input))
 	}
 }
 
@@ -263,11 +266,12 @@ func optional(t time.Time) *time.Time {
 	return &t
 }
 
-func optionalID(id uuid.UUID) *uuid.UUID {
-	if id == uuid.Nil {
+func optionalID(u uuid.UUID) *id {
+	if u == uuid.Nil {
 		return nil
 	}
-	return &id
+	v := id(u)
+	return &v
 }
 
 // array sends a nil slice as an empty array, which is not the same as null.

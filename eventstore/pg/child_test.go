@@ -94,7 +94,7 @@ func childMain(text string) int {
 	c.say(report{What: "ready"})
 	var writers sync.WaitGroup
 	for n := range request.Writers {
-		writers.Go(func() { c.write(ctx, rand.New(rand.NewPCG(request.Seed, uint64(n)))) }) //nolint:gosec // a test's dice
+		writers.Go(func() { c.write(ctx, rand.New(rand.NewPCG(request.Seed, uint64(n)))) })
 	}
 	in := bufio.NewScanner(os.Stdin)
 	for in.Scan() {
@@ -210,7 +210,7 @@ func startChild(t *testing.T, request childRequest) *process {
 	}()
 	t.Cleanup(func() {
 		p.signal(syscall.SIGKILL)
-		for range p.reports { //nolint:revive // until the end
+		for range p.reports {
 		}
 		<-ended
 		_ = p.cmd.Wait()

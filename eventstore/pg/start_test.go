@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -55,7 +56,8 @@ func startAtOnce(t *testing.T, url string) {
 
 // start is how an engine gets to its log.
 func start(t *testing.T, pool *pgxpool.Pool) *pg.Store {
-	if !assert.NoError(t, migrations.Up(context.Background(), pool)) {
+	if err := migrations.Up(context.Background(), pool); err != nil {
+		t.Error(err)
 		return nil
 	}
 	s, err := pg.Open(context.Background(), pool, pg.Options{})
@@ -98,7 +100,7 @@ func TestBehindAPoolerEventsOfOthersComeByThePollOrByADirectLink(t *testing.T) {
 				require.NotContains(t, said.String(), "a pooler stands before the database")
 				return
 			}
-			require.Eventually(t, func() bool { return bytes.Contains([]byte(said.String()), []byte("a pooler stands before the database")) },
+			require.Eventually(t, func() bool { return strings.Contains(said.String(), "a pooler stands before the database") },
 				20*time.Second, 10*time.Millisecond)
 		})
 	}

@@ -116,7 +116,7 @@ func (p *Pooler) Database(t testing.TB) (pooled, direct string) {
 	name := fmt.Sprintf("d%d_%d", os.Getpid(), databases.Add(1))
 	conn, err := pgx.Connect(ctx, p.base)
 	require.NoError(t, err)
-	defer conn.Close(ctx) //nolint:errcheck // a test's
+	defer conn.Close(ctx)
 	_, err = conn.Exec(ctx, `CREATE DATABASE `+name)
 	require.NoError(t, err)
 	t.Cleanup(func() {
@@ -124,7 +124,7 @@ func (p *Pooler) Database(t testing.TB) (pooled, direct string) {
 		if err != nil {
 			return
 		}
-		defer conn.Close(ctx) //nolint:errcheck // a test's
+		defer conn.Close(ctx)
 		_, _ = conn.Exec(ctx, `DROP DATABASE `+name+` WITH (FORCE)`)
 	})
 	config, err := pgx.ParseConfig(p.base)

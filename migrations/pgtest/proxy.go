@@ -190,31 +190,24 @@ func (l *link) pump(from Side) {
 		src, dst = dst, src
 	}
 	r := bufio.NewReaderSize(src, 64<<10)
-	err := l.carry(from, r, dst)
+	l.carry(from, r, dst)
 	select {
 	case <-l.dead:
 		<-l.ended
 	default:
-		if err != nil {
-			l.cut()
-		}
+		l.cut()
 	}
 }
 
-func (l *link) carry(from Side, r *bufio.Reader, dst io.Writer) error {
-	if from == FromClient {
-		// Only the first message has no type.
-		if err := l.pass(r, dst, nil); err != nil {
-			return err
-		}
+// carry returns when there is no more to carry.
+func (l *link) carry(from Side, r *bufio.Reader, dst io.Writer) {
+	if from == FromClient && l.pass(r, dst, nil) != nil {
+		return // only the first message has no type
 	}
 	for {
 		kind, err := r.ReadByte()
-		if err != nil {
-			return err
-		}
-		if err := l.pass(r, dst, &header{from: from, kind: kind}); err != nil {
-			return err
+		if err != nil || l.pass(r, dst, &header{from: from, kind: kind}) != nil {
+			return
 		}
 	}
 }
