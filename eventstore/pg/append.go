@@ -55,7 +55,7 @@ func (s *Store) call(ctx context.Context, conn *pgx.Conn, batch []*pending) ([]o
 func firstEvent(p *pending) string { return p.append.Events[0].Name }
 
 // id is a UUID as pgx takes it in binary; a uuid.UUID would go as text, through its Valuer.
-type id [16]byte
+type id = [16]byte
 
 // arguments are the arrays that append_events takes: streams and companies once each, the rest by their place.
 type arguments struct {

@@ -191,21 +191,22 @@ func TestAnotherIsolationLevelIsRefused(t *testing.T) {
 func TestAnAppendIsDurableWhateverTheDefaultOfTheServer(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
-	pool := pgtest.Connect(t, url+` synchronous_commit=off`)
+	pool := pgtest.Connect(t, url+` synchronous_commit=off jit=on`)
 	require.NoError(t, migrations.Up(t.Context(), pool))
 	_, err := pool.Exec(t.Context(), `
-		CREATE TABLE seen (setting text);
+		CREATE TABLE seen (setting text, jit text);
 		CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$
-		BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
+		BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit'), current_setting('jit')); RETURN NULL; END $$;
 		CREATE TRIGGER look AFTER INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION look()`)
 	require.NoError(t, err)
 	s, err := pg.Open(context.Background(), pool, pg.Options{})
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	eventstoretest.Must(t, s, eventstoretest.One(eventstoretest.NewStream(), eventstore.NoStream, 1))
-	var setting string
-	require.NoError(t, pool.QueryRow(t.Context(), `SELECT setting FROM seen`).Scan(&setting))
+	var setting, jit string
+	require.NoError(t, pool.QueryRow(t.Context(), `SELECT setting, jit FROM seen`).Scan(&setting, &jit))
 	require.Equal(t, "on", setting)
+	require.Equal(t, "off", jit, "compiling the look-ups would take a hundred times as long as they do")
 }
 
 func BenchmarkAppend(b *testing.B) {
