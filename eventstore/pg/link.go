@@ -86,3 +86,17 @@ func (l *link) close(ctx context.Context) {
 	_ = l.conn.Close(ctx)
 	l.conn = nil
 }
+
+// callContext bounds a statement of the store's own. When the store is closed meanwhile it has a little time to end: one
+// that is cut in the middle makes the driver send a cancel request, of which a pooler may die (PgBouncer 1.18 does).
+func (s *Store) callContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	call, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), s.opts.CallTimeout, errSilent)
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(closeTimeout):
+			cancel()
+		case <-call.Done():
+		}
+	})
+	return call, func() { stop(); cancel() }
+}

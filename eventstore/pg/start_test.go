@@ -72,7 +72,9 @@ func TestTheSuitePassesThroughAPoolerThatGivesEachTransactionAnotherSession(t *t
 	pooler := pgtest.NewPooler(t)
 	eventstoretest.Run(t, func(t *testing.T) eventstore.Store {
 		pooled, _ := pooler.Database(t)
-		return start(t, pgtest.ConnectPooled(t, pooled))
+		s := start(t, pgtest.ConnectPooled(t, pooled))
+		require.NotNil(t, s)
+		return s
 	})
 }
 

@@ -56,7 +56,7 @@ func (w *wake) notify(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		callCtx, cancel := context.WithTimeout(ctx, w.store.opts.CallTimeout)
+		callCtx, cancel := w.store.callContext(ctx)
 		_, err := w.store.pool.Exec(callCtx, notifyOthers, w.store.channel)
 		cancel()
 		if err != nil && ctx.Err() == nil {
@@ -111,7 +111,7 @@ func (w *wake) listenOnce(ctx context.Context, connected func()) error {
 			return err
 		}
 		// Silence may be a dead link: it is asked.
-		pingCtx, cancel := context.WithTimeout(ctx, w.store.opts.CallTimeout)
+		pingCtx, cancel := w.store.callContext(ctx)
 		err = conn.Ping(pingCtx)
 		cancel()
 		if err != nil {
@@ -126,7 +126,7 @@ var errPooled = errors.New("the connection leads to a pooler, not to a session o
 // listenConn is a connection that listens. A pooler that gives each transaction another session would take LISTEN and
 // deliver nothing; it is known by its process id, which is not that of the session.
 func (w *wake) listenConn(ctx context.Context) (*pgx.Conn, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, w.store.opts.CallTimeout, errSilent)
+	ctx, cancel := w.store.callContext(ctx)
 	defer cancel()
 	config := w.store.pool.Config().ConnConfig.Copy()
 	if w.store.direct != nil {

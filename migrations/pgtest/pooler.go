@@ -47,12 +47,13 @@ func NewPooler(t testing.TB) *Pooler {
 listen_addr =
 listen_port = %d
 unix_socket_dir = %s
+logfile = %s/log
 auth_type = trust
 auth_file = %s/users
 pool_mode = transaction
 default_pool_size = 4
 max_client_conn = 500
-`, upstream, poolerPort, p.dir, p.dir))
+`, upstream, poolerPort, p.dir, p.dir, p.dir))
 	p.run(t)
 	return p
 }
@@ -77,6 +78,9 @@ func (p *Pooler) run(t testing.TB) {
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
+		if log, err := os.ReadFile(filepath.Join(p.dir, "log")); err == nil && t.Failed() {
+			t.Logf("PgBouncer's log:\n%s", log)
+		}
 	})
 	require.Eventually(t, func() bool {
 		conn, err := pgx.Connect(context.Background(), p.url("tenure"))
