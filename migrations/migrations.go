@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -138,13 +137,4 @@ func check(ctx context.Context, pool *pgxpool.Pool) (schema string, err error) {
 		return "", fmt.Errorf("%w: schema %s has table %q; give --database-url an empty database", ErrForeign, schema, names[0])
 	}
 	return schema, nil
-}
-
-// Latest is the newest migration's version.
-func Latest() (int64, error) {
-	names, err := fs.Glob(files, "*.sql")
-	if err != nil {
-		return 0, err
-	}
-	return goose.NumericComponent(names[len(names)-1])
 }
