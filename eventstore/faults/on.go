@@ -21,10 +21,12 @@ var armed struct {
 	passage int
 	passed  int
 	trace   *os.File
+	// clock is the file that says how wrong the machine's clock is.
+	clock string
 }
 
-// Arm tells where to end, from the process's environment. What cannot be done ends the process at once: a test that ends
-// nothing would prove nothing.
+// Arm tells where to end and how wrong the clock is, from the process's environment. What cannot be done ends the process
+// at once: a test that ends nothing would prove nothing.
 func Arm(variable func(string) string) {
 	if path := variable(TraceVariable); path != "" {
 		file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
@@ -32,6 +34,15 @@ func Arm(variable func(string) string) {
 			refuse(err.Error())
 		}
 		armed.trace = file
+	}
+	if path := variable(ClockVariable); path != "" {
+		if _, err := wrongBy(path); err != nil {
+			refuse(err.Error())
+		}
+		if !canShow() {
+			refuse("this Go keeps its time in another way, so a wrong clock cannot be shown; mend eventstore/faults/clock.go")
+		}
+		armed.clock = path
 	}
 	spec := variable(PointVariable)
 	if spec == "" {
