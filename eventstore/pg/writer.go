@@ -155,7 +155,10 @@ func (w *writer) write(ctx context.Context, batch []*pending) {
 		last := int64(0)
 		for i, p := range batch {
 			if o := outcomes[i]; o.err == nil {
-				w.store.clock.Observe(o.result.RecordedAt)
+				// What was done before has the time of then.
+				if !o.result.Replayed && !o.result.CommandReplayed {
+					w.store.clock.Observe(o.result.RecordedAt)
+				}
 				last = max(last, o.result.Last)
 			}
 			p.finish(outcomes[i])
