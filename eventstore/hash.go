@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"time"
 )
 
 // HashLayout is the first byte of what an event's hash covers; another layout gets another number.
@@ -32,13 +33,20 @@ func Commit(salt, payload []byte) []byte {
 // it in its stream (32 zero bytes for the first). The layout is docs/adr/0003-hash-layout.md; migrations/00001_log.sql
 // computes the same in the database.
 func Hash(r Recorded) []byte {
-	b := make([]byte, 0, 320)
+	before, after := HashInput(r)
+	sum := HashAt(before, r.RecordedAt, after, r.PrevHash)
+	return sum[:]
+}
+
+// HashInput is what a hash covers before and after the time of the event, but for the hash of the event before it.
+func HashInput(r Recorded) (before, after []byte) {
+	b := make([]byte, 0, 192+len(r.Stream)+len(r.Name))
 	b = append(b, HashLayout)
 	b = binary.BigEndian.AppendUint64(b, uint64(r.Epoch))
 	b = binary.BigEndian.AppendUint64(b, uint64(r.Position))
 	b = binary.BigEndian.AppendUint64(b, uint64(r.Version))
 	b = binary.BigEndian.AppendUint64(b, uint64(r.CompanyPosition))
-	b = binary.BigEndian.AppendUint64(b, uint64(r.RecordedAt.UnixMicro()))
+	n := len(b)
 	b = append(b, r.Company.UUID[:]...)
 	b = append(b, r.AppendID[:]...)
 	b = binary.BigEndian.AppendUint32(b, uint32(r.AppendIndex))
@@ -52,9 +60,17 @@ func Hash(r Recorded) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(len(r.Name)))
 	b = append(b, r.Name...)
 	b = append(b, r.Commitment...)
-	b = append(b, r.PrevHash...)
-	sum := sha256.Sum256(b)
-	return sum[:]
+	return b[:n:n], b[n:]
+}
+
+// HashAt is the hash of an event whose input [HashInput] made, which was recorded at a time and follows another one.
+func HashAt(before []byte, at time.Time, after, prev []byte) [sha256.Size]byte {
+	b := make([]byte, 0, 320)
+	b = append(b, before...)
+	b = binary.BigEndian.AppendUint64(b, uint64(at.UnixMicro()))
+	b = append(b, after...)
+	b = append(b, prev...)
+	return sha256.Sum256(b)
 }
 
 // NoHash is the previous hash of a stream's first event.

@@ -44,7 +44,8 @@ CREATE TABLE commands (
   position bigint NOT NULL,
   recorded_at timestamptz NOT NULL
 );
-CREATE INDEX commands_recorded_at ON commands (recorded_at);
+-- They are written in the order of their time, so an index of ranges finds the old ones and costs an append nothing.
+CREATE INDEX commands_recorded_at ON commands USING brin (recorded_at);
 
 -- Values that are needed later but must never be in the log.
 CREATE TABLE inputs (
@@ -73,7 +74,8 @@ AS $$ SELECT hashtextextended('tenure append ' || current_schema(), 0) $$;
 -- Streams and companies are given once each (s_name, c_id) and named by their place (from 1) elsewhere. Expectations and
 -- events are sorted by append. The answer has an element for each append; failed expectations are listed beside it.
 -- Status: 0 done, 1 done before, 2 command done before, 3 command of another request, 4 too late, 5 another epoch,
--- 6 conflict.
+-- 6 conflict. It also tells where the head of the log was found and where it is left, and the heads of the streams and
+-- companies of the call, for append_next.
 -- +goose StatementBegin
 CREATE FUNCTION append_events(
   p_epoch bigint,
@@ -87,7 +89,9 @@ CREATE FUNCTION append_events(
   i_append integer[], i_id uuid[], i_company uuid[], i_subject text[], i_value bytea[],
   d_append integer[], d_id uuid[],
   OUT o_epoch bigint, OUT o_status integer[], OUT o_first bigint[], OUT o_recorded_at timestamptz[], OUT o_resource uuid[],
-  OUT o_fail_append integer[], OUT o_fail_stream integer[], OUT o_fail_actual bigint[]
+  OUT o_fail_append integer[], OUT o_fail_stream integer[], OUT o_fail_actual bigint[],
+  OUT o_found bigint, OUT o_head bigint, OUT o_head_hash bytea, OUT o_head_at timestamptz,
+  OUT s_version bigint[], OUT s_hash bytea[], OUT s_by uuid[], OUT c_position bigint[]
 )
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
@@ -156,10 +160,11 @@ BEGIN
   -- append_lock_key(), spelled out: a call of that would cost as much as the insert of an event.
   PERFORM pg_advisory_xact_lock(hashtextextended('tenure append ' || current_schema(), 0));
 
-  SELECT l.epoch, coalesce(t.position, 0), greatest(clock_timestamp(), t.recorded_at)
-    INTO STRICT v_epoch, v_position, v_now
+  SELECT l.epoch, coalesce(t.position, 0), greatest(clock_timestamp(), t.recorded_at), t.hash, t.recorded_at
+    INTO STRICT v_epoch, v_position, v_now, o_head_hash, o_head_at
     FROM log l
-    LEFT JOIN LATERAL (SELECT t.position, t.recorded_at FROM events t ORDER BY t.position DESC LIMIT 1) t ON true;
+    LEFT JOIN LATERAL (SELECT t.position, t.recorded_at, t.hash FROM events t ORDER BY t.position DESC LIMIT 1) t ON true;
+  o_found := v_position;
   v_micros := int8send((extract(epoch FROM v_now) * 1000000)::bigint);
 
   SELECT h.version, h.hash, h.by, c.position, k.position, k.recorded_at
@@ -261,6 +266,8 @@ BEGIN
         || int4send(octet_length(e_name[e])) || convert_to(e_name[e], 'UTF8')
         || e_commitment[e] || v_hash[s]);
       r_hash[e] := v_hash[s];
+      o_head_hash := v_hash[s];
+      o_head_at := v_now;
       e := e + 1;
     END LOOP;
 
@@ -312,6 +319,11 @@ BEGIN
   o_fail_append := v_fail_append;
   o_fail_stream := v_fail_stream;
   o_fail_actual := v_fail_actual;
+  o_head := v_position;
+  s_version := v_version;
+  s_hash := v_hash;
+  s_by := v_by;
+  c_position := v_cposition;
   SELECT array_agg(coalesce(u.known_at, v_now) ORDER BY u.ord) INTO o_recorded_at
     FROM unnest(v_known_at) WITH ORDINALITY AS u(known_at, ord);
 END;
@@ -336,12 +348,17 @@ CREATE PROCEDURE append_batch(
   d_append integer[], d_id uuid[],
   INOUT o_epoch bigint DEFAULT NULL, INOUT o_status integer[] DEFAULT NULL, INOUT o_first bigint[] DEFAULT NULL,
   INOUT o_recorded_at timestamptz[] DEFAULT NULL, INOUT o_resource uuid[] DEFAULT NULL,
-  INOUT o_fail_append integer[] DEFAULT NULL, INOUT o_fail_stream integer[] DEFAULT NULL, INOUT o_fail_actual bigint[] DEFAULT NULL
+  INOUT o_fail_append integer[] DEFAULT NULL, INOUT o_fail_stream integer[] DEFAULT NULL, INOUT o_fail_actual bigint[] DEFAULT NULL,
+  INOUT o_found bigint DEFAULT NULL, INOUT o_head bigint DEFAULT NULL, INOUT o_head_hash bytea DEFAULT NULL,
+  INOUT o_head_at timestamptz DEFAULT NULL,
+  INOUT s_version bigint[] DEFAULT NULL, INOUT s_hash bytea[] DEFAULT NULL, INOUT s_by uuid[] DEFAULT NULL,
+  INOUT c_position bigint[] DEFAULT NULL
 )
 LANGUAGE plpgsql
 AS $$
 BEGIN
-  SELECT r.* INTO o_epoch, o_status, o_first, o_recorded_at, o_resource, o_fail_append, o_fail_stream, o_fail_actual
+  SELECT r.* INTO o_epoch, o_status, o_first, o_recorded_at, o_resource, o_fail_append, o_fail_stream, o_fail_actual,
+                  o_found, o_head, o_head_hash, o_head_at, s_version, s_hash, s_by, c_position
     FROM append_events(
       p_epoch, a_id, a_size, a_not_after, a_actor, a_key, a_request, a_cause, s_name, c_id,
       x_append, x_stream, x_expect, x_by,
@@ -352,7 +369,103 @@ END;
 $$;
 -- +goose StatementEnd
 
+-- append_next writes appends that the caller has judged itself, and committed before it answers, like append_batch. If the
+-- head of the log is where the caller left it, then all that the caller remembers of the log is still true, and one look
+-- at the head is the whole check. The caller gives each row its places, and the parts of what its hash covers before
+-- (e_before) and after (e_after) the time. A row that follows another one of this call on its stream names it (e_follows,
+-- from 1) and has no e_prev.
+--
+-- Result: 0 done; otherwise nothing was written: 1 the head is another one, 2 a command was done before, 3 too late. What
+-- is wrong is then for append_batch to tell.
+-- +goose StatementBegin
+CREATE PROCEDURE append_next(
+  p_epoch bigint, p_head bigint, p_head_hash bytea, p_head_at timestamptz, p_not_after timestamptz,
+  e_append uuid[], e_index integer[], e_actor uuid[], e_key uuid[], e_request uuid[], e_cause uuid[],
+  e_stream text[], e_version bigint[], e_name text[], e_revision integer[], e_company uuid[], e_company_position bigint[],
+  e_payload bytea[], e_salt bytea[], e_commitment bytea[], e_before bytea[], e_after bytea[], e_prev bytea[], e_follows integer[],
+  k_scope bytea[], k_request bytea[], k_resource uuid[], k_position bigint[],
+  i_id uuid[], i_company uuid[], i_subject text[], i_value bytea[],
+  d_id uuid[],
+  INOUT o_result integer DEFAULT NULL, INOUT o_recorded_at timestamptz DEFAULT NULL
+)
+LANGUAGE plpgsql
+AS $$
+#variable_conflict use_column
+DECLARE
+  v_micros bytea;
+  v_hash bytea[];
+  v_written bigint;
+  v_input uuid;
+BEGIN
+  IF current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN
+    PERFORM set_config('synchronous_commit', 'on', true);
+  END IF;
+  -- As in append_events: a statement of its own.
+  PERFORM pg_advisory_xact_lock(hashtextextended('tenure append ' || current_schema(), 0));
+
+  o_recorded_at := greatest(clock_timestamp(), p_head_at);
+  IF p_not_after < o_recorded_at THEN
+    o_result := 3;
+    ROLLBACK;
+    RETURN;
+  END IF;
+  v_micros := int8send((extract(epoch FROM o_recorded_at) * 1000000)::bigint);
+
+  IF e_follows IS NOT NULL THEN
+    FOR i IN 1 .. cardinality(e_follows) LOOP
+      IF e_follows[i] > 0 THEN
+        e_prev[i] := v_hash[e_follows[i]];
+      END IF;
+      v_hash[i] := sha256(e_before[i] || v_micros || e_after[i] || e_prev[i]);
+    END LOOP;
+  END IF;
+
+  INSERT INTO events (position, epoch, stream, version, name, revision, company_id, company_position, recorded_at,
+                      append_id, append_index, actor_id, key_id, request_id, cause_id,
+                      payload, salt, commitment, prev_hash, hash)
+  SELECT p_head + u.ord, p_epoch, u.stream, u.version, u.name, u.revision, u.company, u.company_position, o_recorded_at,
+         u.append, u.index, u.actor, u.key, u.request, u.cause,
+         u.payload, u.salt, u.commitment, u.prev, coalesce(u.hash, sha256(u.before || v_micros || u.after || u.prev))
+    FROM unnest(e_append, e_index, e_actor, e_key, e_request, e_cause, e_stream, e_version, e_name, e_revision,
+                e_company, e_company_position, e_payload, e_salt, e_commitment, e_before, e_after, e_prev, v_hash) WITH ORDINALITY
+      AS u(append, index, actor, key, request, cause, stream, version, name, revision,
+           company, company_position, payload, salt, commitment, before, after, prev, hash, ord)
+   WHERE (SELECT h.position = p_head AND h.hash = p_head_hash FROM events h ORDER BY h.position DESC LIMIT 1);
+  GET DIAGNOSTICS v_written = ROW_COUNT;
+  IF v_written = 0 THEN
+    o_result := 1;
+    ROLLBACK;
+    RETURN;
+  END IF;
+
+  IF cardinality(k_scope) > 0 THEN
+    INSERT INTO commands (scope, request_hash, resource_id, position, recorded_at)
+    SELECT u.scope, u.request, u.resource, u.position, o_recorded_at
+      FROM unnest(k_scope, k_request, k_resource, k_position) AS u(scope, request, resource, position)
+        ON CONFLICT (scope) DO NOTHING;
+    GET DIAGNOSTICS v_written = ROW_COUNT;
+    IF v_written < cardinality(k_scope) THEN
+      o_result := 2;
+      ROLLBACK;
+      RETURN;
+    END IF;
+  END IF;
+  IF cardinality(i_id) > 0 THEN
+    INSERT INTO inputs (id, company_id, subject, value)
+    SELECT u.id, u.company, u.subject, u.value
+      FROM unnest(i_id, i_company, i_subject, i_value) AS u(id, company, subject, value);
+  END IF;
+  FOREACH v_input IN ARRAY coalesce(d_id, '{}') LOOP
+    DELETE FROM inputs WHERE id = v_input;
+  END LOOP;
+  o_result := 0;
+  COMMIT;
+END;
+$$;
+-- +goose StatementEnd
+
 -- +goose Down
+DROP PROCEDURE append_next;
 DROP PROCEDURE append_batch;
 DROP FUNCTION append_events;
 DROP FUNCTION append_lock_key;

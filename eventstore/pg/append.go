@@ -30,25 +30,21 @@ type outcome struct {
 	err    error
 }
 
-// callAppend leaves the procedure's answer to its defaults.
-const callAppend = `
+// callBatch leaves the procedure's answer to its defaults.
+const callBatch = `
 	CALL append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
 	                  $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)`
 
-// call sends a batch and reads an outcome for each append. An error is one of the whole batch; whether it was written is
-// then not known unless the error is an answer of the database.
-func (s *Store) call(ctx context.Context, conn *pgx.Conn, batch []*pending) ([]outcome, error) {
-	args := newArguments(s.identity.Epoch, batch)
-	rows, err := conn.Query(ctx, callAppend, args.list()...)
+// ask calls a procedure with a batch. Unless an error is an answer of the database, it is not known whether the batch was
+// written.
+func ask[A any](ctx context.Context, conn *pgx.Conn, batch []*pending, call string, args []any, scan pgx.RowToFunc[A]) (A, error) {
+	rows, err := conn.Query(ctx, call, args...)
 	if err != nil {
-		return nil, err
+		var none A
+		return none, err
 	}
 	faults.Each("append.sent", batch, firstEvent)
-	answer, err := pgx.CollectExactlyOneRow(rows, scanAnswer)
-	if err != nil {
-		return nil, err
-	}
-	return args.outcomes(answer, batch)
+	return pgx.CollectExactlyOneRow(rows, scan)
 }
 
 // firstEvent names an append.
@@ -159,7 +155,8 @@ func (g *arguments) list() []any {
 	}
 }
 
-// answer is what append_batch answers: an element for each append, and a list of the expectations that failed.
+// answer is what append_batch answers: an element for each append, a list of the expectations that failed, and what it saw
+// of the log.
 type answer struct {
 	epoch    int64
 	status   []int
@@ -170,10 +167,25 @@ type answer struct {
 		append, stream []int32
 		actual         []int64
 	}
+	// found is the position of the log's last event before the call, head that event after it.
+	found int64
+	head  struct {
+		position int64
+		hash     []byte
+		at       *time.Time
+	}
+	// heads are those of the call's streams and companies after it.
+	heads struct {
+		version []int64
+		hash    [][]byte
+		by      []*id
+		company []int64
+	}
 }
 
 func scanAnswer(row pgx.CollectableRow) (r answer, err error) {
-	err = row.Scan(&r.epoch, &r.status, &r.first, &r.at, &r.resource, &r.failed.append, &r.failed.stream, &r.failed.actual)
+	err = row.Scan(&r.epoch, &r.status, &r.first, &r.at, &r.resource, &r.failed.append, &r.failed.stream, &r.failed.actual,
+		&r.found, &r.head.position, &r.head.hash, &r.head.at, &r.heads.version, &r.heads.hash, &r.heads.by, &r.heads.company)
 	return r, err
 }
 

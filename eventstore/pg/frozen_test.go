@@ -122,25 +122,30 @@ func TestAProcessFrozenAtAnyMessageOfItsCallHoldsNobodyUp(t *testing.T) {
 	for from, name := range sides {
 		// A large append does not fit into the buffers between the process and the server.
 		for _, size := range []int{10, 250 << 10} {
-			t.Run(fmt.Sprintf("%s, %d bytes", name, size), func(t *testing.T) {
-				t.Parallel()
-				f := startFrozen(t)
-				for n := range execModesDefault(from) {
-					for _, half := range []bool{false, true} {
-						trap := f.proxy.Set(&pgtest.Trap{Statement: appendStatement, From: from, Message: n, Half: half, Silent: true})
-						o := newOrder(size)
-						f.child.order(o)
-						<-trap.Sprung()
-						f.freeze()
-						f.othersGoOn()
-						f.settled(o)
-						// The next trap finds a link that is warm.
-						warm := newOrder(10)
-						f.child.order(warm)
-						f.settled(warm)
+			for way, expect := range ways {
+				t.Run(fmt.Sprintf("%s, %s, %d bytes", way, name, size), func(t *testing.T) {
+					t.Parallel()
+					f := startFrozen(t)
+					for n := range execModesDefault(from) {
+						for _, half := range []bool{false, true} {
+							// The trap finds a process that takes itself to be alone, on a link that is warm.
+							for range 3 {
+								warm := newOrder(10)
+								f.child.order(warm)
+								f.settled(warm)
+							}
+							trap := f.proxy.Set(&pgtest.Trap{Statement: appendStatement, From: from, Message: n, Half: half, Silent: true})
+							o := newOrder(size)
+							o.Expect = expect
+							f.child.order(o)
+							<-trap.Sprung()
+							f.freeze()
+							f.othersGoOn()
+							f.settled(o)
+						}
 					}
-				}
-			})
+				})
+			}
 		}
 	}
 }

@@ -15,6 +15,8 @@ import (
 type link struct {
 	store *Store
 	conn  *pgx.Conn
+	// heads is what the answers on conn told of the log.
+	heads *heads
 	// used is when the server last answered.
 	used time.Time
 	// warning is what the server warned of during the present call.
@@ -37,7 +39,7 @@ func (l *link) call(ctx context.Context, batch []*pending) (outcomes []outcome, 
 		return nil, false, err
 	}
 	l.warning = nil
-	outcomes, err = l.store.call(ctx, l.conn, batch)
+	outcomes, err = l.append(ctx, batch)
 	if err == nil && l.warning != nil {
 		err = fmt.Errorf("the database warned (%s): %s", l.warning.Code, l.warning.Message)
 	}
@@ -50,6 +52,31 @@ func (l *link) call(ctx context.Context, batch []*pending) (outcomes []outcome, 
 	}
 	l.used = time.Now()
 	return outcomes, true, nil
+}
+
+// append brings a batch into the log: as it stands if it is plain and the log's head is where it is remembered, or else
+// judged by the log.
+func (l *link) append(ctx context.Context, batch []*pending) ([]outcome, error) {
+	epoch := l.store.identity.Epoch
+	if n, ok := l.heads.place(epoch, batch); ok {
+		r, err := ask(ctx, l.conn, batch, callNext, n.list(), scanNext)
+		switch {
+		case err == nil && r.result == nextDone:
+			l.heads.settle(n, r.at.UTC())
+			return n.outcomes(batch, r.at.UTC()), nil
+		case err == nil && r.result == nextMoved:
+			l.heads.moved()
+		case err != nil && !refused(err):
+			return nil, err
+		}
+	}
+	args := newArguments(epoch, batch)
+	r, err := ask(ctx, l.conn, batch, callBatch, args.list(), scanAnswer)
+	if err != nil {
+		return nil, err
+	}
+	l.heads.learn(args, r)
+	return args.outcomes(r, batch)
 }
 
 // connect makes sure of a connection that lives.
@@ -70,7 +97,7 @@ func (l *link) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.conn, l.used = conn, time.Now()
+	l.conn, l.heads, l.used = conn, newHeads(), time.Now()
 	return nil
 }
 

@@ -1,0 +1,171 @@
+package pg_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/eventstore/eventstoretest"
+	"github.com/tenure-dev/tenure/eventstore/pg"
+	"github.com/tenure-dev/tenure/migrations"
+	"github.com/tenure-dev/tenure/migrations/pgtest"
+)
+
+// openCounted opens a store whose database counts the calls of each procedure.
+func openCounted(t *testing.T) (*pg.Store, *pgxpool.Pool) {
+	t.Helper()
+	url := pgtest.URL(t)
+	require.NoError(t, migrations.Up(t.Context(), pgtest.Connect(t, url)))
+	config, err := pgxpool.ParseConfig(url)
+	require.NoError(t, err)
+	config.ConnConfig.RuntimeParams["track_functions"] = "pl"
+	pool, err := pgxpool.NewWithConfig(context.Background(), config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	return openPool(t, pool, pg.Options{}), pool
+}
+
+// calls is how often a procedure was called, once the server's books have it all: a session writes them when it ends.
+func calls(t *testing.T, s *pg.Store, pool *pgxpool.Pool, procedure string) (n int) {
+	t.Helper()
+	s.Close()
+	require.Eventually(t, func() bool {
+		err := pool.QueryRow(t.Context(), `
+			SELECT calls FROM pg_stat_user_functions WHERE schemaname = current_schema() AND funcname = $1`, procedure).Scan(&n)
+		return err == nil
+	}, 10*time.Second, 10*time.Millisecond)
+	return n
+}
+
+// rich is an append with all that an append can have: two streams, one of them twice, a check, a command, inputs, a limit.
+func rich(checked eventstore.Stream, version int64, drop uuid.UUID) eventstore.Append {
+	a := eventstoretest.One(eventstoretest.NewStream(), eventstore.NoStream, 1)
+	second := eventstoretest.NewStream()
+	a.Expect = append(a.Expect,
+		eventstore.Expectation{Stream: second, Expect: eventstore.NoStream},
+		eventstore.Expectation{Stream: checked, Expect: eventstore.Exactly(version)})
+	a.Events = append(a.Events, eventstoretest.Event(second, 2), eventstoretest.Event(a.Events[0].Stream, 3), eventstoretest.Event(a.Events[0].Stream, 4))
+	a.Command = &eventstore.Command{Company: eventstoretest.Company, Route: "r", Key: a.ID.String(), Resource: uuid.New()}
+	a.NotAfter = time.Now().Add(time.Hour)
+	a.Inputs = []eventstore.Input{{ID: uuid.New(), Company: eventstoretest.Company, Subject: second, Value: []byte("value")}}
+	a.DropInputs = []uuid.UUID{drop}
+	return a
+}
+
+func TestAWriterThatIsAloneWritesWhatItHasJudged(t *testing.T) {
+	t.Parallel()
+	s, pool := openCounted(t)
+	checked := eventstoretest.NewStream()
+	eventstoretest.Must(t, s, eventstoretest.One(checked, eventstore.NoStream, 0))
+	drop := uuid.New()
+	for range 10 {
+		a := rich(checked, 1, drop)
+		drop = a.Inputs[0].ID
+		eventstoretest.Must(t, s, a)
+		found, err := s.FindCommand(t.Context(), *a.Command)
+		require.NoError(t, err)
+		require.Equal(t, a.Command.Resource, found.Resource)
+		again := a
+		again.ID = uuid.New()
+		again.Expect, again.Events = a.Expect[1:2], a.Events[1:2]
+		again.Expect[0].Expect = eventstore.Any
+		again.Inputs, again.DropInputs = nil, nil
+		require.True(t, eventstoretest.Must(t, s, again).CommandReplayed)
+	}
+	var inputs []uuid.UUID
+	rows, err := pool.Query(t.Context(), `SELECT id FROM inputs`)
+	require.NoError(t, err)
+	for rows.Next() {
+		var id uuid.UUID
+		require.NoError(t, rows.Scan(&id))
+		inputs = append(inputs, id)
+	}
+	require.Equal(t, []uuid.UUID{drop}, inputs)
+	events := eventstoretest.All(t, s)
+	require.Len(t, events, 41)
+	heads := map[eventstore.Stream]eventstore.Recorded{}
+	for i, r := range events {
+		require.Equal(t, int64(i+1), r.Position)
+		require.Equal(t, int64(i+1), r.CompanyPosition)
+		require.Equal(t, eventstore.Hash(r), r.Hash)
+		before, ok := heads[r.Stream]
+		if !ok {
+			before.Hash = eventstore.NoHash()
+		}
+		require.Equal(t, before.Version+1, r.Version)
+		require.Equal(t, before.Hash, r.PrevHash)
+		heads[r.Stream] = r
+	}
+	// The first append is judged by the log, and those that repeat a command are.
+	require.Equal(t, 20, calls(t, s, pool, "append_next"))
+	require.Equal(t, 11, calls(t, s, pool, "append_batch"))
+}
+
+func TestWhatIsRememberedIsNotTrustedOnceAnotherProcessAppended(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t)
+	one, other := openPool(t, pool, pg.Options{}), openPool(t, pool, pg.Options{})
+	checked := eventstoretest.NewStream()
+	eventstoretest.Must(t, one, eventstoretest.One(checked, eventstore.NoStream, 0))
+	for version := int64(1); version < 10; version++ {
+		for range 3 {
+			// One is alone for a while, and writes what it has judged itself.
+			a := eventstoretest.One(eventstoretest.NewStream(), eventstore.NoStream, 0)
+			a.Expect = append(a.Expect, eventstore.Expectation{Stream: checked, Expect: eventstore.Exactly(version)})
+			eventstoretest.Must(t, one, a)
+		}
+		eventstoretest.Must(t, other, eventstoretest.One(checked, eventstore.Exactly(version), 0))
+		a := eventstoretest.One(eventstoretest.NewStream(), eventstore.NoStream, 0)
+		a.Expect = append(a.Expect, eventstore.Expectation{Stream: checked, Expect: eventstore.Exactly(version)})
+		_, err := eventstoretest.Do(t, one, a)
+		require.ErrorIs(t, err, eventstore.ErrConflict)
+		a.Expect[1].Expect = eventstore.Exactly(version + 1)
+		eventstoretest.Must(t, one, a)
+	}
+	for i, r := range eventstoretest.All(t, one) {
+		require.Equal(t, int64(i+1), r.Position)
+	}
+}
+
+// A log that was set back, by a restore or a standby that lacked its end, has no hole after what this process remembers.
+func TestALogThatWasSetBackHasNoHole(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t)
+	s := openPool(t, pool, pg.Options{})
+	stream := eventstoretest.NewStream()
+	for n := range 5 {
+		eventstoretest.Must(t, s, eventstoretest.One(stream, eventstore.Exactly(int64(n)), n))
+	}
+	_, err := pool.Exec(t.Context(), `DELETE FROM events WHERE position > 3`)
+	require.NoError(t, err)
+	_, err = eventstoretest.Do(t, s, eventstoretest.One(stream, eventstore.Exactly(5), 0))
+	require.ErrorIs(t, err, eventstore.ErrConflict)
+	r := eventstoretest.Must(t, s, eventstoretest.One(stream, eventstore.Exactly(3), 0))
+	require.Equal(t, int64(4), r.First)
+}
+
+func TestOneThatIsTooLateDoesNotTakeItsNeighboursAlong(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	var waits []eventstore.Pending
+	for n := range 50 {
+		a := eventstoretest.One(eventstoretest.NewStream(), eventstore.NoStream, n)
+		if n%10 == 5 {
+			a.NotAfter = s.Clock().Now().Add(-time.Minute)
+		}
+		waits = append(waits, s.Submit(a))
+	}
+	for n, w := range waits {
+		_, err := w.Wait(t.Context())
+		if n%10 == 5 {
+			require.ErrorIs(t, err, eventstore.ErrTooLate)
+			continue
+		}
+		require.NoError(t, err)
+	}
+}
