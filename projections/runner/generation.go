@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tenure-dev/tenure/projections"
 )
@@ -121,47 +120,76 @@ func (r *Runner) sweep(ctx context.Context, m projections.Model) error {
 	return nil
 }
 
-// buildLock is the right to make and remove generations of some read models. It is held by a connection of its own, so
-// that it ends with the process however that ends.
+// buildLock is the right to make and remove generations of some read models. It is a transaction that does nothing else, so
+// that it ends with the process however that ends, and that holds also where a pooler gives each transaction another
+// session. Between its statements it has no snapshot, so it keeps no VACUUM back.
 type buildLock struct {
-	conn *pgxpool.Conn
+	tx pgx.Tx
 }
 
 // lockBuild takes the right for all of the read models or for none.
 func (r *Runner) lockBuild(ctx context.Context, slots []slot) (*buildLock, error) {
-	lock, got, err := r.tryBuild(ctx, slots)
+	lock, err := r.openLock(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, s := range slots {
-		if !slices.ContainsFunc(got, func(g slot) bool { return g.key == s.key }) {
+		ok, err := lock.try(ctx, "build", s.key.String())
+		if err == nil && !ok {
+			err = fmt.Errorf("%w: %s", ErrRebuildRunning, s.key.Name)
+		}
+		if err != nil {
 			lock.release()
-			return nil, fmt.Errorf("%w: %s", ErrRebuildRunning, s.key.Name)
+			return nil, err
 		}
 	}
 	return lock, nil
 }
 
-// tryBuild takes the right for those of the read models for which nobody has it.
+// tryBuild takes the right for those of the read models for which nobody has it; for none of them there is no lock. Only one
+// process at a time does so: many that start at once, each with a part, would hold all the sessions that a pooler has and
+// wait for one more.
 func (r *Runner) tryBuild(ctx context.Context, slots []slot) (lock *buildLock, got []slot, err error) {
-	conn, err := r.pool.Acquire(ctx)
+	lock, err = r.openLock(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	lock = &buildLock{conn: conn}
+	alone, err := lock.try(ctx, "prepare", "")
 	for _, s := range slots {
-		var ok bool
-		err := conn.QueryRow(ctx, `
-			SELECT pg_try_advisory_lock(hashtextextended('tenure build ' || current_schema() || ' ' || $1, 0))`, s.key.String()).Scan(&ok)
-		if err != nil {
-			lock.release()
-			return nil, nil, err
+		if err != nil || !alone {
+			break
 		}
-		if ok {
+		var ok bool
+		if ok, err = lock.try(ctx, "build", s.key.String()); ok {
 			got = append(got, s)
 		}
 	}
+	if err != nil || len(got) == 0 {
+		lock.release()
+		return nil, nil, err
+	}
 	return lock, got, nil
+}
+
+func (r *Runner) openLock(ctx context.Context) (*buildLock, error) {
+	tx, err := r.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+	if err != nil {
+		return nil, err
+	}
+	lock := &buildLock{tx: tx}
+	if _, err := tx.Exec(ctx, `SELECT set_config('idle_in_transaction_session_timeout', '0', true)`); err != nil {
+		lock.release()
+		return nil, err
+	}
+	return lock, nil
+}
+
+// try takes one of the locks of this schema if nobody has it.
+func (l *buildLock) try(ctx context.Context, what, of string) (ok bool, err error) {
+	err = l.tx.QueryRow(ctx, `
+		SELECT pg_try_advisory_xact_lock(hashtextextended(concat_ws(' ', 'tenure', $1::text, current_schema(), $2::text), 0))`,
+		what, of).Scan(&ok)
+	return ok, err
 }
 
 const closeTimeout = 5 * time.Second
@@ -170,11 +198,7 @@ const closeTimeout = 5 * time.Second
 func (l *buildLock) release() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	if _, err := l.conn.Exec(ctx, `SELECT pg_advisory_unlock_all()`); err != nil {
-		_ = l.conn.Hijack().Close(ctx)
-		return
-	}
-	l.conn.Release()
+	_ = l.tx.Rollback(ctx)
 }
 
 // pick are copies of the slots of the named read models; no names are all of them.

@@ -58,7 +58,7 @@ func (r *Runner) prepare(ctx context.Context) error {
 		return err
 	}
 	lock, got, err := r.tryBuild(ctx, all)
-	if err != nil {
+	if err != nil || len(got) == 0 {
 		return err
 	}
 	defer lock.release()
