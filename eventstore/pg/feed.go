@@ -33,7 +33,7 @@ func (s *Store) Subscriber(group string) (*Subscriber, error) {
 	backoff := &waitForMore{store: s, closed: make(chan struct{})}
 	// An event whose handler never acknowledges is waited for: handlers acknowledge once they have noted it.
 	noDeadline := time.Duration(0)
-	sub, err := sql.NewSubscriber(sql.BeginnerFromPgx(s.pool), sql.SubscriberConfig{
+	sub, err := sql.NewSubscriber(limitedBeginner(s.pool, s.opts.CallTimeout), sql.SubscriberConfig{
 		ConsumerGroup:  group,
 		AckDeadline:    &noDeadline,
 		SchemaAdapter:  schema{},

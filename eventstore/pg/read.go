@@ -62,7 +62,14 @@ func (s *Store) ReadCompany(ctx context.Context, company domain.CompanyID, after
 		 LIMIT $3`, company.UUID, after, pageSize(limit))
 }
 
+// answerContext bounds a question: on a link that carries nothing, nobody waits longer than the database may take.
+func (s *Store) answerContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, s.opts.CallTimeout, errSilent)
+}
+
 func (s *Store) read(ctx context.Context, query string, args ...any) ([]eventstore.Recorded, error) {
+	ctx, cancel := s.answerContext(ctx)
+	defer cancel()
 	rows, err := s.pool.Query(ctx, query, args...)
 	if err != nil {
 		return nil, unavailable(fmt.Errorf("read the log: %w", err))
@@ -76,6 +83,8 @@ func (s *Store) read(ctx context.Context, query string, args ...any) ([]eventsto
 
 // Head returns the end of the log.
 func (s *Store) Head(ctx context.Context) (eventstore.Head, error) {
+	ctx, cancel := s.answerContext(ctx)
+	defer cancel()
 	h := eventstore.Head{Epoch: s.identity.Epoch}
 	var now time.Time
 	err := s.pool.QueryRow(ctx, `
@@ -92,6 +101,8 @@ func (s *Store) Head(ctx context.Context) (eventstore.Head, error) {
 
 // FindCommand returns what an accepted command made.
 func (s *Store) FindCommand(ctx context.Context, c eventstore.Command) (eventstore.AcceptedCommand, error) {
+	ctx, cancel := s.answerContext(ctx)
+	defer cancel()
 	var found eventstore.AcceptedCommand
 	var request []byte
 	err := s.pool.QueryRow(ctx, `SELECT request_hash, resource_id, position FROM commands WHERE scope = $1`, commandScope(&c)).
@@ -109,6 +120,8 @@ func (s *Store) FindCommand(ctx context.Context, c eventstore.Command) (eventsto
 
 // ReadInput returns a value kept beside the log.
 func (s *Store) ReadInput(ctx context.Context, id uuid.UUID) ([]byte, error) {
+	ctx, cancel := s.answerContext(ctx)
+	defer cancel()
 	var value []byte
 	err := s.pool.QueryRow(ctx, `SELECT value FROM inputs WHERE id = $1`, id).Scan(&value)
 	if errors.Is(err, pgx.ErrNoRows) {

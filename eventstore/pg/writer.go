@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,6 +24,7 @@ const (
 type pending struct {
 	append             eventstore.Append
 	salts, commitments [][]byte
+	since              time.Time
 	done               chan struct{}
 	outcome            outcome
 }
@@ -60,7 +62,7 @@ func newWriter(s *Store) *writer {
 }
 
 func (w *writer) submit(a eventstore.Append) *pending {
-	p := &pending{append: a, done: make(chan struct{})}
+	p := &pending{append: a, since: time.Now(), done: make(chan struct{})}
 	if err := a.Validate(); err != nil {
 		p.finish(outcome{err: err})
 		return p
@@ -111,9 +113,23 @@ func (w *writer) run(ctx context.Context) {
 				}
 				break
 			}
-			w.write(ctx, batch)
+			if batch = w.inTime(batch); len(batch) > 0 {
+				w.write(ctx, batch)
+			}
 		}
 	}
+}
+
+// inTime leaves out those whose time was over before the database heard of them: it did not answer the ones before, and
+// their callers are not kept waiting for it in turn.
+func (w *writer) inTime(batch []*pending) []*pending {
+	return slices.DeleteFunc(batch, func(p *pending) bool {
+		late := time.Since(p.since) > w.store.opts.AppendTimeout
+		if late {
+			p.finish(outcome{err: fmt.Errorf("%w: %w", eventstore.ErrUnavailable, errSilent)})
+		}
+		return late
+	})
 }
 
 // take removes the next batch from the queue. An id that is in the batch already waits for the next one.
@@ -179,9 +195,10 @@ func (w *writer) write(ctx context.Context, batch []*pending) {
 	}
 }
 
-// send calls the database until it answers or the time for it is over.
+// send calls the database until it answers or the time of the oldest append is over.
 func (w *writer) send(ctx context.Context, batch []*pending) ([]outcome, error) {
-	deadline := time.Now().Add(w.store.opts.AppendTimeout)
+	oldest := slices.MinFunc(batch, func(a, b *pending) int { return a.since.Compare(b.since) })
+	deadline := oldest.since.Add(w.store.opts.AppendTimeout)
 	reached := false
 	for attempt := 0; ; attempt++ {
 		outcomes, sent, err := w.link.call(ctx, batch)
@@ -192,7 +209,8 @@ func (w *writer) send(ctx context.Context, batch []*pending) ([]outcome, error) 
 		if refused(err) {
 			return nil, fmt.Errorf("append: %w", err)
 		}
-		if time.Now().After(deadline) || ctx.Err() != nil {
+		// A full disk stays full for longer than anybody waits.
+		if outOfSpace(err) || time.Now().After(deadline) || ctx.Err() != nil {
 			if reached {
 				return nil, fmt.Errorf("%w: %w", eventstore.ErrUnknownOutcome, err)
 			}
@@ -221,6 +239,12 @@ func refused(err error) bool {
 		return false
 	}
 	return true
+}
+
+// outOfSpace reports whether the database says that its disk is full.
+func outOfSpace(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pgErr.Code == "53100"
 }
 
 // backoff grows from about 10 ms to about a second.
