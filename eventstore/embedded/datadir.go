@@ -117,8 +117,8 @@ func dataDirError(dir string, cause error) error {
 		e.Remediation = fmt.Sprintf("give uid %d write permission there, or choose another data directory", os.Geteuid())
 	case errors.Is(cause, syscall.ENOTDIR):
 		e.Cause, e.Remediation = errors.New("it, or something above it, is not a directory"), "choose another data directory"
-	case errors.Is(cause, syscall.ENOSPC), errors.Is(cause, syscall.EDQUOT):
-		e.Remediation = "free some space there, or choose another data directory"
+	case isNoSpace(cause):
+		return NoSpace(dir, cause)
 	}
 	return e
 }

@@ -15,6 +15,7 @@ const (
 	CodeDataDirAccess   Code = "data_dir_not_accessible"
 	CodeDataDirOwner    Code = "data_dir_foreign_owner"
 	CodeDataDirContent  Code = "data_dir_unexpected_content"
+	CodeNoSpace         Code = "data_dir_no_space"
 	CodeSocketDir       Code = "socket_dir_unusable"
 	CodeForeignServer   Code = "foreign_postgres"
 	CodeInitFailed      Code = "postgres_init_failed"

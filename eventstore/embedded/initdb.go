@@ -139,6 +139,9 @@ func runTied(ctx context.Context, cmd *exec.Cmd) error {
 	if reason := lastReason(output.String()); reason != "" {
 		err = fmt.Errorf("%w: %s", err, reason)
 	}
+	if isNoSpace(err) {
+		return NoSpace(filepath.Dir(cmd.Dir), err)
+	}
 	return &Error{
 		Code: CodeInitFailed, What: "initdb cannot make the database cluster", Cause: err,
 		Remediation: "nothing was left behind; correct the cause and start again",

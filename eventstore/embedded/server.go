@@ -152,6 +152,9 @@ func (s *Server) explain(pm *postmaster, err error) error {
 	if reason := s.log.since(pm.logFrom); reason != "" {
 		err = fmt.Errorf("%w: %s", err, reason)
 	}
+	if isNoSpace(err) || s.OutOfSpace() != nil {
+		return NoSpace(s.lock.Dir(), err)
+	}
 	return &Error{
 		Code: CodeStartFailed, What: "Postgres did not become ready", Cause: err,
 		Remediation: "see " + s.log.path,

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -49,7 +50,8 @@ func (s *Server) supervise(ctx context.Context) {
 	}
 }
 
-// revive brings up the next postmaster, pausing longer after each failure.
+// revive brings up the next postmaster, pausing longer after each failure. A full disk is nothing to give up for: it passes
+// when somebody makes room.
 func (s *Server) revive(ctx context.Context) (*postmaster, error) {
 	begun := time.Now()
 	pause := s.opts.backoff.first
@@ -60,7 +62,13 @@ func (s *Server) revive(ctx context.Context) (*postmaster, error) {
 			s.opts.Logger.Info("postgres is ready again", "pid", pm.pid, "took", time.Since(begun))
 			return pm, nil
 		}
-		if ctx.Err() != nil || failures == s.opts.backoff.failures {
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		if failure, ok := errors.AsType[*Error](err); ok && failure.Code == CodeNoSpace {
+			failures = 0
+		}
+		if failures == s.opts.backoff.failures {
 			return nil, err
 		}
 		s.opts.Logger.Warn("postgres cannot be restarted yet", "error", err, "retry_in", pause)
