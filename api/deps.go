@@ -32,10 +32,13 @@ type Deps struct {
 	Checker     EnvironmentChecker
 	// Health is nil while this process can serve: migrations are done and its loops run. What it says otherwise is logged
 	// and told to nobody.
-	Health  func(context.Context) error
-	Version string
-	Logger  *slog.Logger
-	Metrics *prometheus.Registry
+	Health func(context.Context) error
+	// Diagnose says more of an error that the server cannot help, such as [eventstore.ErrUnavailable] or
+	// [eventstore.ErrNoSpace] of one that the database's link or disk led to. Optional.
+	Diagnose func(error) error
+	Version  string
+	Logger   *slog.Logger
+	Metrics  *prometheus.Registry
 	// OpenMetrics serves /metrics without a key, for a scraper on the same machine. Default: a key with metrics.read.
 	OpenMetrics bool
 	Limits      Limits

@@ -49,6 +49,10 @@ func (s *Server) answerErrorOf(c echo.Context, err error) {
 		panic(http.ErrAbortHandler)
 	}
 	p, retryAfter := problemOf(err)
+	if p.Status >= http.StatusInternalServerError && s.deps.Diagnose != nil {
+		err = s.deps.Diagnose(err)
+		p, retryAfter = problemOf(err)
+	}
 	p.Type, p.Title, p.RequestID = "urn:tenure:problem:"+p.Code, title(p.Code), request.String()
 	s.metrics.refused(p.Code)
 	if p.Status >= http.StatusInternalServerError && !errors.Is(err, errClosing) {
@@ -190,6 +194,10 @@ var mapping = []struct {
 		Status: http.StatusUnprocessableEntity, Code: "idempotency_key_reused", Field: wire.HeaderIdempotencyKey,
 		Detail: "the Idempotency-Key was used for another request", Remediation: "use a new key for a new request",
 	}},
+	{is: eventstore.ErrNoSpace, problem: wire.Problem{
+		Status: http.StatusServiceUnavailable, Code: "no_space", Detail: "the disk of the database is full; the command was not acknowledged", Retryable: true,
+		Remediation: "an operator must free space on the disk of the database, for an embedded one that of the server's data directory; then repeat with the same Idempotency-Key",
+	}, retryAfter: 5 * time.Second},
 	{is: eventstore.ErrUnknownOutcome, problem: wire.Problem{
 		Status: http.StatusServiceUnavailable, Code: "outcome_unknown", Detail: "whether the command was done is not known", Retryable: true,
 		Remediation: "repeat with the same Idempotency-Key",

@@ -151,7 +151,7 @@ func (s *Server) sendEvents(c *call, st *stream, f feed, after int64, signals <-
 		if st.ended() {
 			return nil
 		}
-		if err != nil {
+		if err != nil && !away(err) {
 			return err
 		}
 		for _, r := range page {
@@ -173,7 +173,7 @@ func (s *Server) sendEvents(c *call, st *stream, f feed, after int64, signals <-
 			}
 		case <-look.C:
 		case <-heartbeat.C:
-			if _, err := s.keys.Check(c.ctx(), c.Request().Header.Get(echo.HeaderAuthorization)); err != nil {
+			if _, err := s.keys.Check(c.ctx(), c.Request().Header.Get(echo.HeaderAuthorization)); err != nil && !away(err) {
 				return nil // the key is not valid any more: the stream ends, and a new one says why
 			}
 			if _, err := st.buffer.WriteString(": alive\n\n"); err != nil {

@@ -163,7 +163,8 @@ func (o *outputReader) sleep(st *stream, pause time.Duration) (open bool, err er
 		return false, nil
 	}
 	if changed || time.Since(o.looked) > lookAgain {
-		if err := o.look(); err != nil {
+		// The output is on this machine: while the log cannot be asked, it is followed all the same.
+		if err := o.look(); err != nil && !away(err) {
 			return !st.ended(), err
 		}
 	}

@@ -4,8 +4,11 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"time"
+
+	"github.com/tenure-dev/tenure/eventstore"
 )
 
 // stream is an answer of no known length. It holds at most one buffer; a reader that takes nothing for the write timeout is
@@ -78,6 +81,10 @@ func (st *stream) line(v any) error {
 	}
 	return err
 }
+
+// away reports whether the log cannot be asked at present. A stream that has begun outlasts that: it shows what there is and
+// looks again.
+func away(err error) bool { return errors.Is(err, eventstore.ErrUnavailable) }
 
 // ended reports whether there is nobody to write for.
 func (st *stream) ended() bool { return st.ends.Err() != nil }

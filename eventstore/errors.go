@@ -22,6 +22,8 @@ var (
 	ErrUnknownOutcome = errors.New("the outcome of the append is not known")
 	// ErrUnavailable: the store cannot be reached; nothing happened.
 	ErrUnavailable = errors.New("the event store is unavailable")
+	// ErrNoSpace: the disk of the store is full. It stands beside one of the two above.
+	ErrNoSpace = errors.New("the disk of the event store is full")
 	// ErrNoCommand: no command with this identity was accepted, or it is long ago.
 	ErrNoCommand = errors.New("there is no such command")
 	// ErrNoInput: there is no such input, or it was dropped.
