@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tenure-dev/tenure/api"
@@ -77,6 +76,7 @@ type App struct {
 	failed   chan error
 
 	lock       *embedded.DirLock
+	embedded   *embedded.Server // nil with a database of somebody else's
 	pool       *pgxpool.Pool
 	store      *pg.Store
 	commands   *commands.Commands
@@ -112,7 +112,7 @@ func Start(ctx context.Context, opts Options) (*App, error) {
 	if err := a.start(ctx); err != nil {
 		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
 		defer cancel()
-		return nil, errors.Join(err, a.Stop(stopCtx))
+		return nil, errors.Join(a.startError(err), a.Stop(stopCtx))
 	}
 	return a, nil
 }
@@ -141,7 +141,9 @@ func (a *App) start(ctx context.Context) error {
 	if err := migrations.Up(ctx, a.pool); err != nil {
 		return databaseError(err)
 	}
-	a.store, err = pg.Open(ctx, a.pool, pg.Options{Logger: a.log, PollInterval: a.opts.PollInterval})
+	a.store, err = pg.Open(ctx, a.pool, pg.Options{
+		Logger: a.log, PollInterval: a.opts.PollInterval, CallTimeout: answerLimit, AppendTimeout: appendLimit,
+	})
 	if err != nil {
 		return databaseError(err)
 	}
@@ -193,6 +195,7 @@ func (a *App) connect(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		a.embedded = server
 		a.onStop("embedded postgres", server.Stop)
 		go func() {
 			<-server.Exited()
@@ -202,13 +205,10 @@ func (a *App) connect(ctx context.Context) error {
 		}()
 		url = server.ConnString()
 	}
-	config, err := pgxpool.ParseConfig(url)
+	config, err := poolConfig(url)
 	if err != nil {
-		return errors.New("--database-url is no connection string of Postgres; give one such as postgres://user@host/tenure") //nolint:err113,lll // the cause may hold a password
+		return err
 	}
-	config.MaxConns = max(config.MaxConns, maxConns)
-	// Statements without a name work behind a pooler too.
-	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	a.pool, err = pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return databaseError(err)
@@ -216,9 +216,6 @@ func (a *App) connect(ctx context.Context) error {
 	a.onStop("database pool", func(context.Context) error { a.pool.Close(); return nil })
 	return nil
 }
-
-// maxConns is how many connections a process uses at most, besides the one that listens.
-const maxConns = 20
 
 func (a *App) makeDrivers() error {
 	opts := local.Options{

@@ -145,7 +145,7 @@ func (r *root) serve() *cobra.Command {
 	})
 	f := cmd.Flags()
 	f.StringVar(&o.Listen, "listen", o.Listen, "`address` to listen on; port 0 takes a free one")
-	f.StringVar(&o.DatabaseURL, "database-url", "", "`URL` of a Postgres to use; with a password in it, rather set TENURE_DATABASE_URL (default: run one in the data directory)")
+	f.StringVar(&o.DatabaseURL, "database-url", "", "`URL` of a Postgres to use; with a password in it, rather set TENURE_DATABASE_URL; pool_max_conns in it bounds the connections, from 5, default 20, and two more (default: run one in the data directory)")
 	f.IntVar(&o.ExecUID, "exec-uid", o.ExecUID, "`uid` that commands of the local driver run as when the server is root; -1 lets it choose one without rights")
 	f.BoolVar(&o.AllowRootExec, "allow-root-exec", false, "let commands of the local driver run as root")
 	f.BoolVar(&o.InsecureListen, "insecure-listen", false, "allow --listen on an address that others can reach, without TLS")
