@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -136,6 +137,8 @@ func (d *Definition[R]) place(cursor string) (int64, error) {
 
 // Rows answers with rows in the given order, and how far the read model was. A limit of 0 is none.
 func (d *Definition[R]) Rows(ctx context.Context, db DB, q Question, orderBy string, limit int) ([]Row[R], int64, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, answerLimit, errSilent)
+	defer cancel()
 	var found []Row[R]
 	position, err := Snapshot(ctx, db, d.Key(), func(tx pgx.Tx, table string) error {
 		query := "SELECT " + RowColumns + " FROM " + table + q.where() + " ORDER BY " + orderBy
@@ -190,6 +193,12 @@ func Snapshot(ctx context.Context, db DB, key Key, ask func(tx pgx.Tx, table str
 }
 
 const undefinedTable = "42P01"
+
+// answerLimit is how long a question may take. On a link that carries nothing it would wait for ever, and hold a connection
+// that others need once the database is back.
+const answerLimit = 4 * time.Second
+
+var errSilent = errors.New("the database did not answer in time")
 
 func snapshot(ctx context.Context, db DB, key Key, ask func(tx pgx.Tx, table string) error) (position int64, err error) {
 	tx, err := db.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})

@@ -182,7 +182,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	due, look := time.Now(), false
 	for failures := 0; ctx.Err() == nil; {
 		changed := r.log.Changed()
-		progressed, err := r.step(ctx, &due, look)
+		progressed, err := r.boundedStep(ctx, failures, &due, look)
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
@@ -256,6 +256,16 @@ func (r *Runner) elsewhere() bool {
 
 // followEvery is how often another process's checkpoints are looked at while somebody waits for them.
 const followEvery = 20 * time.Millisecond
+
+// stepLimit is how long a step may take. On a link that carries nothing it would wait for ever; one that is only slow gets
+// double the time after each failure.
+const stepLimit = 10 * time.Second
+
+func (r *Runner) boundedStep(ctx context.Context, failures int, due *time.Time, look bool) (progressed bool, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, stepLimit<<min(failures, 5), errors.New("the database did not answer in time"))
+	defer cancel()
+	return r.step(ctx, due, look)
+}
 
 // step does one piece of work: what is parked and due, then one page of those that are farthest behind.
 func (r *Runner) step(ctx context.Context, due *time.Time, look bool) (progressed bool, err error) {
