@@ -420,16 +420,21 @@ BEGIN
     END LOOP;
   END IF;
 
+  -- Functions in the list of a SELECT take turns row by row; in FROM each of them would first fill a store of its own.
   INSERT INTO events (position, epoch, stream, version, name, revision, company_id, company_position, recorded_at,
                       append_id, append_index, actor_id, key_id, request_id, cause_id,
                       payload, salt, commitment, prev_hash, hash)
-  SELECT p_head + u.ord, p_epoch, u.stream, u.version, u.name, u.revision, u.company, u.company_position, o_recorded_at,
+  SELECT p_head + u.row, p_epoch, u.stream, u.version, u.name, u.revision, u.company, u.company_position, o_recorded_at,
          u.append, u.index, u.actor, u.key, u.request, u.cause,
          u.payload, u.salt, u.commitment, u.prev, coalesce(u.hash, sha256(u.before || v_micros || u.after || u.prev))
-    FROM unnest(e_append, e_index, e_actor, e_key, e_request, e_cause, e_stream, e_version, e_name, e_revision,
-                e_company, e_company_position, e_payload, e_salt, e_commitment, e_before, e_after, e_prev, v_hash) WITH ORDINALITY
-      AS u(append, index, actor, key, request, cause, stream, version, name, revision,
-           company, company_position, payload, salt, commitment, before, after, prev, hash, ord)
+    FROM (
+      SELECT generate_subscripts(e_append, 1) AS row, unnest(e_append) AS append, unnest(e_index) AS index,
+             unnest(e_actor) AS actor, unnest(e_key) AS key, unnest(e_request) AS request, unnest(e_cause) AS cause,
+             unnest(e_stream) AS stream, unnest(e_version) AS version, unnest(e_name) AS name, unnest(e_revision) AS revision,
+             unnest(e_company) AS company, unnest(e_company_position) AS company_position,
+             unnest(e_payload) AS payload, unnest(e_salt) AS salt, unnest(e_commitment) AS commitment,
+             unnest(e_before) AS before, unnest(e_after) AS after, unnest(e_prev) AS prev, unnest(v_hash) AS hash
+    ) u
    WHERE (SELECT h.position = p_head AND h.hash = p_head_hash FROM events h ORDER BY h.position DESC LIMIT 1);
   GET DIAGNOSTICS v_written = ROW_COUNT;
   IF v_written = 0 THEN
@@ -440,8 +445,7 @@ BEGIN
 
   IF cardinality(k_scope) > 0 THEN
     INSERT INTO commands (scope, request_hash, resource_id, position, recorded_at)
-    SELECT u.scope, u.request, u.resource, u.position, o_recorded_at
-      FROM unnest(k_scope, k_request, k_resource, k_position) AS u(scope, request, resource, position)
+    SELECT unnest(k_scope), unnest(k_request), unnest(k_resource), unnest(k_position), o_recorded_at
         ON CONFLICT (scope) DO NOTHING;
     GET DIAGNOSTICS v_written = ROW_COUNT;
     IF v_written < cardinality(k_scope) THEN
@@ -452,8 +456,7 @@ BEGIN
   END IF;
   IF cardinality(i_id) > 0 THEN
     INSERT INTO inputs (id, company_id, subject, value)
-    SELECT u.id, u.company, u.subject, u.value
-      FROM unnest(i_id, i_company, i_subject, i_value) AS u(id, company, subject, value);
+    SELECT unnest(i_id), unnest(i_company), unnest(i_subject), unnest(i_value);
   END IF;
   FOREACH v_input IN ARRAY coalesce(d_id, '{}') LOOP
     DELETE FROM inputs WHERE id = v_input;

@@ -47,13 +47,16 @@ func (w *wake) appended() {
 // A NOTIFY is a transaction with a commit record of its own; nothing is lost if a crash forgets it.
 const notifyOthers = `SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, '')`
 
+// notifyRest is how long a NOTIFY waits after the one before. Each is a transaction, and wakes every process; without a rest
+// a busy log would spend more on telling of its events than on writing them.
+const notifyRest = 5 * time.Millisecond
+
 // notify sends one NOTIFY for all commits since the last one, in a statement of its own: inside the append it would take
 // the server's notification lock and cost a factor of five.
 func (w *wake) notify(ctx context.Context) {
+	var rest <-chan time.Time
 	for {
-		select {
-		case <-w.tell:
-		case <-ctx.Done():
+		if !w.due(ctx, rest) {
 			return
 		}
 		callCtx, cancel := w.store.callContext(ctx)
@@ -62,6 +65,25 @@ func (w *wake) notify(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			w.store.opts.Logger.Debug("notify: others will find the events by polling", "error", err)
 		}
+		rest = time.After(notifyRest)
+	}
+}
+
+// due waits for something to tell and for the end of the rest, and reports whether there is still somebody to tell it for.
+func (w *wake) due(ctx context.Context, rest <-chan time.Time) bool {
+	select {
+	case <-w.tell:
+	case <-ctx.Done():
+		return false
+	}
+	if rest == nil {
+		return true
+	}
+	select {
+	case <-rest:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
