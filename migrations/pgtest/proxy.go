@@ -25,6 +25,7 @@ type Proxy struct {
 	trap    *Trap
 	swallow int
 	refuse  bool
+	silent  bool
 	group   sync.WaitGroup
 }
 
@@ -103,6 +104,17 @@ func (p *Proxy) Refuse(refuse bool) {
 	}
 }
 
+// Silence makes the server take everything and answer nothing, as a network does that drops every packet, until it is called
+// with false. Links that were there then carry nothing any more, now or later, and neither end learns of it.
+func (p *Proxy) Silence(silent bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.silent = silent
+	for l := range p.links {
+		l.kill()
+	}
+}
+
 // Cut ends every link.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
@@ -134,24 +146,44 @@ func (p *Proxy) serve() {
 func (p *Proxy) serveLink(client net.Conn) {
 	defer client.Close()
 	p.mu.Lock()
-	refuse := p.refuse
+	refuse, silent := p.refuse, p.silent
 	p.mu.Unlock()
-	if refuse {
+	switch {
+	case refuse:
+		return
+	case silent:
+		p.hold(client)
 		return
 	}
 	server, err := (&net.Dialer{}).DialContext(context.Background(), p.network, p.upstream)
 	if err != nil {
 		return
 	}
-	l := &link{proxy: p, client: client, server: server, ended: make(chan struct{}), dead: make(chan struct{})}
-	p.mu.Lock()
-	p.links[l] = true
-	p.mu.Unlock()
+	l := newLink(p, client, server)
+	defer p.add(l)()
 	p.group.Go(func() { l.pump(FromClient) })
 	l.pump(FromServer)
+}
+
+// hold takes what a client says until the client gives up.
+func (p *Proxy) hold(client net.Conn) {
+	defer p.add(newLink(p, client, client))()
+	_, _ = io.Copy(io.Discard, client)
+}
+
+// add counts a link as there; what it returns takes it off again.
+func (p *Proxy) add(l *link) (remove func()) {
 	p.mu.Lock()
-	delete(p.links, l)
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	p.links[l] = true
+	if p.silent {
+		l.kill()
+	}
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.links, l)
+	}
 }
 
 // link is one connection of a client and the one to the server that belongs to it.
@@ -169,6 +201,10 @@ type link struct {
 	statements strings.Builder
 	trap       *Trap
 	count      [2]int
+}
+
+func newLink(p *Proxy, client, server net.Conn) *link {
+	return &link{proxy: p, client: client, server: server, ended: make(chan struct{}), dead: make(chan struct{})}
 }
 
 func (l *link) cut() {

@@ -82,6 +82,8 @@ type Engine struct {
 	Env    []string
 	Args   []string
 	Client *client.Client
+	// Key is the admin key that Client has.
+	Key string
 	// binary is the program; "" is what Binary builds.
 	binary string
 	cmd    *exec.Cmd
@@ -150,7 +152,8 @@ func (e *Engine) TryStart() bool {
 	}
 	key, err := os.ReadFile(filepath.Join(e.DataDir, "admin.key"))
 	require.NoError(e.t, err)
-	e.Client = e.ClientFor(address, strings.TrimSpace(string(key)))
+	e.Key = strings.TrimSpace(string(key))
+	e.Client = e.ClientFor(address, e.Key)
 	return true
 }
 
