@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -28,11 +29,25 @@ const versionTable = "tenure_migrations"
 // MinServerVersion is the oldest Postgres that the schema is tested with.
 const MinServerVersion = 150000
 
-// ErrForeign says that the database holds tables which are not Tenure's.
-var ErrForeign = errors.New("the database holds tables of something else")
+// Code names what is wrong with a database, for programs.
+type Code string
 
-// ErrUnsupportedServer says that the server is too old.
-var ErrUnsupportedServer = errors.New("unsupported PostgreSQL version")
+// The codes of Error.
+const (
+	CodeVersion  Code = "database_version_unsupported"
+	CodeForeign  Code = "database_in_other_use"
+	CodeNoSchema Code = "database_schema_missing"
+	CodePool     Code = "database_pool_too_small"
+)
+
+// Error is a database that cannot be used as it is. Nothing was changed in it.
+type Error struct {
+	Code Code
+	// What is what was found, Remediation what to do about it.
+	What, Remediation string
+}
+
+func (e *Error) Error() string { return e.What + "; " + e.Remediation }
 
 // Up brings the schema that pool's connections see up to date. Several processes may call it at once: one migrates, the
 // others wait. A database with tables of something else is left alone.
@@ -42,7 +57,7 @@ var ErrUnsupportedServer = errors.New("unsupported PostgreSQL version")
 // transaction open, or they could keep the pooler's last session from the one who migrates.
 func Up(ctx context.Context, pool *pgxpool.Pool) error {
 	if pool.Config().MaxConns < 2 {
-		return errors.New("migrate the database: the pool must have room for two connections; raise pool_max_conns in --database-url")
+		return &Error{CodePool, "the pool has room for one connection, and a migration needs two", "raise pool_max_conns in --database-url"}
 	}
 	schema, err := check(ctx, pool)
 	if err != nil {
@@ -73,7 +88,10 @@ const (
 // migrateAlone migrates if nobody else is at it.
 func migrateAlone(ctx context.Context, pool *pgxpool.Pool, lock int64) (done bool, _ error) {
 	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		if err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock($1)`, lock).Scan(&done); err != nil {
+		err := tx.QueryRow(ctx, `
+			SELECT pg_try_advisory_xact_lock($1)
+			  FROM set_config('idle_in_transaction_session_timeout', '0', true)`, lock).Scan(&done)
+		if err != nil {
 			return fmt.Errorf("migrate the database: %w", err)
 		}
 		if !done {
@@ -115,17 +133,18 @@ func check(ctx context.Context, pool *pgxpool.Pool) (schema string, err error) {
 		return "", fmt.Errorf("ask the database for its version: %w", err)
 	}
 	if version < MinServerVersion {
-		return "", fmt.Errorf("%w: the server has %d; Tenure needs 15 or newer", ErrUnsupportedServer, version/10000)
+		return "", &Error{
+			CodeVersion, fmt.Sprintf("the database is a PostgreSQL %d, and %d is the oldest that works", version/10000, MinServerVersion/10000),
+			"upgrade the server, or give --database-url another one",
+		}
 	}
 	if schema == "" {
-		return "", errors.New("the connection's search_path names no schema that exists; create the schema, or leave search_path out of --database-url")
+		return "", &Error{
+			CodeNoSchema, "the connection's search_path names no schema that exists and that this user may use",
+			"create the schema or grant USAGE on it, or leave search_path out of --database-url",
+		}
 	}
-	rows, err := pool.Query(ctx, `
-		SELECT c.relname::text
-		  FROM pg_class c
-		 WHERE c.relnamespace = current_schema()::regnamespace
-		   AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-		 ORDER BY 1`)
+	rows, err := pool.Query(ctx, present)
 	if err != nil {
 		return "", fmt.Errorf("look at the database: %w", err)
 	}
@@ -134,7 +153,33 @@ func check(ctx context.Context, pool *pgxpool.Pool) (schema string, err error) {
 		return "", fmt.Errorf("look at the database: %w", err)
 	}
 	if len(names) > 0 && !slices.Contains(names, versionTable) {
-		return "", fmt.Errorf("%w: schema %s has table %q; give --database-url an empty database", ErrForeign, schema, names[0])
+		return "", &Error{
+			CodeForeign, fmt.Sprintf("schema %s holds what is not Tenure's: %s", schema, some(names)),
+			"give --database-url a database that is empty, or an empty schema of its own by search_path",
+		}
 	}
 	return schema, nil
+}
+
+// present lists what is in the schema, less what extensions put there.
+const present = `
+	SELECT c.relname::text
+	  FROM pg_class c
+	 WHERE c.relnamespace = current_schema()::regnamespace
+	   AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c')
+	   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+	 UNION
+	SELECT p.proname || '()'
+	  FROM pg_proc p
+	 WHERE p.pronamespace = current_schema()::regnamespace
+	   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+	 ORDER BY 1`
+
+// some names the first few.
+func some(names []string) string {
+	const few = 3
+	if len(names) > few {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:few], ", "), len(names)-few)
+	}
+	return strings.Join(names, ", ")
 }

@@ -14,9 +14,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sys/unix"
 
+	"github.com/tenure-dev/tenure/cmd/internal/cli"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/embedded"
-	"github.com/tenure-dev/tenure/migrations"
 )
 
 // How many connections the pool of a process has, unless pool_max_conns in the URL says otherwise, and how many it needs at
@@ -42,21 +42,26 @@ const (
 
 // poolConfig is how a process connects to the database that url names.
 func poolConfig(url string) (*pgxpool.Config, error) {
+	if err := checkURL(databaseFlag, url); err != nil {
+		return nil, err
+	}
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		return nil, errors.New("--database-url is no connection string of Postgres; give one such as postgres://user@host/tenure") //nolint:err113,lll // the cause may hold a password
+		return nil, errBadURL
 	}
 	// pgxpool does not say whether the URL or its own default decided.
 	plain, err := pgx.ParseConfig(url)
 	if err != nil {
-		return nil, errors.New("--database-url is no connection string of Postgres; give one such as postgres://user@host/tenure") //nolint:err113,lll // the cause may hold a password
+		return nil, errBadURL
 	}
 	if _, chosen := plain.RuntimeParams["pool_max_conns"]; !chosen {
 		config.MaxConns = maxConns
 	}
 	if config.MaxConns < fewestConns {
-		return nil, fmt.Errorf("--database-url: a pool_max_conns of %d is too few; give at least %d, or leave it out for %d",
-			config.MaxConns, fewestConns, maxConns)
+		return nil, &cli.StartError{
+			Code: "database_pool_too_small", What: fmt.Sprintf("%s: a pool_max_conns of %d is too few", databaseFlag, config.MaxConns),
+			Remediation: fmt.Sprintf("give at least %d, or leave it out for %d", fewestConns, maxConns),
+		}
 	}
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = connectLimit
@@ -134,29 +139,4 @@ func (a *App) startError(err error) error {
 		return fmt.Errorf("%w; free space on the disk of the database", err)
 	}
 	return err
-}
-
-// databaseError says what to do about a database that cannot be used. It never repeats the connection string.
-func databaseError(err error) error {
-	connect, failed := errors.AsType[*pgconn.ConnectError](err)
-	switch {
-	case errors.Is(err, migrations.ErrForeign), errors.Is(err, migrations.ErrUnsupportedServer):
-		return err
-	case failed:
-		return fmt.Errorf("connect to host %s, database %s, as %s: %w; check --database-url and that the server runs",
-			connect.Config.Host, connect.Config.Database, connect.Config.User, reason(connect))
-	}
-	return err
-}
-
-// reason is the one word of the network or the server on a failed connection; the whole error repeats it for each way that
-// was tried.
-func reason(err error) error {
-	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return refused
-	}
-	if network, ok := errors.AsType[*net.OpError](err); ok {
-		return network
-	}
-	return errors.Unwrap(err)
 }

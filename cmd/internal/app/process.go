@@ -19,7 +19,7 @@ func Serve(version string) func(context.Context, cli.ServeOptions, io.Writer) er
 			return err
 		}
 		a, err := Start(ctx, Options{
-			Version: version, Listen: o.Listen, DataDir: o.DataDir, DatabaseURL: o.DatabaseURL,
+			Version: version, Listen: o.Listen, DataDir: o.DataDir, DatabaseURL: o.DatabaseURL, DatabaseDirectURL: o.DatabaseDirectURL,
 			ExecUID: o.ExecUID, AllowRootExec: o.AllowRootExec, InsecureListen: o.InsecureListen,
 			ExecParent: []string{"/proc/self/exe", ExecParentCommand}, Logger: log, DrainTimeout: o.DrainTimeout,
 			Supervisor: supervisor.Options{
@@ -28,7 +28,7 @@ func Serve(version string) func(context.Context, cli.ServeOptions, io.Writer) er
 			},
 		})
 		if err != nil {
-			return err
+			return startFailure(err)
 		}
 		fmt.Fprintf(stderr, "listening on %s\n", a.Address())
 		select {

@@ -41,6 +41,7 @@ func showOptions(ctx context.Context, o cli.ServeOptions, stderr io.Writer) erro
 		return nil
 	}
 	o.DatabaseURL = strings.Repeat("*", len(o.DatabaseURL))
+	o.DatabaseDirectURL = strings.Repeat("*", len(o.DatabaseDirectURL))
 	fmt.Fprintf(stderr, "%+v\n", o)
 	return nil
 }

@@ -31,6 +31,25 @@ type plainError struct {
 
 func (e *plainError) Error() string { return e.message }
 
+// StartError is why a server cannot start, in the words of the part that knows. Nothing in it is a secret.
+type StartError struct {
+	Code string
+	// What is what cannot be done, Cause why, Remediation what to do about it.
+	What        string
+	Cause       error
+	Remediation string
+}
+
+func (e *StartError) Error() string {
+	if e.Cause == nil {
+		return e.What
+	}
+	return e.What + ": " + e.Cause.Error()
+}
+
+// Unwrap gives the cause to errors.Is and errors.AsType.
+func (e *StartError) Unwrap() error { return e.Cause }
+
 // ownError is a failure of run or exec itself: its code must not be taken for the remote command's.
 type ownError struct{ err error }
 
@@ -63,10 +82,16 @@ func explain(err error) failure {
 	usage, isUsage := errors.AsType[*usageError](err)
 	plain, isPlain := errors.AsType[*plainError](err)
 	noKey, isNoKey := errors.AsType[*config.NoKeyError](err)
+	start, isStart := errors.AsType[*StartError](err)
 	_, isURL := errors.AsType[*url.Error](err)
 	switch {
 	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
 		f.Code, f.Message, f.ExitCode, f.Remediation = "interrupted", "interrupted", exitInterrupted, ""
+	case isStart:
+		f.Code, f.Message, f.Remediation = start.Code, start.What, start.Remediation
+		if start.Cause != nil {
+			f.Cause = start.Cause.Error()
+		}
 	case isPlain:
 		f.Code, f.ExitCode, f.Remediation = plain.code, plain.exit, plain.mend
 	case isUsage:

@@ -21,6 +21,8 @@ type ServeOptions struct {
 	DataDir string
 	// DatabaseURL names a Postgres to use; "" runs one in DataDir. It may hold a password and is never logged.
 	DatabaseURL string
+	// DatabaseDirectURL leads to the same database past a pooler; "" where there is none in between. It may hold a password.
+	DatabaseDirectURL string
 	// ExecUID is the user that commands of the local driver run as; -1 lets the server choose.
 	ExecUID int
 	// AllowRootExec lets commands of the local driver run as root.
@@ -79,6 +81,9 @@ func (o ServeOptions) Validate() error {
 	if o.DataDir == "" {
 		bad("data-dir", "neither HOME nor XDG_DATA_HOME is set, so there is no default; name a directory")
 	}
+	if o.DatabaseDirectURL != "" && o.DatabaseURL == "" {
+		bad("database-direct-url", "there is no --database-url that it would be the direct way to; give both or neither")
+	}
 	if o.ExecUID == 0 && !o.AllowRootExec {
 		bad("exec-uid", "0 is root; add --allow-root-exec if commands are really to run as root")
 	}
@@ -124,7 +129,10 @@ func (r *root) serve() *cobra.Command {
 		use:   "serve",
 		short: "Run a server: API, workers and, without --database-url, a Postgres of its own",
 		long: "It prints one line \"listening on http://ADDRESS\" to stderr when it is ready, writes the address and the first\n" +
-			"admin key into the data directory, and ends in order on SIGINT or SIGTERM.",
+			"admin key into the data directory, and ends in order on SIGINT or SIGTERM.\n\n" +
+			"Behind a pooler that gives each transaction another session (PgBouncer with pool_mode=transaction) everything works,\n" +
+			"but events that another server appends are noticed after up to half a second, since no NOTIFY gets through. With\n" +
+			"--database-direct-url, which leads past the pooler, they are noticed at once; it is used for one connection that listens.",
 		examples: [2]string{
 			"tenure serve",
 			"tenure serve --listen 127.0.0.1:8080 --data-dir /srv/tenure --log-format json",
@@ -146,6 +154,7 @@ func (r *root) serve() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&o.Listen, "listen", o.Listen, "`address` to listen on; port 0 takes a free one")
 	f.StringVar(&o.DatabaseURL, "database-url", "", "`URL` of a Postgres to use; with a password in it, rather set TENURE_DATABASE_URL; pool_max_conns in it bounds the connections, from 5, default 20, and two more (default: run one in the data directory)")
+	f.StringVar(&o.DatabaseDirectURL, "database-direct-url", "", "`URL` of the same Postgres past a pooler that --database-url leads through; with a password in it, rather set TENURE_DATABASE_DIRECT_URL (default: there is no pooler)")
 	f.IntVar(&o.ExecUID, "exec-uid", o.ExecUID, "`uid` that commands of the local driver run as when the server is root; -1 lets it choose one without rights")
 	f.BoolVar(&o.AllowRootExec, "allow-root-exec", false, "let commands of the local driver run as root")
 	f.BoolVar(&o.InsecureListen, "insecure-listen", false, "allow --listen on an address that others can reach, without TLS")
@@ -162,6 +171,6 @@ func (r *root) serve() *cobra.Command {
 
 // serveFlags are the flags that also have a variable.
 var serveFlags = []string{
-	"listen", "database-url", "exec-uid", "allow-root-exec", "insecure-listen", "log-format", "log-level",
+	"listen", "database-url", "database-direct-url", "exec-uid", "allow-root-exec", "insecure-listen", "log-format", "log-level",
 	"worker-ttl", "sweep-interval", "provision-timeout", "release-timeout", "drain-timeout", "parallel",
 }
