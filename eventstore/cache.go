@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// cache remembers states of streams, the last used ones. A state is never changed in place: it is a value, or whoever
-// evolves it copies.
+// cache remembers states of streams, the last used ones, and which versions this process was told of. A state is never
+// changed in place: it is a value, or whoever evolves it copies.
 type cache struct {
 	mu      sync.Mutex
 	limit   int
@@ -15,16 +15,20 @@ type cache struct {
 }
 
 type cached struct {
-	stream  Stream
-	version int64
+	stream Stream
+	// state is that of version; nil when none is remembered.
 	state   any
+	version int64
+	// told is the highest version that this process was told of.
+	told int64
 }
 
 func newCache(limit int) *cache {
 	return &cache{limit: limit, order: list.New(), entries: make(map[Stream]*list.Element)}
 }
 
-func (c *cache) get(s Stream) (any, bool) {
+// get returns what is remembered of a stream, nil if nothing is. It is current unless a newer version is known of.
+func (c *cache) get(s Stream) (state any, current bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e, ok := c.entries[s]
@@ -32,34 +36,53 @@ func (c *cache) get(s Stream) (any, bool) {
 		return nil, false
 	}
 	c.order.MoveToFront(e)
-	return e.Value.(*cached).state, true
+	entry := e.Value.(*cached)
+	return entry.state, entry.state != nil && entry.version >= entry.told
 }
 
-// put remembers a state unless a newer one is there.
+// put remembers a state unless a newer one is there. That a stream has no events is not worth remembering: it may have
+// any moment, and nobody need tell this process.
 func (c *cache) put(s Stream, version int64, state any) {
+	if version == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	entry := c.entry(s)
+	if entry.state == nil || version > entry.version {
+		entry.version, entry.state = version, state
+	}
+}
+
+// note takes note that a stream has a version.
+func (c *cache) note(s Stream, version int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	entry := c.entry(s)
+	entry.told = max(entry.told, version)
+}
+
+// drop forgets a state.
+func (c *cache) drop(s Stream) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e, ok := c.entries[s]; ok {
-		old := e.Value.(*cached)
-		if version > old.version {
-			old.version, old.state = version, state
-		}
-		c.order.MoveToFront(e)
-		return
+		entry := e.Value.(*cached)
+		entry.state, entry.version = nil, 0
 	}
-	c.entries[s] = c.order.PushFront(&cached{stream: s, version: version, state: state})
+}
+
+func (c *cache) entry(s Stream) *cached {
+	if e, ok := c.entries[s]; ok {
+		c.order.MoveToFront(e)
+		return e.Value.(*cached)
+	}
+	entry := &cached{stream: s}
+	c.entries[s] = c.order.PushFront(entry)
 	if c.order.Len() > c.limit {
 		last := c.order.Back()
 		c.order.Remove(last)
 		delete(c.entries, last.Value.(*cached).stream)
 	}
-}
-
-func (c *cache) drop(s Stream) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if e, ok := c.entries[s]; ok {
-		c.order.Remove(e)
-		delete(c.entries, s)
-	}
+	return entry
 }

@@ -25,9 +25,14 @@ type actor struct {
 	turn chan struct{}
 
 	mu sync.Mutex
-	// state is a Loaded[S], nil when it must be read from the log; lineage counts the readings.
+	// state is a Loaded[S], nil when it must be made anew from the log; lineage counts how often it was.
 	state   any
 	lineage int64
+	// confirmed is the Loaded[S] of what the log has said yes to, nil before the first reading: when a chain of decisions
+	// breaks, only what is newer is read. Appends of the lineage that are in the log, but not yet those before them, wait by
+	// the version that they were decided on.
+	confirmed any
+	waiting   map[int64]any
 	// inflight counts the appends under way; idle is closed when there are none, if somebody waits for that.
 	inflight int
 	idle     chan struct{}
@@ -77,12 +82,12 @@ func (a *actor) known() (state any, lineage int64) {
 	return a.state, a.lineage
 }
 
-// learned sets a state read from the log and starts a lineage with it.
-func (a *actor) learned(state any) int64 {
+// learned sets the state that the log has, and a copy of it to decide on, and starts a lineage with them.
+func (a *actor) learned(confirmed, state any) int64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.lineage++
-	a.state = state
+	a.confirmed, a.state, a.waiting = confirmed, state, map[int64]any{}
 	return a.lineage
 }
 
@@ -131,12 +136,39 @@ func (p *part[S, C, E]) loadContended(ctx context.Context, w *Work) error {
 	if err := a.quiet(ctx); err != nil {
 		return err
 	}
-	base, err := catchUp(ctx, w.ledger.store, p.kind, p.stream, Loaded[S]{State: p.kind.Decider.Initial()})
-	if err != nil {
-		return err
+	// Nobody else touches what is confirmed now, so it may be used up.
+	confirmed := Loaded[S]{State: p.kind.Decider.Initial()}
+	if a.confirmed != nil {
+		confirmed = a.confirmed.(Loaded[S])
 	}
-	p.base, p.held.lineage = base, a.learned(base)
-	return nil
+	confirmed, err := catchUp(ctx, w.ledger.store, p.kind, p.stream, confirmed)
+	p.base = confirmed
+	p.base.State = p.kind.Clone(confirmed.State)
+	p.held.lineage = a.learned(confirmed, p.base)
+	if err != nil {
+		p.held.invalidate()
+	}
+	return err
+}
+
+// confirm takes what the work appended into the confirmed state, once all that it was decided on is there.
+func (p *part[S, C, E]) confirm() {
+	a := p.held.actor
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.lineage != p.held.lineage || len(p.staged) == 0 {
+		return
+	}
+	a.waiting[p.base.Version] = p.staged
+	now := a.confirmed.(Loaded[S])
+	for next, ok := a.waiting[now.Version]; ok; next, ok = a.waiting[now.Version] {
+		delete(a.waiting, now.Version)
+		for _, s := range next.([]staged[E]) {
+			now.State = p.kind.Decider.Evolve(now.State, s.event, domain.Meta{})
+			now.Version++
+		}
+	}
+	a.confirmed = now
 }
 
 // speculate lets the next work decide on what this one's append will leave.

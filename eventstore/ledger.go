@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -19,6 +20,7 @@ type Ledger struct {
 	store     Store
 	cache     *cache
 	contended *contended
+	heed      atomic.Pointer[func(Recorded)]
 }
 
 // NewLedger makes a ledger over a store.
@@ -34,6 +36,19 @@ func (l *Ledger) Store() Store { return l.store }
 
 // Now is the database's time.
 func (l *Ledger) Now() time.Time { return l.store.Clock().Now() }
+
+// Note takes note that the log has an event, and tells who heeds: what is remembered of its stream from before is old from
+// now on. Whoever reads the log as a whole calls it for every event; it does no harm to call it again.
+func (l *Ledger) Note(r Recorded) {
+	l.cache.note(r.Stream, r.Version)
+	if heed := l.heed.Load(); heed != nil {
+		(*heed)(r)
+	}
+}
+
+// Heed makes heed hear of every event noted. It hears of those that this ledger appends twice: at once, without salt and
+// hashes, and when the log is read. It must return at once.
+func (l *Ledger) Heed(heed func(Recorded)) { l.heed.Store(&heed) }
 
 // Options say who executes, and how.
 type Options struct {
@@ -107,6 +122,7 @@ func (w *Work) execute(ctx context.Context, opts Options, decide func(ctx contex
 	case err == nil && !result.CommandReplayed:
 		faults.Of("append.after", w.events[0].Name)
 		w.settle(result)
+		w.announce(result, opts.By)
 		return Outcome{Position: result.Last, Changed: true}, false, nil
 	case err == nil:
 		w.forget()
@@ -216,6 +232,21 @@ func (w *Work) settle(r Result) {
 	}
 }
 
+// announce takes note of what was appended, once it is remembered.
+func (w *Work) announce(r Result, by Attribution) {
+	versions := make(map[Stream]int64, len(w.seen))
+	for _, s := range w.seen {
+		versions[s.name()] = int64(s.expectation().Expect)
+	}
+	for i, e := range w.events {
+		versions[e.Stream]++
+		w.ledger.Note(Recorded{
+			Position: r.First + int64(i), Epoch: r.Epoch, Stream: e.Stream, Version: versions[e.Stream], Name: e.Name, Revision: e.Revision,
+			Company: e.Company, RecordedAt: r.RecordedAt, AppendID: w.id, AppendIndex: i, By: by, Payload: e.Payload,
+		})
+	}
+}
+
 func (w *Work) speculate() {
 	for _, s := range w.seen {
 		s.speculate(w)
@@ -243,7 +274,7 @@ func (w *Work) unlock() {
 // View returns the state of a stream and holds the append to it: if the stream has another version by then, the work runs
 // again.
 func View[S, C any, E domain.Event](ctx context.Context, w *Work, k *Kind[S, C, E], id uuid.UUID) (S, error) {
-	p, err := see(ctx, w, k, id)
+	p, err := see(ctx, w, k, id, false)
 	if err != nil {
 		var none S
 		return none, err
@@ -253,10 +284,25 @@ func View[S, C any, E domain.Event](ctx context.Context, w *Work, k *Kind[S, C, 
 
 // Act decides a command on a stream and puts the events it leads to into the work's append.
 func Act[S, C any, E domain.Event](ctx context.Context, w *Work, k *Kind[S, C, E], id uuid.UUID, cmd C) ([]E, error) {
-	p, err := see(ctx, w, k, id)
+	p, err := see(ctx, w, k, id, false)
 	if err != nil {
 		return nil, err
 	}
+	return p.decide(w, cmd)
+}
+
+// Begin is [Act] on a stream whose id was made for this command, so that nobody can have written it. The log is not asked
+// before the append; if the stream is there all the same, the work runs again and reads it.
+func Begin[S, C any, E domain.Event](ctx context.Context, w *Work, k *Kind[S, C, E], id uuid.UUID, cmd C) ([]E, error) {
+	p, err := see(ctx, w, k, id, true)
+	if err != nil {
+		return nil, err
+	}
+	return p.decide(w, cmd)
+}
+
+func (p *part[S, C, E]) decide(w *Work, cmd C) ([]E, error) {
+	k := p.kind
 	events, err := k.Decider.Decide(p.now, cmd)
 	if err != nil {
 		return nil, err
@@ -288,7 +334,7 @@ type staged[E any] struct {
 	index int
 }
 
-func see[S, C any, E domain.Event](ctx context.Context, w *Work, k *Kind[S, C, E], id uuid.UUID) (*part[S, C, E], error) {
+func see[S, C any, E domain.Event](ctx context.Context, w *Work, k *Kind[S, C, E], id uuid.UUID, begins bool) (*part[S, C, E], error) {
 	stream := k.Stream(id)
 	for _, s := range w.seen {
 		if s.name() == stream {
@@ -300,7 +346,7 @@ func see[S, C any, E domain.Event](ctx context.Context, w *Work, k *Kind[S, C, E
 	if k.Contended {
 		err = p.loadContended(ctx, w)
 	} else {
-		err = p.load(ctx, w)
+		err = p.load(ctx, w, begins)
 	}
 	if err != nil {
 		p.unlock(true)
@@ -311,14 +357,15 @@ func see[S, C any, E domain.Event](ctx context.Context, w *Work, k *Kind[S, C, E
 	return p, nil
 }
 
-func (p *part[S, C, E]) load(ctx context.Context, w *Work) error {
+func (p *part[S, C, E]) load(ctx context.Context, w *Work, begins bool) error {
 	p.base.State = p.kind.Decider.Initial()
-	if c, ok := w.ledger.cache.get(p.stream); ok {
-		p.base = c.(Loaded[S])
-		if !w.fresh {
-			w.trusted = true
-			return nil
-		}
+	remembered, current := w.ledger.cache.get(p.stream)
+	if remembered != nil {
+		p.base = remembered.(Loaded[S])
+	}
+	if !w.fresh && (current || begins && remembered == nil) {
+		w.trusted = true
+		return nil
 	}
 	var err error
 	if p.base, err = catchUp(ctx, w.ledger.store, p.kind, p.stream, p.base); err != nil {
@@ -337,13 +384,14 @@ func (p *part[S, C, E]) expectation() Expectation {
 // settled remembers the state after the append, with the places that the events got.
 func (p *part[S, C, E]) settled(w *Work, r Result) {
 	if p.kind.Contended {
+		p.confirm()
 		return
 	}
 	now := p.base
 	for _, s := range p.staged {
-		now.Version++
+		now.Version, now.Position = now.Version+1, r.First+int64(s.index)
 		now.State = p.kind.Decider.Evolve(now.State, s.event, domain.Meta{
-			Position: r.First + int64(s.index), Version: now.Version, Epoch: r.Epoch, At: r.RecordedAt,
+			Position: now.Position, Version: now.Version, Epoch: r.Epoch, At: r.RecordedAt,
 		})
 	}
 	w.ledger.cache.put(p.stream, now.Version, now)

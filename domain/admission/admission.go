@@ -11,6 +11,7 @@
 package admission
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/tenure-dev/tenure/domain"
@@ -126,6 +127,12 @@ type State struct {
 	slots slotBook
 	// known says that it was opened, also when it is closed again.
 	known bool
+}
+
+// Clone is a copy that lives on when s is used up.
+func (s State) Clone() State {
+	s.Holders, s.Queue = maps.Clone(s.Holders), slices.Clone(s.Queue)
+	return s
 }
 
 // Decider is the admission's decider.

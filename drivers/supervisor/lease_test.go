@@ -46,6 +46,26 @@ func TestALeaseIsMadeUsedAndGivenBack(t *testing.T) {
 	})
 }
 
+func TestWhatAProcessDidAndWasToldOfItDoesNotRead(t *testing.T) {
+	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
+		n := w.start(supervisor.Options{SweepInterval: time.Hour})
+		w.settled() // the first sweep is over: what it finds is read
+		w.client = commands.New(n.ledger)
+		life := func() (reads int64) {
+			before := n.link.reads.Load()
+			id := w.acquire()
+			w.settled()
+			w.release(id)
+			w.settled()
+			reads = n.link.reads.Load() - before
+			w.isLease(lease.StatusReleased, id)
+			return reads
+		}
+		life() // the environment and its admission are read
+		require.Zero(t, life())
+	})
+}
+
 func TestTheCauseOfAStepIsTheAppendThatLedToIt(t *testing.T) {
 	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
 		n := w.start(supervisor.Options{})

@@ -17,11 +17,11 @@ func (s *Supervisor) elsewhere(ctx context.Context, l lease.State) (bool, error)
 	if l.Runtime.IsZero() || !known || !driver.Describe().NodeBound {
 		return false, nil
 	}
-	r, err := s.deps.Commands.Runtime(ctx, l.Runtime)
+	origin, err := s.deps.Commands.Origin(ctx, l.Runtime)
 	if err != nil {
 		return false, err
 	}
-	node := r.Origin.Node
+	node := origin.Node
 	if node.IsZero() || node == s.deps.Process.Node {
 		return false, nil
 	}

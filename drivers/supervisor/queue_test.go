@@ -22,12 +22,11 @@ func TestAStreamIsInTheQueueOnceAndKeepsItsCause(t *testing.T) {
 	q.add("a", cause)
 	q.add("a", uuid.Nil)
 	q.add("b", uuid.Nil)
-	stream, got, ok := q.take()
+	got, ok := q.take()
 	require.True(t, ok)
-	require.Equal(t, eventstore.Stream("a"), stream)
-	require.Equal(t, cause, got)
-	stream, _, _ = q.take()
-	require.Equal(t, eventstore.Stream("b"), stream)
+	require.Equal(t, task{stream: "a", cause: cause, read: true}, got, "who names no cause wants the log to be read")
+	got, _ = q.take()
+	require.Equal(t, eventstore.Stream("b"), got.stream)
 	require.Empty(t, q.ready)
 }
 
@@ -45,6 +44,23 @@ func TestAStreamAskedForDuringItsStepComesAgainAfterIt(t *testing.T) {
 	q.done("a")
 	require.Empty(t, q.ready)
 	require.False(t, q.has("a"))
+}
+
+func TestTheLogIsReadForWhoeverNamesNoCauseOnce(t *testing.T) {
+	t.Parallel()
+	q := newQueue()
+	q.add("a", uuid.New())
+	got, _ := q.take()
+	require.False(t, got.read)
+	q.add("a", uuid.Nil)
+	q.add("a", uuid.New())
+	q.done("a")
+	got, _ = q.take()
+	require.True(t, got.read, "a sweep and an event asked for it during the step")
+	q.add("a", uuid.New())
+	q.done("a")
+	got, _ = q.take()
+	require.False(t, got.read)
 }
 
 func TestAStreamHasOneAlarmTheEarliest(t *testing.T) {
@@ -97,17 +113,17 @@ func TestNoStreamIsWorkedOnTwiceAtOnceAndNoWakeUpIsLost(t *testing.T) {
 	for range 4 {
 		workers.Go(func() {
 			for {
-				s, _, ok := q.take()
+				task, ok := q.take()
 				if !ok {
 					return
 				}
-				n := s[0] - 'a'
+				n := task.stream[0] - 'a'
 				if busy[n].Add(1) != 1 {
 					t.Error("two steps of one stream")
 				}
 				seen[n].Store(asked[n].Load())
 				busy[n].Add(-1)
-				q.done(s)
+				q.done(task.stream)
 			}
 		})
 		askers.Go(func() {

@@ -33,6 +33,8 @@ import (
 // Task is a line of the to-do list: a stream that somebody has to look at.
 type Task struct {
 	Stream eventstore.Stream
+	// Version is that of the stream when the line was written.
+	Version int64
 	// Worker holds the claim; zero for none.
 	Worker domain.WorkerID
 }

@@ -78,9 +78,10 @@ type node struct {
 	w       *world
 	process eventstore.Process
 	// link is its way to the log. deaf keeps events from it.
-	link *link
-	deaf atomic.Bool
-	logs *bytes.Buffer
+	link   *link
+	ledger *eventstore.Ledger
+	deaf   atomic.Bool
+	logs   *bytes.Buffer
 
 	quit    context.CancelFunc
 	feed    sync.WaitGroup
@@ -110,8 +111,14 @@ func (w *world) prepareWith(registry *drivers.Registry, opts supervisor.Options,
 		n.process.Node = on[0]
 	}
 	journals := w.TempDir()
+	n.ledger = eventstore.NewLedger(n.link)
+	n.ledger.Heed(func(r eventstore.Recorded) {
+		if !n.deaf.Load() {
+			n.Notify(r)
+		}
+	})
 	n.Supervisor = supervisor.New(supervisor.Deps{
-		Commands: commands.New(eventstore.NewLedger(n.link)), Drivers: registry, Todo: &todo{store: w.store, rows: map[eventstore.Stream]projections.Stored{}}, Processes: w.processes,
+		Commands: commands.New(n.ledger), Drivers: registry, Todo: &todo{store: w.store, rows: map[eventstore.Stream]projections.Stored{}}, Processes: w.processes,
 		Process: n.process, Installation: uuid.New(), Epoch: memory.Epoch,
 		JournalDir: func(id domain.ExecID) string { return filepath.Join(journals, id.String()) },
 		Logger:     slog.New(slog.NewTextHandler(n.logs, nil)),
@@ -123,7 +130,7 @@ func (w *world) prepareWith(registry *drivers.Registry, opts supervisor.Options,
 	return n
 }
 
-// follow passes the log on to the supervisor, as the feed does.
+// follow passes the log on to the ledger, and by it to the supervisor, as the feed does.
 func (n *node) follow(ctx context.Context) {
 	var position int64
 	for {
@@ -132,7 +139,7 @@ func (n *node) follow(ctx context.Context) {
 		for _, r := range page {
 			position = r.Position
 			if !n.deaf.Load() {
-				n.Notify(r)
+				n.ledger.Note(r)
 			}
 		}
 		if len(page) > 0 {
@@ -174,6 +181,8 @@ type link struct {
 	delayed atomic.Pointer[eventstore.Append]
 	// after is called after each append.
 	after atomic.Pointer[func(eventstore.Append)]
+	// reads counts the readings of streams.
+	reads atomic.Int64
 	// noInputs keeps it from reading what lies beside the log.
 	noInputs atomic.Bool
 }
@@ -197,6 +206,11 @@ func (l *link) Submit(a eventstore.Append) eventstore.Pending {
 		return outcome{fmt.Errorf("%w: the cable is cut", eventstore.ErrUnknownOutcome)}
 	}
 	return p
+}
+
+func (l *link) ReadStream(ctx context.Context, stream eventstore.Stream, after int64, limit int) ([]eventstore.Recorded, error) {
+	l.reads.Add(1)
+	return l.Store.ReadStream(ctx, stream, after, limit)
 }
 
 func (l *link) ReadInput(ctx context.Context, id uuid.UUID) ([]byte, error) {
@@ -266,7 +280,7 @@ func (d *todo) tasks(limit int, match func(deadlines.Deadline) bool) ([]supervis
 	slices.SortFunc(rows, func(a, b deadlines.Row) int { return a.Data.DueAt.Compare(b.Data.DueAt) })
 	var tasks []supervisor.Task
 	for _, row := range rows[:min(limit, len(rows))] {
-		tasks = append(tasks, supervisor.Task{Stream: row.Stream, Worker: row.Data.Worker})
+		tasks = append(tasks, supervisor.Task{Stream: row.Stream, Version: row.Version, Worker: row.Data.Worker})
 	}
 	return tasks, nil
 }

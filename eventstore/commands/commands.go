@@ -26,7 +26,7 @@ var (
 		Category: environment.Category, Decider: environment.Decider, Codec: environment.Codec,
 	}
 	Admissions = &eventstore.Kind[admission.State, admission.Command, admission.Event]{
-		Category: admission.Category, Decider: admission.Decider, Codec: admission.Codec, Contended: true,
+		Category: admission.Category, Decider: admission.Decider, Codec: admission.Codec, Contended: true, Clone: admission.State.Clone,
 	}
 	Leases   = &eventstore.Kind[lease.State, lease.Command, lease.Event]{Category: lease.Category, Decider: lease.Decider, Codec: lease.Codec}
 	Runtimes = &eventstore.Kind[runtime.State, runtime.Command, runtime.Event]{

@@ -40,7 +40,7 @@ func (c *Commands) RequestExec(ctx context.Context, by Caller, x StartExec) (eve
 		if err := touch(ctx, w, x.Lease); err != nil {
 			return err
 		}
-		_, err = eventstore.Act(ctx, w, Executions, x.Exec.UUID, execution.Command(execution.Request{Requested: execution.Requested{
+		_, err = eventstore.Begin(ctx, w, Executions, x.Exec.UUID, execution.Command(execution.Request{Requested: execution.Requested{
 			Company: l.Company, Lease: x.Lease, Argv: x.Argv, Cwd: x.Cwd, Env: values.names,
 			StdinBytes: int64(len(x.Stdin)), StdinHash: values.stdinHash, TimeoutMs: x.TimeoutMs,
 		}}))
@@ -142,6 +142,12 @@ func touch(ctx context.Context, w *eventstore.Work, id domain.LeaseID) error {
 		return nil
 	}
 	return err
+}
+
+// KnownExec returns a command as far as this process knows; see [eventstore.Recall].
+func (c *Commands) KnownExec(ctx context.Context, id domain.ExecID) (execution.State, error) {
+	x, err := eventstore.Recall(ctx, c.ledger, Executions, id.UUID)
+	return x.State, err
 }
 
 // Exec returns a command as it is in the log now.

@@ -56,7 +56,7 @@ func (c *Commands) AcquireLease(ctx context.Context, by Caller, a Acquire) (even
 }
 
 func requestLease(ctx context.Context, w *eventstore.Work, a Acquire, env environment.State, names []domain.EnvName) error {
-	_, err := eventstore.Act(ctx, w, Leases, a.Lease.UUID, lease.Command(lease.Request{Requested: lease.Requested{
+	_, err := eventstore.Begin(ctx, w, Leases, a.Lease.UUID, lease.Command(lease.Request{Requested: lease.Requested{
 		Company: a.Company, Environment: a.Environment, EnvironmentVersion: w.Version(Environments.Stream(a.Environment.UUID)),
 		Driver: env.Driver, Provider: a.Provider(env.Driver), Config: env.Config,
 		Run: a.Run, Context: a.Context, Policy: a.Policy,

@@ -29,9 +29,13 @@ func (c *Commands) ClaimProvisioning(
 		if claimed, err = eventstore.View(ctx, w, Leases, id.UUID); err != nil {
 			return err
 		}
-		_, err := eventstore.Act(ctx, w, Runtimes, claimed.Runtime.UUID, runtime.Command(runtime.Intend{Intended: runtime.Intended{
+		intend := eventstore.Act[runtime.State, runtime.Command, runtime.Event]
+		if claimed.Runtime == claim.Runtime { // not that of an earlier attempt
+			intend = eventstore.Begin
+		}
+		_, err := intend(ctx, w, Runtimes, claimed.Runtime.UUID, runtime.Intend{Intended: runtime.Intended{
 			Company: claimed.Company, Environment: claimed.Environment, Lease: id, Driver: claimed.Driver, Provider: claimed.Provider, Node: node,
-		}}))
+		}})
 		return err
 	})
 	return claimed, err
@@ -123,10 +127,16 @@ func (c *Commands) Lease(ctx context.Context, id domain.LeaseID) (lease.State, e
 	return l.State, err
 }
 
-// Runtime returns a runtime as it is in the log now.
-func (c *Commands) Runtime(ctx context.Context, id domain.RuntimeID) (runtime.State, error) {
-	r, err := eventstore.Load(ctx, c.ledger, Runtimes, id.UUID)
-	return r.State, err
+// KnownLease returns a lease as far as this process knows; see [eventstore.Recall].
+func (c *Commands) KnownLease(ctx context.Context, id domain.LeaseID) (lease.State, error) {
+	l, err := eventstore.Recall(ctx, c.ledger, Leases, id.UUID)
+	return l.State, err
+}
+
+// Origin returns what was said of a runtime when it was announced, which never changes.
+func (c *Commands) Origin(ctx context.Context, id domain.RuntimeID) (runtime.Intended, error) {
+	r, err := eventstore.Recall(ctx, c.ledger, Runtimes, id.UUID)
+	return r.State.Origin, err
 }
 
 // Backoff is how long to wait after n failures: doubling from base, at most limit.

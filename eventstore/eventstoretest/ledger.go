@@ -17,7 +17,7 @@ import (
 var (
 	runtimes   = &eventstore.Kind[runtime.State, runtime.Command, runtime.Event]{Category: runtime.Category, Decider: runtime.Decider, Codec: runtime.Codec}
 	admissions = &eventstore.Kind[admission.State, admission.Command, admission.Event]{
-		Category: admission.Category, Decider: admission.Decider, Codec: admission.Codec, Contended: true,
+		Category: admission.Category, Decider: admission.Decider, Codec: admission.Codec, Contended: true, Clone: admission.State.Clone,
 	}
 )
 

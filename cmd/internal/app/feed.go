@@ -8,9 +8,14 @@ import (
 	"github.com/tenure-dev/tenure/eventstore/pg"
 )
 
-// startFeed reads the log once for this process and hands each event to those who only take note of it.
+// startFeed reads the log once for this process and hands each event to those who only take note of it. They hear of what
+// this process appends itself at once, and again from the log.
 func (a *App) startFeed(ctx context.Context) error {
 	a.hub = eventstore.NewHub()
+	a.commands.Ledger().Heed(func(r eventstore.Recorded) {
+		a.hub.Publish(r)
+		a.supervisor.Notify(r)
+	})
 	subscriber, err := a.store.Subscriber("process-" + a.process.Node.String())
 	if err != nil {
 		return err
@@ -30,8 +35,7 @@ func (a *App) startFeed(ctx context.Context) error {
 				a.fail(err)
 				return
 			}
-			a.hub.Publish(r)
-			a.supervisor.Notify(r)
+			a.commands.Ledger().Note(r)
 			m.Ack()
 		}
 	}()

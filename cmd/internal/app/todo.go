@@ -41,7 +41,7 @@ func (t todo) Claimed(ctx context.Context) ([]supervisor.Task, error) {
 func tasks(rows []deadlines.Row) []supervisor.Task {
 	out := make([]supervisor.Task, len(rows))
 	for i, r := range rows {
-		out[i] = supervisor.Task{Stream: r.Stream, Worker: r.Data.Worker}
+		out[i] = supervisor.Task{Stream: r.Stream, Version: r.Version, Worker: r.Data.Worker}
 	}
 	return out
 }
