@@ -9,6 +9,7 @@ import (
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/eventstore/commands"
 	"github.com/tenure-dev/tenure/projections/environments"
 )
 
@@ -59,15 +60,15 @@ func (s *Server) checkDriver(driver string, config json.RawMessage) error {
 	return invalid("invalid_config", "config", "%s", err).Mend("see what the driver %s takes in its documentation", driver)
 }
 
-// answerEnvironment sends an environment as it is now.
+// answerEnvironment sends an environment as it is after a command, or as it is now.
 func (s *Server) answerEnvironment(c *call, status int, o eventstore.Outcome) error {
-	row, err := readRow(c, environments.Model, environment.Category, c.id)
+	now, err := look(c, commands.Environments, c.id, o.Changed)
 	if err != nil {
 		return err
 	}
-	out := showEnvironment(row)
-	out.Position = max(o.Position, row.Position)
-	return c.answerThing(status, row.Version, out)
+	out := showEnvironment(c.id, now)
+	out.Position = max(o.Position, now.Position)
+	return c.answerThing(status, now.Version, out)
 }
 
 func (s *Server) listEnvironments(c *call) error {
@@ -87,7 +88,7 @@ func (s *Server) listEnvironments(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.answer(http.StatusOK, showPage(page, showEnvironment))
+	return c.answer(http.StatusOK, showPage(page, showEnvironmentRow))
 }
 
 func (s *Server) getEnvironment(c *call) error {

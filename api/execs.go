@@ -49,18 +49,18 @@ func (s *Server) startExec(c *call) error {
 	}
 	c.id = made(o, id)
 	c.Response().Header().Set("Location", "/api/v1/execs/"+c.id.String())
-	return s.answerExec(c, http.StatusCreated, o)
+	return s.answerExec(c, http.StatusCreated, o, 0)
 }
 
-// answerExec sends an exec as it is now.
-func (s *Server) answerExec(c *call, status int, o eventstore.Outcome) error {
-	row, err := readRow(c, executions.Model, execution.Category, c.id)
+// answerExec sends an exec once it has ended, or as it is when the time is over.
+func (s *Server) answerExec(c *call, status int, o eventstore.Outcome, wait time.Duration) error {
+	now, err := await(c, commands.Executions, c.id, o, wait, func(x execution.State) bool { return x.Status == execution.StatusEnded })
 	if err != nil {
 		return err
 	}
-	out := showExec(row)
-	out.Position = max(o.Position, row.Position)
-	return c.answerThing(status, row.Version, out)
+	out := showExec(c.id, now)
+	out.Position = max(o.Position, now.Position)
+	return c.answerThing(status, now.Version, out)
 }
 
 func (s *Server) listExecs(c *call) error {
@@ -72,7 +72,7 @@ func (s *Server) listExecs(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.answer(http.StatusOK, showPage(page, showExec))
+	return c.answer(http.StatusOK, showPage(page, showExecRow))
 }
 
 func (s *Server) getExec(c *call) error {
@@ -88,16 +88,7 @@ func (s *Server) getExec(c *call) error {
 			return err
 		}
 	}
-	if err := c.awaitExec(wait); err != nil {
-		return err
-	}
-	return s.answerExec(c, http.StatusOK, eventstore.Outcome{})
-}
-
-// awaitExec waits until the exec has ended, or the time is over.
-func (c *call) awaitExec(wait time.Duration) error {
-	_, err := await(c, commands.Executions, c.id, wait, func(x execution.State) bool { return x.Status == execution.StatusEnded })
-	return err
+	return s.answerExec(c, http.StatusOK, eventstore.Outcome{}, wait)
 }
 
 func (s *Server) killExec(c *call) error {
@@ -117,8 +108,5 @@ func (s *Server) killExec(c *call) error {
 	if o, err = c.done(by, o, err); err != nil {
 		return err
 	}
-	if err := c.awaitExec(wait); err != nil {
-		return err
-	}
-	return s.answerExec(c, http.StatusOK, o)
+	return s.answerExec(c, http.StatusOK, o, wait)
 }

@@ -8,16 +8,14 @@ import (
 
 	"github.com/tenure-dev/tenure/api/wire"
 	"github.com/tenure-dev/tenure/domain"
-	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
 	"github.com/tenure-dev/tenure/projections/activeleases"
-	"github.com/tenure-dev/tenure/projections/environments"
 	"github.com/tenure-dev/tenure/projections/leases"
 )
 
-type leaseState = lease.State
+type leaseNow = eventstore.Loaded[lease.State]
 
 // The times of a lease that does not say.
 const (
@@ -62,7 +60,7 @@ func (s *Server) acquireLease(c *call) error {
 		return err
 	}
 	c.id = made(o, id)
-	now, err := c.awaitLease(c.id, wait, decided)
+	now, err := c.awaitLease(c.id, o, wait, decided)
 	if err != nil {
 		return err
 	}
@@ -76,26 +74,24 @@ func decided(l lease.State) bool {
 
 // answerAcquired says 201 once the lease was active and 202 before that. Who does not wait always gets 202, so that a
 // repeated request has the status of the first.
-func (s *Server) answerAcquired(c *call, o eventstore.Outcome, now lease.State, waits bool) error {
-	row, err := readRow(c, leases.Model, lease.Category, c.id)
-	if err != nil {
-		return err
-	}
-	env, err := readRow(c, environments.Model, environment.Category, now.Environment.UUID)
+func (s *Server) answerAcquired(c *call, o eventstore.Outcome, now leaseNow, waits bool) error {
+	// The append held the environment to the version that this process knows.
+	env, err := look(c, commands.Environments, now.State.Environment.UUID, o.Changed)
 	if err != nil {
 		return err
 	}
 	status := http.StatusAccepted
-	switch l := row.Data.State; {
+	switch l := now.State; {
 	case !waits:
 	case !l.AcquiredAt.IsZero():
 		status = http.StatusCreated
 	case l.Status().Ended():
-		return &leaseFailedError{lease: showLease(row)}
+		return &leaseFailedError{lease: showLease(c.id, now)}
 	}
 	c.Response().Header().Set("Location", "/api/v1/leases/"+c.id.String())
-	return c.answerThing(status, row.Version, wire.Acquired{
-		Environment: showEnvironment(env), Lease: showLease(row), LeaseContext: showContext(row.Data.State), Position: max(o.Position, row.Position),
+	return c.answerThing(status, now.Version, wire.Acquired{
+		Environment: showEnvironment(now.State.Environment.UUID, env), Lease: showLease(c.id, now), LeaseContext: showContext(now.State),
+		Position: max(o.Position, now.Position),
 	})
 }
 
@@ -150,21 +146,17 @@ func (s *Server) listLeases(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.answer(http.StatusOK, showPage(page, showLease))
+	return c.answer(http.StatusOK, showPage(page, showLeaseRow))
 }
 
-// answerLease sends a lease as it is now.
-func (s *Server) answerLease(c *call, status int, o eventstore.Outcome, more func(*wire.Lease)) error {
-	row, err := readRow(c, leases.Model, lease.Category, c.id)
-	if err != nil {
-		return err
-	}
-	out := showLease(row)
-	out.Position = max(o.Position, row.Position)
+// answerLease sends a lease.
+func (s *Server) answerLease(c *call, status int, o eventstore.Outcome, now leaseNow, more func(*wire.Lease)) error {
+	out := showLease(c.id, now)
+	out.Position = max(o.Position, now.Position)
 	if more != nil {
 		more(&out)
 	}
-	return c.answerThing(status, row.Version, out)
+	return c.answerThing(status, now.Version, out)
 }
 
 func (s *Server) getLease(c *call) error {
@@ -172,10 +164,11 @@ func (s *Server) getLease(c *call) error {
 	if err != nil {
 		return err
 	}
-	if _, err := c.awaitLease(c.id, wait, decided); err != nil {
+	now, err := c.awaitLease(c.id, eventstore.Outcome{}, wait, decided)
+	if err != nil {
 		return err
 	}
-	return s.answerLease(c, http.StatusOK, eventstore.Outcome{}, nil)
+	return s.answerLease(c, http.StatusOK, eventstore.Outcome{}, now, nil)
 }
 
 // checkFence refuses a command of who holds an older lease than this one, if it says which it holds.
@@ -244,15 +237,15 @@ func (s *Server) endLease(c *call, command func(commands.Caller) (eventstore.Out
 	if o, err = c.done(by, o, err); err != nil {
 		return err
 	}
-	now, err := c.awaitLease(c.id, wait, func(l lease.State) bool { return l.Status().Ended() })
+	now, err := c.awaitLease(c.id, o, wait, func(l lease.State) bool { return l.Status().Ended() })
 	if err != nil {
 		return err
 	}
 	status := http.StatusAccepted
-	if now.Status().Ended() {
+	if now.State.Status().Ended() {
 		status = http.StatusOK
 	}
-	return s.answerLease(c, status, o, nil)
+	return s.answerLease(c, status, o, now, nil)
 }
 
 func (s *Server) renewLease(c *call) error {
@@ -270,7 +263,11 @@ func (s *Server) renewLease(c *call) error {
 	if o, err = c.done(by, o, err); err != nil {
 		return err
 	}
-	return s.answerLease(c, http.StatusOK, o, func(l *wire.Lease) {
+	now, err := look(c, commands.Leases, c.id, o.Changed)
+	if err != nil {
+		return err
+	}
+	return s.answerLease(c, http.StatusOK, o, now, func(l *wire.Lease) {
 		var remaining int64
 		if l.ExpiresAt != nil {
 			remaining = max(l.ExpiresAt.Sub(s.deps.Commands.Ledger().Now()).Milliseconds(), 0)

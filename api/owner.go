@@ -11,14 +11,15 @@ import (
 	"github.com/tenure-dev/tenure/eventstore/commands"
 )
 
-// owner finds whose the thing is that the path names, and refuses one that does not exist.
+// owner finds whose the thing is that the path names, and refuses one that does not exist. Both never change, so what this
+// process knows of a thing is enough; one that it knows nothing of is looked for in the log.
 type owner func(*call) error
 
 func (s *Server) ofCompany(c *call) error {
 	if err := c.pathID("companyId"); err != nil {
 		return err
 	}
-	state, err := eventstore.Load(c.ctx(), s.deps.Commands.Ledger(), commands.Companies, c.id)
+	state, err := eventstore.Recall(c.ctx(), s.deps.Commands.Ledger(), commands.Companies, c.id)
 	if err == nil && !state.State.Known {
 		err = access.NotFound("company")
 	}
@@ -39,12 +40,12 @@ func (s *Server) ofKey(c *call) error {
 	return load(c, "keyId", commands.Keys, func(k key.State) (domain.CompanyID, bool) { return k.Key.Company, k.Status != key.StatusNone })
 }
 
-// load finds the owner of the thing that a path parameter names, in the log as it is now.
+// load finds the owner of the thing that a path parameter names.
 func load[S, C any, E domain.Event](c *call, param string, kind *eventstore.Kind[S, C, E], of func(S) (domain.CompanyID, bool)) error {
 	if err := c.pathID(param); err != nil {
 		return err
 	}
-	loaded, err := eventstore.Load(c.ctx(), c.server.deps.Commands.Ledger(), kind, c.id)
+	loaded, err := eventstore.Recall(c.ctx(), c.server.deps.Commands.Ledger(), kind, c.id)
 	if err != nil {
 		return err
 	}

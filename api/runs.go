@@ -12,12 +12,10 @@ import (
 
 	"github.com/tenure-dev/tenure/api/wire"
 	"github.com/tenure-dev/tenure/domain"
-	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
 	"github.com/tenure-dev/tenure/projections"
-	"github.com/tenure-dev/tenure/projections/environments"
 	"github.com/tenure-dev/tenure/projections/leases"
 )
 
@@ -151,25 +149,21 @@ func (s *Server) afterTeardown(c *call, ids []uuid.UUID, wait time.Duration) (wi
 	until := time.Now().Add(wait)
 	shown := map[domain.EnvironmentID]wire.Environment{}
 	for _, id := range ids {
-		_, err := c.awaitLease(id, time.Until(until), func(l lease.State) bool { return l.Status().Ended() })
+		now, err := c.awaitLease(id, eventstore.Outcome{}, time.Until(until), func(l lease.State) bool { return l.Status().Ended() })
 		if err != nil {
 			return out, err
 		}
-		row, err := readRow(c, leases.Model, lease.Category, id)
-		if err != nil {
-			return out, err
-		}
-		env, ok := shown[row.Data.Environment]
+		env, ok := shown[now.State.Environment]
 		if !ok {
-			r, err := readRow(c, environments.Model, environment.Category, row.Data.Environment.UUID)
+			loaded, err := look(c, commands.Environments, now.State.Environment.UUID, false)
 			if err != nil {
 				return out, err
 			}
-			env = showEnvironment(r)
-			shown[row.Data.Environment] = env
+			env = showEnvironment(now.State.Environment.UUID, loaded)
+			shown[now.State.Environment] = env
 		}
-		out.Released = append(out.Released, wire.ReleasedLease{Environment: env, Lease: showLease(row)})
-		out.Position = max(out.Position, row.Position)
+		out.Released = append(out.Released, wire.ReleasedLease{Environment: env, Lease: showLease(id, now)})
+		out.Position = max(out.Position, now.Position)
 	}
 	return out, nil
 }

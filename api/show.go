@@ -7,7 +7,10 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tenure-dev/tenure/api/wire"
+	"github.com/tenure-dev/tenure/domain/company"
+	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/execution"
+	"github.com/tenure-dev/tenure/domain/key"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/projections"
@@ -20,28 +23,28 @@ import (
 
 // What is in the log, as it is sent.
 
-func showCompany(r companies.Row) wire.Company {
-	return wire.Company{ID: r.Data.ID.UUID, Name: r.Data.Name, CreatedAt: r.Data.AddedAt.UTC(), Version: r.Version}
+func showCompany(id uuid.UUID, now eventstore.Loaded[company.State]) wire.Company {
+	return wire.Company{ID: id, Name: now.State.Name, CreatedAt: now.State.AddedAt.UTC(), Version: now.Version}
 }
 
-func showKey(r keys.Row) wire.Key {
-	k := r.Data
+func showKey(id uuid.UUID, now eventstore.Loaded[key.State]) wire.Key {
+	k := now.State
 	return wire.Key{
-		ID: k.ID.UUID, CompanyID: idOrNull(k.Key.Company.UUID), Role: k.Key.Role.String(), Name: k.Key.Name,
-		PrincipalID: k.Key.Principal.UUID, Status: k.Status.String(), CreatedAt: k.AddedAt.UTC(), RevokedAt: timeOrNull(k.RevokedAt), Version: r.Version,
+		ID: id, CompanyID: idOrNull(k.Key.Company.UUID), Role: k.Key.Role.String(), Name: k.Key.Name,
+		PrincipalID: k.Key.Principal.UUID, Status: k.Status.String(), CreatedAt: k.AddedAt.UTC(), RevokedAt: timeOrNull(k.RevokedAt), Version: now.Version,
 	}
 }
 
-func showEnvironment(r environments.Row) wire.Environment {
-	e := r.Data
+func showEnvironment(id uuid.UUID, now eventstore.Loaded[environment.State]) wire.Environment {
+	e := now.State
 	vars := e.EnvVars
 	if vars == nil {
 		vars = map[string]string{}
 	}
 	return wire.Environment{
-		ID: e.ID.UUID, CompanyID: e.Company.UUID, Name: e.Name, Description: e.Description, Driver: e.Driver,
-		Config: orObject(e.Config), EnvVars: vars, MaxLeases: e.MaxLeases, Metadata: orObject(e.Metadata),
-		Status: e.Status.String(), CreatedAt: e.CreatedAt.UTC(), UpdatedAt: e.UpdatedAt.UTC(), Version: r.Version,
+		ID: id, CompanyID: e.Company.UUID, Name: e.Name, Description: e.Description, Driver: e.Driver,
+		Config: shownObject(e.Config), EnvVars: vars, MaxLeases: e.MaxLeases, Metadata: shownObject(e.Metadata),
+		Status: e.Status.String(), CreatedAt: e.CreatedAt.UTC(), UpdatedAt: e.UpdatedAt.UTC(), Version: now.Version,
 	}
 }
 
@@ -52,8 +55,16 @@ func orObject(raw json.RawMessage) json.RawMessage {
 	return raw
 }
 
-func showLease(r leases.Row) wire.Lease {
-	l := r.Data
+// shownObject is an object as it is in the log, where null stands for one that was not given.
+func shownObject(raw json.RawMessage) json.RawMessage {
+	if string(raw) == "null" {
+		raw = nil
+	}
+	return orObject(raw)
+}
+
+func showLease(id uuid.UUID, now leaseNow) wire.Lease {
+	l := now.State
 	metadata := map[string]any{"driver": l.Driver, "executionWorkspaceMode": nil}
 	for name, value := range l.Metadata {
 		metadata[name] = value
@@ -62,11 +73,11 @@ func showLease(r leases.Row) wire.Lease {
 		metadata["executionWorkspaceMode"] = mode
 	}
 	return wire.Lease{
-		ID: l.ID.UUID, CompanyID: l.Company.UUID, EnvironmentID: l.Environment.UUID, HeartbeatRunID: l.Run,
+		ID: id, CompanyID: l.Company.UUID, EnvironmentID: l.Environment.UUID, HeartbeatRunID: l.Run,
 		IssueID: textOrNull(l.Context.Issue), AgentID: textOrNull(l.Context.Agent), Status: showStatus(l.Status()),
 		LeasePolicy: string(l.Policy), Provider: l.Provider, ProviderLeaseID: l.ProviderLeaseID, CreatedAt: l.RequestedAt.UTC(),
 		AcquiredAt: timeOrNull(l.AcquiredAt), LastUsedAt: timeOrNull(l.LastUsedAt), ExpiresAt: timeOrNull(l.ExpiresAt), ReleasedAt: timeOrNull(l.EndedAt),
-		FailureReason: showFailure(l.State), CleanupStatus: textOrNull(string(l.CleanupStatus())), Metadata: metadata, Fence: l.Fence, Version: r.Version,
+		FailureReason: showFailure(l), CleanupStatus: textOrNull(string(l.CleanupStatus())), Metadata: metadata, Fence: l.Fence, Version: now.Version,
 	}
 }
 
@@ -110,16 +121,16 @@ func showContext(l lease.State) wire.LeaseContext {
 	return wire.LeaseContext{ExecutionWorkspaceID: textOrNull(l.Context.Workspace), ExecutionWorkspaceMode: textOrNull(l.Context.WorkspaceMode)}
 }
 
-func showExec(r executions.Row) wire.Exec {
-	x := r.Data
+func showExec(id uuid.UUID, now eventstore.Loaded[execution.State]) wire.Exec {
+	x := now.State
 	names := make([]string, len(x.Request.Env))
 	for i, e := range x.Request.Env {
 		names[i] = e.Name
 	}
 	out := wire.Exec{
-		ID: x.ID.UUID, CompanyID: x.Request.Company.UUID, LeaseID: x.Request.Lease.UUID, Status: x.Status.String(), Argv: x.Request.Argv,
+		ID: id, CompanyID: x.Request.Company.UUID, LeaseID: x.Request.Lease.UUID, Status: x.Status.String(), Argv: x.Request.Argv,
 		Cwd: x.Request.Cwd, EnvNames: names, StdinBytes: x.Request.StdinBytes, TimeoutMs: x.Request.TimeoutMs, CreatedAt: x.RequestedAt.UTC(),
-		StartedAt: timeOrNull(x.StartedAt), EndedAt: timeOrNull(x.EndedAt), KillRequested: x.Killing, Version: r.Version,
+		StartedAt: timeOrNull(x.StartedAt), EndedAt: timeOrNull(x.EndedAt), KillRequested: x.Killing, Version: now.Version,
 	}
 	if x.Process.PID != 0 {
 		out.PID = &x.Process.PID
@@ -151,6 +162,32 @@ func showEvent(r eventstore.Recorded) wire.Event {
 		CompanyID: idOrNull(r.Company.UUID), CompanyPosition: r.CompanyPosition, RecordedAt: r.RecordedAt.UTC(),
 		ActorID: idOrNull(r.By.Actor.UUID), KeyID: idOrNull(r.By.Key.UUID), RequestID: idOrNull(r.By.Request), Data: r.Payload,
 	}
+}
+
+// What is in a read model is shown as what is in the log.
+
+func showCompanyRow(r companies.Row) wire.Company {
+	return showCompany(r.Data.ID.UUID, loaded(r.Head, r.Data.State))
+}
+
+func showKeyRow(r keys.Row) wire.Key {
+	return showKey(r.Data.ID.UUID, loaded(r.Head, r.Data.State))
+}
+
+func showEnvironmentRow(r environments.Row) wire.Environment {
+	return showEnvironment(r.Data.ID.UUID, loaded(r.Head, r.Data.State))
+}
+
+func showLeaseRow(r leases.Row) wire.Lease {
+	return showLease(r.Data.ID.UUID, loaded(r.Head, r.Data.State))
+}
+
+func showExecRow(r executions.Row) wire.Exec {
+	return showExec(r.Data.ID.UUID, loaded(r.Head, r.Data.State))
+}
+
+func loaded[S any](head projections.Head, state S) eventstore.Loaded[S] {
+	return eventstore.Loaded[S]{State: state, Version: head.Version, Position: head.Position}
 }
 
 // showPage sends a page of a read model.

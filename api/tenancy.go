@@ -9,22 +9,12 @@ import (
 	"github.com/tenure-dev/tenure/api/wire"
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/access"
-	"github.com/tenure-dev/tenure/domain/company"
 	"github.com/tenure-dev/tenure/domain/key"
-	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/eventstore/commands"
 	"github.com/tenure-dev/tenure/projections"
 	"github.com/tenure-dev/tenure/projections/companies"
 	"github.com/tenure-dev/tenure/projections/keys"
 )
-
-// readRow is a thing as it is in the log now.
-func readRow[R any](c *call, model *projections.Definition[R], category string, id uuid.UUID) (projections.Row[R], error) {
-	row, ok, err := model.Read(c.ctx(), c.server.deps.Commands.Ledger().Store(), eventstore.StreamOf(category, id))
-	if err == nil && !ok {
-		err = access.NotFound(c.route.action.Noun())
-	}
-	return row, err
-}
 
 // page reads which page of a list is wanted, and waits until the read model shows minPosition.
 func (c *call) page(model string, filters ...string) (projections.Options, error) {
@@ -52,13 +42,14 @@ func (s *Server) addCompany(c *call) error {
 	if o, err = c.done(by, o, err); err != nil {
 		return err
 	}
-	row, err := readRow(c, companies.Model, company.Category, made(o, id))
+	id = made(o, id)
+	now, err := look(c, commands.Companies, id, o.Changed)
 	if err != nil {
 		return err
 	}
-	out := showCompany(row)
-	out.Position = max(o.Position, row.Position)
-	return c.answerThing(http.StatusCreated, row.Version, out)
+	out := showCompany(id, now)
+	out.Position = max(o.Position, now.Position)
+	return c.answerThing(http.StatusCreated, now.Version, out)
 }
 
 func (s *Server) listCompanies(c *call) error {
@@ -70,7 +61,7 @@ func (s *Server) listCompanies(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.answer(http.StatusOK, showPage(page, showCompany))
+	return c.answer(http.StatusOK, showPage(page, showCompanyRow))
 }
 
 func (s *Server) addKey(c *call) error {
@@ -95,14 +86,14 @@ func (s *Server) addKey(c *call) error {
 		return domain.Refuse(domain.KindConflict, "secret_not_replayed", "the key %s was made by this command already, and is shown once", o.Resource).
 			On(wire.HeaderIdempotencyKey).Mend("if its answer was lost, revoke it and add another with a new Idempotency-Key")
 	}
-	row, err := readRow(c, keys.Model, key.Category, id.UUID)
+	now, err := look(c, commands.Keys, id.UUID, o.Changed)
 	if err != nil {
 		return err
 	}
-	out := showKey(row)
-	out.Key, out.Position = fresh.Reveal(), max(o.Position, row.Position)
+	out := showKey(id.UUID, now)
+	out.Key, out.Position = fresh.Reveal(), max(o.Position, now.Position)
 	c.Response().Header().Set("Cache-Control", "no-store")
-	return c.answerThing(http.StatusCreated, row.Version, out)
+	return c.answerThing(http.StatusCreated, now.Version, out)
 }
 
 func (s *Server) listKeys(c *call) error {
@@ -114,7 +105,7 @@ func (s *Server) listKeys(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.answer(http.StatusOK, showPage(page, showKey))
+	return c.answer(http.StatusOK, showPage(page, showKeyRow))
 }
 
 func (s *Server) revokeKey(c *call) error {
@@ -130,11 +121,11 @@ func (s *Server) revokeKey(c *call) error {
 		return err
 	}
 	s.keys.Forget(domain.KeyID{UUID: c.id})
-	row, err := readRow(c, keys.Model, key.Category, c.id)
+	now, err := look(c, commands.Keys, c.id, o.Changed)
 	if err != nil {
 		return err
 	}
-	out := showKey(row)
-	out.Position = max(o.Position, row.Position)
-	return c.answerThing(http.StatusOK, row.Version, out)
+	out := showKey(c.id, now)
+	out.Position = max(o.Position, now.Position)
+	return c.answerThing(http.StatusOK, now.Version, out)
 }

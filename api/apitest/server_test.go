@@ -91,7 +91,12 @@ func startOn(t *testing.T, pool *pgxpool.Pool, adminKey string, opts ...option) 
 		}()
 	}
 	run(func() { _ = models.Run(ctx) })
-	run(func() { feed(ctx, store, hub, s.worker) })
+	ledger := s.commands.Ledger()
+	ledger.Heed(func(r eventstore.Recorded) {
+		hub.Publish(r)
+		s.worker.see(r)
+	})
+	run(func() { feed(ctx, store, ledger) })
 	run(func() { _ = s.http.Serve(listener) })
 	t.Cleanup(func() {
 		_ = s.api.Shutdown(context.Background())
@@ -113,7 +118,7 @@ func startOn(t *testing.T, pool *pgxpool.Pool, adminKey string, opts ...option) 
 }
 
 // feed is what the engine's subscriber does: it tells of every event.
-func feed(ctx context.Context, store *pg.Store, hub *eventstore.Hub, w *worker) {
+func feed(ctx context.Context, store *pg.Store, ledger *eventstore.Ledger) {
 	for after := int64(0); ; {
 		changed := store.Changed()
 		page, err := store.ReadAll(ctx, after, 0)
@@ -122,8 +127,7 @@ func feed(ctx context.Context, store *pg.Store, hub *eventstore.Hub, w *worker) 
 		}
 		if err == nil && len(page) > 0 {
 			for _, r := range page {
-				hub.Publish(r)
-				w.see(r)
+				ledger.Note(r)
 				after = r.Position
 			}
 			continue
