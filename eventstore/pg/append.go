@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -266,9 +267,16 @@ func (x *index[T]) place(v T) int32 {
 
 // commandScope is the identity of a command: SHA-256 over company, route and key, each with its length.
 func commandScope(c *eventstore.Command) []byte {
-	h := sha256.New()
-	fmt.Fprintf(h, "%s\x00%d %s\x00%d %s", c.Company, len(c.Route), c.Route, len(c.Key), c.Key)
-	return h.Sum(nil)
+	b := make([]byte, 0, 256)
+	b = append(b, c.Company.String()...)
+	for _, part := range []string{c.Route, c.Key} {
+		b = append(b, 0)
+		b = strconv.AppendInt(b, int64(len(part)), 10)
+		b = append(b, ' ')
+		b = append(b, part...)
+	}
+	sum := sha256.Sum256(b)
+	return sum[:]
 }
 
 func optional(t time.Time) *time.Time {

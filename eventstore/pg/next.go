@@ -53,11 +53,12 @@ func (h *heads) place(epoch int64, batch []*pending) (*next, bool) {
 	if h.log.hash == nil || h.shared {
 		return nil, false
 	}
-	n := &next{
-		epoch: epoch, head: h.log,
-		streams: make(map[eventstore.Stream]placed, len(batch)), companies: make(map[id]int64, 1),
+	events := 0
+	for _, p := range batch {
+		events += len(p.append.Events)
 	}
-	scopes := make(map[string]bool, len(batch))
+	n := newNext(epoch, h.log, events)
+	scopes := make(map[string]bool)
 	for _, p := range batch {
 		if !n.expects(h, p.append) || !n.addEvents(h, p) || !n.addCommand(p.append, scopes) {
 			return nil, false
@@ -65,6 +66,27 @@ func (h *heads) place(epoch int64, batch []*pending) (*next, bool) {
 		n.addRest(p.append)
 	}
 	return n, true
+}
+
+// newNext makes room for a number of events.
+func newNext(epoch int64, head logHead, events int) *next {
+	n := &next{epoch: epoch, head: head, streams: make(map[eventstore.Stream]placed, events), companies: make(map[id]int64, 1)}
+	for _, column := range []*[]id{&n.append, &n.actor, &n.key, &n.request, &n.cause, &n.company} {
+		*column = make([]id, 0, events)
+	}
+	for _, column := range []*[]int32{&n.index, &n.revision, &n.follows} {
+		*column = make([]int32, 0, events)
+	}
+	for _, column := range []*[]string{&n.stream, &n.name} {
+		*column = make([]string, 0, events)
+	}
+	for _, column := range []*[]int64{&n.version, &n.companyPosition} {
+		*column = make([]int64, 0, events)
+	}
+	for _, column := range []*[][]byte{&n.payload, &n.salt, &n.commitment, &n.before, &n.after, &n.prev} {
+		*column = make([][]byte, 0, events)
+	}
+	return n
 }
 
 // expects reports whether all that an append expects of streams is remembered and holds.
