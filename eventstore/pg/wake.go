@@ -97,7 +97,7 @@ func (w *wake) listen(ctx context.Context) {
 			return
 		case errors.Is(err, errPooled):
 			w.store.opts.Logger.Warn("a pooler stands before the database, so commits of other processes are found by polling; "+
-				"a direct connection string (DirectURL) would make it at once", "poll_interval", w.store.opts.PollInterval)
+				"a direct connection string (serve: --database-direct-url) would find them at once", "poll_interval", w.store.opts.PollInterval)
 			return
 		}
 		w.store.opts.Logger.Debug("listen: the connection is lost; making a new one", "error", err)
