@@ -35,22 +35,37 @@ type pair struct {
 func startPair(t *testing.T) *pair {
 	t.Helper()
 	url := pgtest.URL(t)
+	return startPairOn(t, url, [2]apptest.Option{apptest.WithEnv("TENURE_DATABASE_URL=" + url), apptest.WithEnv("TENURE_DATABASE_URL=" + url)})
+}
+
+// startPairOn starts each engine in its own way, on the database that url leads to directly.
+func startPairOn(t *testing.T, url string, ways [2]apptest.Option) *pair {
+	t.Helper()
 	p := &pair{t: t, pool: pgtest.Connect(t, url)}
-	p.engines[0] = apptest.Start(t, apptest.WithEnv("TENURE_DATABASE_URL="+url))
+	p.engines[0] = apptest.Start(t, ways[0])
 	key, err := os.ReadFile(filepath.Join(p.engines[0].DataDir, "admin.key"))
 	require.NoError(t, err)
-	p.engines[1] = apptest.New(t, apptest.WithEnv("TENURE_DATABASE_URL="+url))
+	p.engines[1] = apptest.New(t, ways[1])
 	require.NoError(t, os.MkdirAll(p.engines[1].DataDir, 0o711))
 	require.NoError(t, os.WriteFile(filepath.Join(p.engines[1].DataDir, "admin.key"), key, 0o600))
 	p.engines[1].Start()
-	for i, e := range p.engines {
-		address, err := os.ReadFile(filepath.Join(e.DataDir, "address"))
-		require.NoError(t, err)
-		p.clients[i], err = client.New(strings.TrimSpace(string(address)), strings.TrimSpace(string(key)), client.WithoutRetries())
-		require.NoError(t, err)
-		t.Cleanup(p.clients[i].CloseIdleConnections)
+	for i := range p.engines {
+		p.connect(i)
 	}
 	return p
+}
+
+// connect makes the client of an engine that was started.
+func (p *pair) connect(i int) {
+	p.t.Helper()
+	dir := p.engines[i].DataDir
+	address, err := os.ReadFile(filepath.Join(dir, "address"))
+	require.NoError(p.t, err)
+	key, err := os.ReadFile(filepath.Join(dir, "admin.key"))
+	require.NoError(p.t, err)
+	p.clients[i], err = client.New(strings.TrimSpace(string(address)), strings.TrimSpace(string(key)), client.WithoutRetries())
+	require.NoError(p.t, err)
+	p.t.Cleanup(p.clients[i].CloseIdleConnections)
 }
 
 // acquire asks for a lease and waits until it is active, however long others have the slot.
