@@ -110,6 +110,10 @@ func (s *Server) awaitReady(ctx context.Context, pm *postmaster) error {
 		case <-silent.C:
 			return fmt.Errorf("no usable answer for %s: %w", s.opts.StartTimeout, last)
 		case <-note.C:
+			// A server that could not even write its pid file never says that it is ready.
+			if !errors.Is(last, errRecovering) && freeSpace(s.cluster.dir) == 0 {
+				return last
+			}
 			s.opts.Logger.Info("waiting for postgres", "pid", pm.pid, "recovering", errors.Is(last, errRecovering))
 		case <-tick.C:
 		}
@@ -138,9 +142,10 @@ func (s *Server) answer(ctx context.Context, pm *postmaster) error {
 
 var errExited = errors.New("the server ended before it was ready")
 
-// permanent reports an answer that asking again will not change: somebody else's server, or one that refuses this user.
+// permanent reports an answer that asking again will not change: somebody else's server, one that refuses this user, or one
+// that has no room for the database.
 func permanent(err error) bool {
-	return errors.Is(err, errForeign) || hasCode(err, "28000") || hasCode(err, "28P01")
+	return errors.Is(err, errForeign) || hasCode(err, "28000") || hasCode(err, "28P01") || hasCode(err, "53100")
 }
 
 // halt ends the server: fast, then immediately (which costs a recovery at the next start), then by force. ctx bounds the first.

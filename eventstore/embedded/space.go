@@ -3,6 +3,7 @@ package embedded
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"syscall"
 
@@ -20,23 +21,24 @@ func NoSpace(dir string, cause error) error {
 	}
 }
 
-// OutOfSpace is not nil while the file system of the data directory has not enough room for the server to be sure that it
-// can write.
-func (s *Server) OutOfSpace() error {
-	free, err := freeSpace(s.lock.Dir())
-	if err != nil || free >= roomToWrite {
-		return nil //nolint:nilerr // what cannot be told is not full
+// CheckSpace refuses a data directory whose file system has not enough room for a server to be sure that it can write.
+func CheckSpace(dir string) error {
+	if free := freeSpace(dir); free < roomToWrite {
+		return NoSpace(dir, fmt.Errorf("%d KiB are free", free>>10))
 	}
-	return NoSpace(s.lock.Dir(), fmt.Errorf("%d KiB are free", free>>10))
+	return nil
 }
 
-// freeSpace is what others than root may still write below dir, in bytes.
-func freeSpace(dir string) (int64, error) {
+// OutOfSpace is why the server may not be able to write; nil while there is room.
+func (s *Server) OutOfSpace() error { return CheckSpace(s.lock.Dir()) }
+
+// freeSpace is what others than root may still write below dir, in bytes. Where that cannot be told there is no limit.
+func freeSpace(dir string) int64 {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(dir, &stat); err != nil {
-		return 0, err
+		return math.MaxInt64
 	}
-	return int64(stat.Bavail) * stat.Bsize, nil //nolint:gosec,unconvert // no file system is that large; the type differs between machines
+	return int64(stat.Bavail) * stat.Bsize //nolint:gosec,unconvert // no file system is that large; the types differ between machines
 }
 
 // isNoSpace reports whether a full file system is the reason, by the error itself or by what a program said of it.
