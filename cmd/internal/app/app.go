@@ -42,6 +42,8 @@ type Options struct {
 	DataDir string
 	// DatabaseURL names a Postgres to use; "" runs one in DataDir.
 	DatabaseURL string
+	// DatabaseDirectURL leads to the same database past a pooler, for the connection that listens; "" for no other way.
+	DatabaseDirectURL string
 	// ExecUID runs local commands when the engine is root; -1 is [DefaultExecUID].
 	ExecUID       int
 	AllowRootExec bool
@@ -125,6 +127,9 @@ func (a *App) start(ctx context.Context) error {
 	if err := a.checkListen(); err != nil {
 		return err
 	}
+	if err := errors.Join(checkURL(databaseFlag, a.opts.DatabaseURL), checkURL(directFlag, a.opts.DatabaseDirectURL)); err != nil {
+		return err
+	}
 	lock, err := embedded.Lock(a.opts.DataDir)
 	if err != nil {
 		return err
@@ -146,11 +151,15 @@ func (a *App) start(ctx context.Context) error {
 	}
 	a.store, err = pg.Open(ctx, a.pool, pg.Options{
 		Logger: a.log, PollInterval: a.opts.PollInterval, CallTimeout: answerLimit, AppendTimeout: appendLimit,
+		DirectURL: a.opts.DatabaseDirectURL,
 	})
 	if err != nil {
 		return databaseError(err)
 	}
 	a.onStop("event store", func(context.Context) error { a.store.Close(); return nil })
+	if err := a.checkDirect(ctx); err != nil {
+		return err
+	}
 	a.commands = commands.New(eventstore.NewLedger(a.store))
 	if err := a.makeDrivers(); err != nil {
 		return err
