@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -25,13 +27,13 @@ const (
 func Message(r eventstore.Recorded) *message.Message {
 	msg := message.NewMessage(r.AppendID.String()+"/"+strconv.Itoa(r.AppendIndex), r.Payload)
 	msg.Metadata.Set(metaName, r.Name)
-	msg.Metadata.Set(metaEnvelope, string(envelope(r)))
+	msg.Metadata.Set(metaEnvelope, envelope(r))
 	return msg
 }
 
 // FromMessage is the event of a message that [Message] made.
 func FromMessage(m *message.Message) (eventstore.Recorded, error) {
-	r, err := fromEnvelope([]byte(m.Metadata.Get(metaEnvelope)))
+	r, err := fromEnvelope(m.Metadata.Get(metaEnvelope))
 	if err != nil {
 		return eventstore.Recorded{}, fmt.Errorf("message %s: %w", m.UUID, err)
 	}
@@ -39,53 +41,64 @@ func FromMessage(m *message.Message) (eventstore.Recorded, error) {
 	return r, nil
 }
 
-func envelope(r eventstore.Recorded) []byte {
-	b := make([]byte, 0, 400)
-	for _, n := range []int64{
+// envelopeSize is about how long an envelope is.
+const envelopeSize = 360
+
+func envelope(r eventstore.Recorded) string {
+	var b strings.Builder
+	b.Grow(envelopeSize)
+	var word [8]byte
+	for _, n := range [...]int64{
 		r.Position, r.Epoch, r.Version, int64(r.Revision), r.CompanyPosition, r.RecordedAt.UnixMicro(), int64(r.AppendIndex),
 	} {
-		b = binary.BigEndian.AppendUint64(b, uint64(n))
+		binary.BigEndian.PutUint64(word[:], uint64(n))
+		b.Write(word[:])
 	}
-	for _, id := range []uuid.UUID{r.Company.UUID, r.AppendID, r.By.Actor.UUID, r.By.Key.UUID, r.By.Request, r.By.Cause} {
-		b = append(b, id[:]...)
+	for _, id := range [...]uuid.UUID{r.Company.UUID, r.AppendID, r.By.Actor.UUID, r.By.Key.UUID, r.By.Request, r.By.Cause} {
+		b.Write(id[:])
 	}
-	for _, v := range [][]byte{[]byte(r.Stream), r.Salt, r.Commitment, r.PrevHash, r.Hash} {
-		b = binary.BigEndian.AppendUint32(b, uint32(len(v)))
-		b = append(b, v...)
+	size := func(n int) {
+		binary.BigEndian.PutUint32(word[:], uint32(n))
+		b.Write(word[:4])
 	}
-	return b
+	size(len(r.Stream))
+	b.WriteString(string(r.Stream))
+	for _, v := range [...][]byte{r.Salt, r.Commitment, r.PrevHash, r.Hash} {
+		size(len(v))
+		b.Write(v)
+	}
+	return b.String()
 }
 
 var errEnvelope = errors.New("the envelope is not one of ours")
 
 // fromEnvelope reads what envelope wrote. Parts of no length come back as nil.
-func fromEnvelope(b []byte) (eventstore.Recorded, error) {
-	const numbers, ids, parts = 7, 6, 5
-	if len(b) < 8*numbers+16*ids {
+func fromEnvelope(s string) (eventstore.Recorded, error) {
+	const numbers, ids, hashes = 7, 6, 4
+	if len(s) < 8*numbers+16*ids {
 		return eventstore.Recorded{}, errEnvelope
 	}
+	var fixed [8*numbers + 16*ids]byte
+	s = s[copy(fixed[:], s):]
 	var n [numbers]int64
 	for i := range n {
-		n[i], b = int64(binary.BigEndian.Uint64(b)), b[8:]
+		n[i] = int64(binary.BigEndian.Uint64(fixed[8*i:]))
 	}
 	var id [ids]uuid.UUID
 	for i := range id {
-		id[i], b = uuid.UUID(b[:16]), b[16:]
+		id[i] = uuid.UUID(fixed[8*numbers+16*i:])
 	}
-	var v [parts][]byte
+	stream, s, ok := part(s)
+	if !ok {
+		return eventstore.Recorded{}, errEnvelope
+	}
+	b := []byte(s)
+	var v [hashes][]byte
 	for i := range v {
-		if len(b) < 4 {
+		if v[i], b, ok = part(b); !ok {
 			return eventstore.Recorded{}, errEnvelope
 		}
-		size := binary.BigEndian.Uint32(b)
-		b = b[4:]
-		if uint64(size) > uint64(len(b)) {
-			return eventstore.Recorded{}, errEnvelope
-		}
-		if size > 0 {
-			v[i] = b[:size:size]
-		}
-		b = b[size:]
+		v[i] = slices.Clip(v[i])
 	}
 	return eventstore.Recorded{
 		Position: n[0], Epoch: n[1], Version: n[2], Revision: int(n[3]), CompanyPosition: n[4],
@@ -94,6 +107,22 @@ func fromEnvelope(b []byte) (eventstore.Recorded, error) {
 		By: eventstore.Attribution{
 			Actor: domain.PrincipalID{UUID: id[2]}, Key: domain.KeyID{UUID: id[3]}, Request: id[4], Cause: id[5],
 		},
-		Stream: eventstore.Stream(v[0]), Salt: v[1], Commitment: v[2], PrevHash: v[3], Hash: v[4],
+		Stream: eventstore.Stream(stream), Salt: v[0], Commitment: v[1], PrevHash: v[2], Hash: v[3],
 	}, nil
+}
+
+// part takes the next part, which stands behind its length.
+func part[T string | []byte](from T) (value, rest T, ok bool) {
+	if len(from) < 4 {
+		return value, rest, false
+	}
+	size := uint64(from[0])<<24 | uint64(from[1])<<16 | uint64(from[2])<<8 | uint64(from[3])
+	from = from[4:]
+	if size > uint64(len(from)) {
+		return value, rest, false
+	}
+	if size > 0 {
+		value = from[:size]
+	}
+	return value, from[size:], true
 }

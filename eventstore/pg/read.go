@@ -14,23 +14,9 @@ import (
 	"github.com/tenure-dev/tenure/eventstore"
 )
 
-// Columns are the columns of an event in the order that [ScanEvent] reads them.
+// Columns are the columns of an event in the order in which rows of the log are read.
 const Columns = `position, epoch, stream, version, name, revision, company_id, company_position, recorded_at,
 	append_id, append_index, actor_id, key_id, request_id, cause_id, payload, salt, commitment, prev_hash, hash`
-
-// ScanEvent reads one row of [Columns].
-func ScanEvent(row pgx.CollectableRow) (eventstore.Recorded, error) {
-	var r eventstore.Recorded
-	var company, actor, key [16]byte
-	err := row.Scan(&r.Position, &r.Epoch, (*string)(&r.Stream), &r.Version, &r.Name, &r.Revision, &company, &r.CompanyPosition,
-		&r.RecordedAt, (*[16]byte)(&r.AppendID), &r.AppendIndex, &actor, &key, (*[16]byte)(&r.By.Request), (*[16]byte)(&r.By.Cause),
-		&r.Payload, &r.Salt, &r.Commitment, &r.PrevHash, &r.Hash)
-	r.RecordedAt = r.RecordedAt.UTC()
-	r.Company = domain.CompanyID{UUID: company}
-	r.By.Actor = domain.PrincipalID{UUID: actor}
-	r.By.Key = domain.KeyID{UUID: key}
-	return r, err
-}
 
 // ReadStream returns events of one stream.
 func (s *Store) ReadStream(ctx context.Context, stream eventstore.Stream, after int64, limit int) ([]eventstore.Recorded, error) {
@@ -70,11 +56,16 @@ func (s *Store) answerContext(ctx context.Context) (context.Context, context.Can
 func (s *Store) read(ctx context.Context, query string, args ...any) ([]eventstore.Recorded, error) {
 	ctx, cancel := s.answerContext(ctx)
 	defer cancel()
-	rows, err := s.pool.Query(ctx, query, args...)
+	rows, err := s.pool.Query(ctx, query, append([]any{inBinary}, args...)...)
 	if err != nil {
 		return nil, unavailable(fmt.Errorf("read the log: %w", err))
 	}
-	events, err := pgx.CollectRows(rows, ScanEvent)
+	if err := binaryOnly(rows); err != nil {
+		rows.Close()
+		return nil, err
+	}
+	var reader rowReader
+	events, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (eventstore.Recorded, error) { return reader.recorded(row.RawValues()) })
 	if err != nil {
 		return nil, unavailable(fmt.Errorf("read the log: %w", err))
 	}

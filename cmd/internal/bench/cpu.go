@@ -25,7 +25,7 @@ func (c cpu) per(n float64) string {
 	if n == 0 {
 		return "nothing done"
 	}
-	return fmt.Sprintf("%.0f µs here, %.0f µs in Postgres", float64(c.self.Microseconds())/n, float64(c.server.Microseconds())/n)
+	return fmt.Sprintf("%.1f µs here, %.1f µs in Postgres", float64(c.self.Microseconds())/n, float64(c.server.Microseconds())/n)
 }
 
 // used is what was used so far. What cannot be read counts as nothing: these figures are an aid, no result.
