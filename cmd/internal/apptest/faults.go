@@ -3,12 +3,14 @@ package apptest
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -62,6 +64,37 @@ func WithFaults(t testing.TB, point, trace string) Option {
 		if point != "" {
 			e.Env = append(e.Env, faults.PointVariable+"="+point)
 		}
+	}
+}
+
+// Clock is how wrong a machine's clock is.
+type Clock struct {
+	t    testing.TB
+	path string
+}
+
+// NewClock is a clock that is right.
+func NewClock(t testing.TB) *Clock {
+	t.Helper()
+	c := &Clock{t: t, path: filepath.Join(Dir(t), "clock")}
+	c.Set(0)
+	return c
+}
+
+// Set makes it wrong by so much from now on.
+func (c *Clock) Set(wrong time.Duration) {
+	c.t.Helper()
+	require.NoError(c.t, os.WriteFile(c.path+".new", []byte(wrong.String()), 0o644)) //nolint:gosec // the engine reads it
+	require.NoError(c.t, os.Rename(c.path+".new", c.path))
+}
+
+// WithClock starts a program that was built with the tag faults on a machine with that clock.
+func WithClock(t testing.TB, c *Clock) Option {
+	t.Helper()
+	path := faulty.build(t)
+	return func(e *Engine) {
+		e.binary = path
+		e.Env = append(e.Env, faults.ClockVariable+"="+c.path)
 	}
 }
 

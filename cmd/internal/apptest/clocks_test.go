@@ -1,0 +1,151 @@
+package apptest_test
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tenure-dev/tenure/api/wire"
+	"github.com/tenure-dev/tenure/cmd/internal/apptest"
+	"github.com/tenure-dev/tenure/migrations/pgtest"
+)
+
+// Case A19: two engines on one database, one of them on a machine whose clock is an hour off, and is set while it runs. The
+// database's clock decides: nothing ends early or late, nobody takes over what a live one does.
+func TestAClockThatIsWrongDecidesNothing(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	clock := apptest.NewClock(t)
+	clock.Set(time.Hour)
+	// Beats and appends tell an engine the time; here they are rare and the looks at deadlines are many.
+	often := apptest.WithArgs("--worker-ttl", "20s", "--sweep-interval", "50ms")
+	way := func(more ...apptest.Option) apptest.Option {
+		return func(e *apptest.Engine) {
+			for _, o := range append(more, often, apptest.WithEnv("TENURE_DATABASE_URL="+url)) {
+				o(e)
+			}
+		}
+	}
+	p := startPairOn(t, url, [2]apptest.Option{way(), way(apptest.WithClock(t, clock))})
+	tenant := p.engines[0].Tenant(wire.AddEnvironment{})
+
+	const idle = 4 * time.Second
+	untouched := p.engines[1].Acquire(tenant, wire.AcquireLease{}).Lease
+	kept := p.engines[1].Acquire(tenant, wire.AcquireLease{IdleTimeout: idle.String()}).Lease
+	doomed := [2]wire.Lease{}
+	commands := [2]wire.Exec{}
+	for i, e := range p.engines {
+		doomed[i] = e.Acquire(tenant, wire.AcquireLease{TTL: "6s"}).Lease
+		var err error
+		commands[i], err = p.clients[i].StartExec(t.Context(), e.Acquire(tenant, wire.AcquireLease{}).Lease.ID, wire.StartExec{Argv: []string{"sleep", "7"}})
+		require.NoError(t, err)
+	}
+	for n, wrong := range []time.Duration{time.Hour, -time.Hour, time.Hour, -time.Hour, 0} {
+		clock.Set(wrong)
+		useOnce(t, p.engines[n%2], tenant)
+		clock.Set(-wrong)
+		// A second with nothing but looks at deadlines.
+		p.pass(time.Second)
+		for i, c := range p.clients {
+			renewed, err := c.RenewLease(t.Context(), kept.ID)
+			require.NoError(t, err, "renewed by %d in time", i)
+			p.endsWithin(renewed, idle)
+			got, err := c.Lease(t.Context(), untouched.ID)
+			require.NoError(t, err)
+			require.Equal(t, wire.LeaseActive, got.Status)
+			p.endsWithin(got, time.Hour)
+			workers, err := c.Workers(t.Context())
+			require.NoError(t, err)
+			require.Len(t, workers.Items, 2)
+			for _, w := range workers.Items {
+				require.True(t, w.Alive)
+			}
+		}
+	}
+	var ends sync.WaitGroup
+	for i := range p.engines {
+		ends.Go(func() {
+			x := p.engines[i].Ended(commands[i].ID)
+			if x.Result.End != wire.EndExited {
+				t.Errorf("the command of engine %d ended by %s: somebody took it over", i, x.Result.End)
+			}
+		})
+	}
+	ends.Wait()
+	for i, l := range doomed {
+		require.Eventually(t, func() bool {
+			got, err := p.clients[1-i].Lease(t.Context(), l.ID)
+			return err == nil && got.Status == wire.LeaseExpired
+		}, 30*time.Second, 20*time.Millisecond)
+		p.expiredInTime(l)
+	}
+	// Also one that starts with the wrong time takes nothing over and is taken for alive.
+	clock.Set(-time.Hour)
+	p.engines[1].Kill()
+	p.engines[1].Start()
+	p.connect(1)
+	useOnce(t, p.engines[1], tenant)
+	require.Equal(t, wire.LeaseReleased, p.ended(p.clients[1], untouched.ID).Status)
+	p.everyTimeIsTheDatabases()
+}
+
+// pass lets time pass by the database's clock.
+func (p *pair) pass(d time.Duration) {
+	p.t.Helper()
+	_, err := p.pool.Exec(p.t.Context(), `SELECT pg_sleep($1)`, d.Seconds())
+	require.NoError(p.t, err)
+}
+
+// endsWithin requires that a lease just renewed ends within the limit by the database's clock, and that an answer to a
+// renewal says how long that is.
+func (p *pair) endsWithin(l wire.Lease, limit time.Duration) {
+	p.t.Helper()
+	var left time.Duration
+	require.NoError(p.t, p.pool.QueryRow(p.t.Context(), `SELECT $1::timestamptz - clock_timestamp()`, *l.ExpiresAt).Scan(&left))
+	require.LessOrEqual(p.t, left, limit)
+	require.Positive(p.t, left)
+	if l.RemainingMs != nil {
+		require.InDelta(p.t, left.Milliseconds(), *l.RemainingMs, 2000)
+	}
+}
+
+// expiredInTime requires that the end of a lease was asked for when its time was over, and soon after.
+func (p *pair) expiredInTime(l wire.Lease) {
+	p.t.Helper()
+	var late time.Duration
+	require.NoError(p.t, p.pool.QueryRow(p.t.Context(), `
+		SELECT recorded_at - $2::timestamptz FROM events WHERE stream = 'lease-' || $1::text AND name = 'LeaseReleaseRequested'`,
+		l.ID, *l.ExpiresAt).Scan(&late))
+	require.GreaterOrEqual(p.t, late, time.Duration(0), "not early")
+	require.Less(p.t, late, 20*time.Second, "not late")
+}
+
+// everyTimeIsTheDatabases requires of the whole log that its times do not go back, that the deadlines in it count from the
+// time of their events, and that every claim had one attempt.
+func (p *pair) everyTimeIsTheDatabases() {
+	p.t.Helper()
+	var back, off, again, events int
+	require.NoError(p.t, p.pool.QueryRow(p.t.Context(), `
+		SELECT count(*) FILTER (WHERE recorded_at < before), count(*)
+		  FROM (SELECT recorded_at, lag(recorded_at) OVER (ORDER BY position) AS before FROM events) e`).Scan(&back, &events))
+	require.Zero(p.t, back, "recordedAt goes back")
+	require.Positive(p.t, events)
+	require.NoError(p.t, p.pool.QueryRow(p.t.Context(), `
+		SELECT count(*) FILTER (WHERE abs(extract(epoch FROM deadline - recorded_at - bound)) > 20), count(*) FILTER (WHERE attempt > 1)
+		  FROM (SELECT recorded_at, (body->>'deadline')::timestamptz AS deadline, (body->>'attempt')::int AS attempt,
+		               CASE name WHEN 'LeaseProvisioningStarted' THEN interval '5 minutes' ELSE interval '2 minutes' END AS bound
+		          FROM (SELECT name, recorded_at, convert_from(payload, 'UTF8')::jsonb AS body FROM events
+		                 WHERE name IN ('LeaseProvisioningStarted', 'LeaseReleaseStarted')) e) e`).Scan(&off, &again))
+	require.Zero(p.t, off, "a deadline counts from another time")
+	require.Zero(p.t, again, "a claim was taken over")
+	require.Zero(p.t, p.countAll("LeaseProvisioningAbandoned"))
+}
+
+// countAll is how many events of that name the log has.
+func (p *pair) countAll(name string) (n int) {
+	p.t.Helper()
+	require.NoError(p.t, p.pool.QueryRow(p.t.Context(), `SELECT count(*) FROM events WHERE name = $1`, name).Scan(&n))
+	return n
+}
