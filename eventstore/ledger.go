@@ -37,14 +37,17 @@ func (l *Ledger) Store() Store { return l.store }
 // Now is the database's time.
 func (l *Ledger) Now() time.Time { return l.store.Clock().Now() }
 
-// Note takes note that the log has an event, and tells who heeds: what is remembered of its stream from before is old from
-// now on. Whoever reads the log as a whole calls it for every event; it does no harm to call it again.
+// Note is [Ledger.Saw] for an event of the log, and tells who heeds. Whoever reads the log as a whole calls it for every
+// event; it does no harm to call it again.
 func (l *Ledger) Note(r Recorded) {
-	l.cache.note(r.Stream, r.Version)
+	l.Saw(r.Stream, r.Version)
 	if heed := l.heed.Load(); heed != nil {
 		(*heed)(r)
 	}
 }
+
+// Saw takes note that a stream has a version: what is remembered of it from before is old from now on.
+func (l *Ledger) Saw(s Stream, version int64) { l.cache.note(s, version) }
 
 // Heed makes heed hear of every event noted. It hears of those that this ledger appends twice: at once, without salt and
 // hashes, and when the log is read. It must return at once.

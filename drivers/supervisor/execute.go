@@ -16,12 +16,8 @@ import (
 
 // stepExec starts a requested command, ends one that is to be killed, and closes one whose worker is gone. A command is
 // started at most once, ever: the claim is in the log before the process is.
-func (s *Supervisor) stepExec(ctx context.Context, id domain.ExecID, t task) error {
-	look, cause := s.deps.Commands.KnownExec, t.cause
-	if t.read {
-		look = s.deps.Commands.Exec
-	}
-	x, err := look(ctx, id)
+func (s *Supervisor) stepExec(ctx context.Context, id domain.ExecID, cause uuid.UUID) error {
+	x, err := s.deps.Commands.KnownExec(ctx, id)
 	if err != nil {
 		return err
 	}

@@ -17,17 +17,12 @@ import (
 )
 
 // stepLease does the one next thing that the state of a lease asks for, and goes on until it asks for nothing.
-func (s *Supervisor) stepLease(ctx context.Context, id domain.LeaseID, t task) error {
-	look, cause := s.deps.Commands.KnownLease, t.cause
-	if t.read {
-		look = s.deps.Commands.Lease
-	}
+func (s *Supervisor) stepLease(ctx context.Context, id domain.LeaseID, cause uuid.UUID) error {
 	for again := true; again; again = again && !s.leases.isClosed() {
-		l, err := look(ctx, id)
+		l, err := s.deps.Commands.KnownLease(ctx, id)
 		if err != nil {
 			return err
 		}
-		look = s.deps.Commands.KnownLease // what this step did, it knows
 		if elsewhere, err := s.elsewhere(ctx, l); err != nil || elsewhere {
 			return err
 		}

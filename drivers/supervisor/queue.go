@@ -22,18 +22,9 @@ type queue struct {
 }
 
 type entry struct {
-	task
+	cause uuid.UUID
 	// busy: a step is at work; again: it was asked for meanwhile.
 	busy, again bool
-}
-
-// task is a stream to look at.
-type task struct {
-	stream eventstore.Stream
-	// cause is the append that led to it, if there is one.
-	cause uuid.UUID
-	// read: the log must be asked. Who names a cause was told of it, so what this process knows is new enough.
-	read bool
 }
 
 type alarm struct {
@@ -62,11 +53,10 @@ func (q *queue) put(s eventstore.Stream, cause uuid.UUID) {
 		if cause != uuid.Nil {
 			e.cause = cause
 		}
-		e.read = e.read || cause == uuid.Nil
 		e.again = e.again || e.busy
 		return
 	}
-	q.entries[s] = &entry{task: task{stream: s, cause: cause, read: cause == uuid.Nil}}
+	q.entries[s] = &entry{cause: cause}
 	q.ready = append(q.ready, s)
 	q.more.Signal()
 }
@@ -98,21 +88,20 @@ func (q *queue) addAfter(s eventstore.Stream, cause uuid.UUID, wait time.Duratio
 }
 
 // take waits for a stream to look at; ok is false once the queue is closed.
-func (q *queue) take() (t task, ok bool) {
+func (q *queue) take() (s eventstore.Stream, cause uuid.UUID, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for len(q.ready) == 0 && !q.closed {
 		q.more.Wait()
 	}
 	if q.closed {
-		return task{}, false
+		return "", uuid.Nil, false
 	}
-	e := q.entries[q.ready[0]]
+	s = q.ready[0]
 	q.ready = q.ready[1:]
-	t = e.task
-	// What is asked for from now on is for the next step.
-	e.busy, e.read = true, false
-	return t, true
+	e := q.entries[s]
+	e.busy = true
+	return s, e.cause, true
 }
 
 // done ends the step of a stream.

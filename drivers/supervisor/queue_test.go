@@ -22,11 +22,12 @@ func TestAStreamIsInTheQueueOnceAndKeepsItsCause(t *testing.T) {
 	q.add("a", cause)
 	q.add("a", uuid.Nil)
 	q.add("b", uuid.Nil)
-	got, ok := q.take()
+	stream, got, ok := q.take()
 	require.True(t, ok)
-	require.Equal(t, task{stream: "a", cause: cause, read: true}, got, "who names no cause wants the log to be read")
-	got, _ = q.take()
-	require.Equal(t, eventstore.Stream("b"), got.stream)
+	require.Equal(t, eventstore.Stream("a"), stream)
+	require.Equal(t, cause, got)
+	stream, _, _ = q.take()
+	require.Equal(t, eventstore.Stream("b"), stream)
 	require.Empty(t, q.ready)
 }
 
@@ -44,23 +45,6 @@ func TestAStreamAskedForDuringItsStepComesAgainAfterIt(t *testing.T) {
 	q.done("a")
 	require.Empty(t, q.ready)
 	require.False(t, q.has("a"))
-}
-
-func TestTheLogIsReadForWhoeverNamesNoCauseOnce(t *testing.T) {
-	t.Parallel()
-	q := newQueue()
-	q.add("a", uuid.New())
-	got, _ := q.take()
-	require.False(t, got.read)
-	q.add("a", uuid.Nil)
-	q.add("a", uuid.New())
-	q.done("a")
-	got, _ = q.take()
-	require.True(t, got.read, "a sweep and an event asked for it during the step")
-	q.add("a", uuid.New())
-	q.done("a")
-	got, _ = q.take()
-	require.False(t, got.read)
 }
 
 func TestAStreamHasOneAlarmTheEarliest(t *testing.T) {
@@ -113,17 +97,17 @@ func TestNoStreamIsWorkedOnTwiceAtOnceAndNoWakeUpIsLost(t *testing.T) {
 	for range 4 {
 		workers.Go(func() {
 			for {
-				task, ok := q.take()
+				s, _, ok := q.take()
 				if !ok {
 					return
 				}
-				n := task.stream[0] - 'a'
+				n := s[0] - 'a'
 				if busy[n].Add(1) != 1 {
 					t.Error("two steps of one stream")
 				}
 				seen[n].Store(asked[n].Load())
 				busy[n].Add(-1)
-				q.done(task.stream)
+				q.done(s)
 			}
 		})
 		askers.Go(func() {

@@ -8,10 +8,11 @@
 //	 │      the claims of dead processes hold                                  │
 //	 └─────────────────────────────────────────────────────────────────────────┘
 //
-// It is level-triggered: an event only says which lease or command to look at; what is done follows from the state that is
-// then in the log. So an event that comes twice does nothing twice, a replay of the whole log does nothing at all, and a
-// lost event is found by the sweep. No transaction is open and nothing is locked while a driver works; what a worker did
-// counts only if the log still has its claim, by worker and attempt.
+// It is level-triggered: an event only says which lease or command to look at; what is done follows from the state that it
+// is in, as far as this process knows, and the log refuses what it knows better. So an event that comes twice does nothing
+// twice, a replay of the whole log does nothing at all, and a lost event is found by the sweep. No transaction is open and
+// nothing is locked while a driver works; what a worker did counts only if the log still has its claim, by worker and
+// attempt.
 package supervisor
 
 import (
@@ -33,7 +34,7 @@ import (
 // Task is a line of the to-do list: a stream that somebody has to look at.
 type Task struct {
 	Stream eventstore.Stream
-	// Version is that of the stream when the line was written.
+	// Version is that of the stream when the line was written: who looks at it sees this one at least.
 	Version int64
 	// Worker holds the claim; zero for none.
 	Worker domain.WorkerID

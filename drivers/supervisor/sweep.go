@@ -8,8 +8,6 @@ import (
 
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/execution"
-	"github.com/tenure-dev/tenure/eventstore"
-	"github.com/tenure-dev/tenure/eventstore/commands"
 )
 
 // sweepLimit bounds one reading of the to-do list.
@@ -42,7 +40,7 @@ func (s *Supervisor) sweep(ctx context.Context) error {
 		return err
 	}
 	for _, task := range due {
-		s.queueOf(task.Stream).add(task.Stream, uuid.Nil)
+		s.look(task)
 	}
 	claimed, err := s.deps.Todo.Claimed(ctx)
 	if err != nil || len(claimed) == 0 {
@@ -57,31 +55,28 @@ func (s *Supervisor) sweep(ctx context.Context) error {
 		alive[p.ID] = p.Alive
 	}
 	for _, task := range claimed {
-		if !alive[task.Worker] || s.forgotten(ctx, task) {
-			s.queueOf(task.Stream).add(task.Stream, uuid.Nil)
+		if !alive[task.Worker] || s.forgotten(task) {
+			s.look(task)
 		}
 	}
 	return nil
 }
 
+// look asks for a stream, of which the to-do list may have seen more than this process.
+func (s *Supervisor) look(task Task) {
+	s.deps.Commands.Ledger().Saw(task.Stream, task.Version)
+	s.queueOf(task.Stream).add(task.Stream, uuid.Nil)
+}
+
 // forgotten reports whether the log says that this process is at something which it is not at: it ended in a way that
 // nobody recorded, such as an append whose outcome was not known.
-func (s *Supervisor) forgotten(ctx context.Context, task Task) bool {
+func (s *Supervisor) forgotten(task Task) bool {
 	if task.Worker != s.deps.Process.ID {
 		return false
 	}
+	if task.Stream.Category() != execution.Category {
+		return !s.leases.has(task.Stream)
+	}
 	id, err := task.Stream.ID()
-	if err != nil {
-		return false
-	}
-	if task.Stream.Category() == execution.Category {
-		return !s.execs.has(domain.ExecID{UUID: id})
-	}
-	return !s.leases.has(task.Stream) && !s.over(ctx, id, task)
-}
-
-// over reports whether the to-do list is behind: this process knows that the lease's claim is over.
-func (s *Supervisor) over(ctx context.Context, id uuid.UUID, task Task) bool {
-	l, err := eventstore.Recall(ctx, s.deps.Commands.Ledger(), commands.Leases, id)
-	return err == nil && l.Version > task.Version && !l.State.Attempting && !l.State.TearingDown
+	return err == nil && !s.execs.has(domain.ExecID{UUID: id})
 }

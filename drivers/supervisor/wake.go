@@ -55,12 +55,12 @@ func (s *Supervisor) later(stream eventstore.Stream, cause uuid.UUID, at time.Ti
 
 func (s *Supervisor) stepLoop(q *queue) {
 	for {
-		t, ok := q.take()
+		stream, cause, ok := q.take()
 		if !ok {
 			return
 		}
-		s.step(t)
-		q.done(t.stream)
+		s.step(stream, cause)
+		q.done(stream)
 	}
 }
 
@@ -68,21 +68,21 @@ func (s *Supervisor) stepLoop(q *queue) {
 // is away.
 const errorPause = time.Second
 
-func (s *Supervisor) step(t task) {
-	id, err := t.stream.ID()
+func (s *Supervisor) step(stream eventstore.Stream, cause uuid.UUID) {
+	id, err := stream.ID()
 	if err == nil {
-		switch t.stream.Category() {
+		switch stream.Category() {
 		case lease.Category:
-			err = s.stepLease(s.work, domain.LeaseID{UUID: id}, t)
+			err = s.stepLease(s.work, domain.LeaseID{UUID: id}, cause)
 		case execution.Category:
-			err = s.stepExec(s.work, domain.ExecID{UUID: id}, t)
+			err = s.stepExec(s.work, domain.ExecID{UUID: id}, cause)
 		}
 	}
 	if err == nil || refused(err) || s.work.Err() != nil {
 		return
 	}
-	s.log.Warn("a step failed; it will be repeated", "stream", t.stream, "error", err)
-	s.later(t.stream, t.cause, s.now().Add(errorPause))
+	s.log.Warn("a step failed; it will be repeated", "stream", stream, "error", err)
+	s.later(stream, cause, s.now().Add(errorPause))
 }
 
 // dead reports whether a worker is gone. It asks afresh: a process registers before its first claim.
