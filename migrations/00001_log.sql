@@ -283,16 +283,19 @@ BEGIN
     END IF;
   END LOOP;
 
+  -- Functions in the list of a SELECT take turns row by row; in FROM each of them would first fill a store of its own.
   INSERT INTO events (position, epoch, stream, version, name, revision, company_id, company_position, recorded_at,
                       append_id, append_index, actor_id, key_id, request_id, cause_id,
                       payload, salt, commitment, prev_hash, hash)
   SELECT u.position, v_epoch, s_name[u.stream], u.version, u.name, u.revision, c_id[u.company], u.cposition, v_now,
          a_id[u.append], u.index, a_actor[u.append], a_key[u.append], a_request[u.append], a_cause[u.append],
          u.payload, u.salt, u.commitment, u.prev, u.hash
-    FROM unnest(r_position, e_stream, r_version, e_name, e_revision, e_company, r_cposition, e_append, r_index,
-                e_payload, e_salt, e_commitment, r_prev, r_hash)
-      AS u(position, stream, version, name, revision, company, cposition, append, index,
-           payload, salt, commitment, prev, hash)
+    FROM (
+      SELECT unnest(r_position) AS position, unnest(e_stream) AS stream, unnest(r_version) AS version, unnest(e_name) AS name,
+             unnest(e_revision) AS revision, unnest(e_company) AS company, unnest(r_cposition) AS cposition,
+             unnest(e_append) AS append, unnest(r_index) AS index, unnest(e_payload) AS payload, unnest(e_salt) AS salt,
+             unnest(e_commitment) AS commitment, unnest(r_prev) AS prev, unnest(r_hash) AS hash
+    ) u
    WHERE u.position IS NOT NULL;
 
   IF n_commands > 0 THEN
@@ -420,7 +423,6 @@ BEGIN
     END LOOP;
   END IF;
 
-  -- Functions in the list of a SELECT take turns row by row; in FROM each of them would first fill a store of its own.
   INSERT INTO events (position, epoch, stream, version, name, revision, company_id, company_position, recorded_at,
                       append_id, append_index, actor_id, key_id, request_id, cause_id,
                       payload, salt, commitment, prev_hash, hash)
