@@ -21,6 +21,8 @@ type cached struct {
 	version int64
 	// told is the highest version that this process was told of.
 	told int64
+	// Of the versions from first to last everybody has heard.
+	first, last int64
 }
 
 func newCache(limit int) *cache {
@@ -54,12 +56,29 @@ func (c *cache) put(s Stream, version int64, state any) {
 	}
 }
 
-// note takes note that a stream has a version.
-func (c *cache) note(s Stream, version int64) {
+// saw takes note that a stream has a version.
+func (c *cache) saw(s Stream, version int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	entry := c.entry(s)
 	entry.told = max(entry.told, version)
+}
+
+// hear is saw for a version that everybody is told of; it reports whether that is news.
+func (c *cache) hear(s Stream, version int64) (news bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	entry := c.entry(s)
+	entry.told = max(entry.told, version)
+	switch {
+	case entry.first <= version && version <= entry.last:
+		return false
+	case version == entry.last+1:
+		entry.last = version
+	default:
+		entry.first, entry.last = version, version
+	}
+	return true
 }
 
 // drop forgets a state.

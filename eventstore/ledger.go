@@ -37,20 +37,22 @@ func (l *Ledger) Store() Store { return l.store }
 // Now is the database's time.
 func (l *Ledger) Now() time.Time { return l.store.Clock().Now() }
 
-// Note is [Ledger.Saw] for an event of the log, and tells who heeds. Whoever reads the log as a whole calls it for every
+// Saw takes note that a stream has a version: what is remembered of it from before is old from now on.
+func (l *Ledger) Saw(s Stream, version int64) { l.cache.saw(s, version) }
+
+// Note is [Ledger.Saw] for an event of the log, and tells whoever heeds. Whoever reads the log as a whole calls it for every
 // event; it does no harm to call it again.
 func (l *Ledger) Note(r Recorded) {
-	l.Saw(r.Stream, r.Version)
+	if news := l.cache.hear(r.Stream, r.Version); !news {
+		return
+	}
 	if heed := l.heed.Load(); heed != nil {
 		(*heed)(r)
 	}
 }
 
-// Saw takes note that a stream has a version: what is remembered of it from before is old from now on.
-func (l *Ledger) Saw(s Stream, version int64) { l.cache.note(s, version) }
-
-// Heed makes heed hear of every event noted. It hears of those that this ledger appends twice: at once, without salt and
-// hashes, and when the log is read. It must return at once.
+// Heed makes heed hear of every event noted, in most cases once. It hears of what this ledger appends as soon as that is
+// done, without salt and hashes. It must return at once.
 func (l *Ledger) Heed(heed func(Recorded)) { l.heed.Store(&heed) }
 
 // Options say who executes, and how.

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/admission"
 	"github.com/tenure-dev/tenure/domain/company"
 	"github.com/tenure-dev/tenure/domain/key"
 	"github.com/tenure-dev/tenure/eventstore"
@@ -208,4 +209,29 @@ func TestWhoHeedsHearsOfAnAppendAtOnceAndCanRecallIt(t *testing.T) {
 	require.Len(t, heard, 2, "another process's events come from the log")
 	one.Note(last(t, log))
 	require.Equal(t, last(t, log), heard[2])
+}
+
+// The log brings the events of all in order. One of another process that lies below one of this process is heard of all the
+// same.
+func TestWhoHeedsHearsOfEachVersionOnce(t *testing.T) {
+	t.Parallel()
+	one, log, other := processes()
+	env := uuid.New()
+	var heard []int64
+	one.Heed(func(r eventstore.Recorded) { heard = append(heard, r.Version) })
+	require.NoError(t, admit(one, env, false, admission.Open{}))
+	require.NoError(t, admit(one, env, false, enter()))
+	require.NoError(t, admit(other, env, false, enter()))
+	require.NoError(t, admit(one, env, false, enter()))
+	require.Equal(t, []int64{1, 2, 4}, heard)
+	all, err := log.ReadAll(t.Context(), 0, 0)
+	require.NoError(t, err)
+	for _, r := range all[1:] {
+		one.Note(r)
+	}
+	require.Equal(t, []int64{1, 2, 4, 2, 3, 4}, heard, "a second time at most where processes meet")
+	for _, r := range all[1:] {
+		one.Note(r)
+	}
+	require.Len(t, heard, 6)
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // startFeed reads the log once for this process and hands each event to those who only take note of it. They hear of what
-// this process appends itself at once, and again from the log.
+// this process appends itself before that, at once.
 func (a *App) startFeed(ctx context.Context) error {
 	a.hub = eventstore.NewHub()
 	a.commands.Ledger().Heed(func(r eventstore.Recorded) {
