@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tenure-dev/tenure/projections"
 )
@@ -124,7 +125,8 @@ func (r *Runner) sweep(ctx context.Context, m projections.Model) error {
 // that it ends with the process however that ends, and that holds also where a pooler gives each transaction another
 // session. Between its statements it has no snapshot, so it keeps no VACUUM back.
 type buildLock struct {
-	tx pgx.Tx
+	tx   pgx.Tx
+	turn chan struct{}
 }
 
 // lockBuild takes the right for all of the read models or for none.
@@ -171,12 +173,20 @@ func (r *Runner) tryBuild(ctx context.Context, slots []slot) (lock *buildLock, g
 	return lock, got, nil
 }
 
+// openLock waits for a turn first: builds hold a connection each for their lock and need more for their work, so all at once
+// they would have all of the pool and wait for one another.
 func (r *Runner) openLock(ctx context.Context) (*buildLock, error) {
+	select {
+	case r.turns <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	tx, err := r.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
 	if err != nil {
+		<-r.turns
 		return nil, err
 	}
-	lock := &buildLock{tx: tx}
+	lock := &buildLock{tx: tx, turn: r.turns}
 	if _, err := tx.Exec(ctx, `SELECT set_config('idle_in_transaction_session_timeout', '0', true)`); err != nil {
 		lock.release()
 		return nil, err
@@ -199,7 +209,11 @@ func (l *buildLock) release() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	_ = l.tx.Rollback(ctx)
+	<-l.turn
 }
+
+// turnsOf is how many builds a pool has connections for: each may use three, and two are for the feed and the pages.
+func turnsOf(pool *pgxpool.Pool) int { return max(1, (int(pool.Config().MaxConns)-2)/3) }
 
 // pick are copies of the slots of the named read models; no names are all of them.
 func (r *Runner) pick(names []string) ([]slot, error) {

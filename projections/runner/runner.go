@@ -120,6 +120,8 @@ type Runner struct {
 	log   Log
 	opts  Options
 	owner uuid.UUID
+	// turns has an entry for each build under way, and room for as many as may be.
+	turns chan struct{}
 	// poke has room for one signal: look again, something was changed beside the log.
 	poke chan struct{}
 
@@ -152,7 +154,7 @@ func (s *slot) runs() bool { return s.mine && s.generation > 0 && s.stopped == "
 // New makes a runner of read models.
 func New(pool *pgxpool.Pool, log Log, models []projections.Model, opts Options) *Runner {
 	r := &Runner{
-		pool: pool, log: log, opts: opts.withDefaults(), owner: uuid.New(),
+		pool: pool, log: log, opts: opts.withDefaults(), owner: uuid.New(), turns: make(chan struct{}, turnsOf(pool)),
 		poke: make(chan struct{}, 1), moved: make(chan struct{}), ready: make(chan struct{}),
 	}
 	for _, m := range models {
