@@ -38,7 +38,7 @@ func freeSpace(dir string) int64 {
 	if err := unix.Statfs(dir, &stat); err != nil {
 		return math.MaxInt64
 	}
-	return int64(stat.Bavail) * stat.Bsize //nolint:gosec,unconvert // no file system is that large; the types differ between machines
+	return int64(stat.Bavail) * stat.Bsize //nolint:unconvert // the types differ between machines
 }
 
 // isNoSpace reports whether a full file system is the reason, by the error itself or by what a program said of it.

@@ -28,7 +28,7 @@ type answers struct {
 }
 
 // call makes a call in a goroutine of its own.
-func (a *answers) call(what string, do func() error) { a.calls.Go(func() { a.make(what, do) }) }
+func (a *answers) call(what string, do func() error) { a.calls.Go(func() { _ = a.make(what, do) }) }
 
 // make makes a call and returns its error.
 func (a *answers) make(what string, do func() error) error {

@@ -92,10 +92,10 @@ func TestAnEngineOutlivesItsDatabaseBeingAway(t *testing.T) {
 				}
 				end := a.began.Add(a.took)
 				if end.Before(gone) || a.began.After(back.Add(backWithin)) {
-					assert.NoError(t, a.err, "%s, %s after the outage", a.what, a.began.Sub(back))
+					require.NoError(t, a.err, "%s, %s after the outage", a.what, a.began.Sub(back))
 				}
 				if a.what == "acquire" && a.began.After(gone) && end.Before(back) {
-					assert.Error(t, a.err, "an append without a database")
+					require.Error(t, a.err, "an append without a database")
 				}
 			}
 			requireBearable(t, o.answers.all(), answerWithin)
@@ -118,7 +118,9 @@ func TestAnEngineOutlivesItsDatabaseBeingAway(t *testing.T) {
 			require.Equal(t, e.Ended(large).Output.Stdout.SHA256, watched())
 			o.requireGapless(events)
 			t.Logf("%d calls, %d refused, peak memory %d MiB", len(o.answers.all()), refused, peakMemory(t, e.PID())>>20)
-			require.Less(t, peakMemory(t, e.PID()), 400<<20)
+			// With the race detector, and hundreds of calls that wait; without it a tenth of that. An output that was kept for
+			// its readers would be above it.
+			require.Less(t, peakMemory(t, e.PID()), 450<<20)
 		})
 	}
 }
@@ -319,7 +321,7 @@ func (o *outage) follow() <-chan int64 {
 	require.NoError(o.t, err)
 	req.Header.Set("Accept", "text/event-stream")
 	req.Header.Set("Authorization", "Bearer "+o.e.Key)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := (&http.Client{}).Do(req)
 	require.NoError(o.t, err)
 	require.Equal(o.t, http.StatusOK, resp.StatusCode)
 	o.t.Cleanup(func() { resp.Body.Close() })

