@@ -71,20 +71,22 @@ type Definition[R any] struct {
 	Tidy func(data *R)
 }
 
-// Event is a recorded event that is decoded once for all read models that follow it.
+// Event is a fact that is decoded once for all read models that follow it.
 type Event struct {
-	eventstore.Recorded
+	eventstore.Fact
 	decoded any
 }
 
-// NewEvent wraps a recorded event.
-func NewEvent(r eventstore.Recorded) *Event { return &Event{Recorded: r} }
+// NewEvent wraps a fact.
+func NewEvent(f eventstore.Fact) *Event { return &Event{Fact: f} }
 
-// NewEvents wraps recorded events.
-func NewEvents(page []eventstore.Recorded) []*Event {
+// NewEvents wraps facts.
+func NewEvents(page []eventstore.Fact) []*Event {
+	all := make([]Event, len(page))
 	events := make([]*Event, len(page))
-	for i, r := range page {
-		events[i] = NewEvent(r)
+	for i, f := range page {
+		all[i].Fact = f
+		events[i] = &all[i]
 	}
 	return events
 }
@@ -113,6 +115,8 @@ type Model interface {
 	// Fold is the row after an event; nil stands for no row. The row that it is given stays as it is, and a panic of the
 	// fold is an error.
 	Fold(row Stored, e *Event) (Stored, error)
+	// Update is Fold for one who needs no more the row that it gives: that one may be changed. After an error it is as it was.
+	Update(row Stored, e *Event) (Stored, error)
 	// Schema is what its tables look like.
 	Schema() Schema
 	// Encode returns the row's values in the order of the schema's columns.
@@ -169,25 +173,48 @@ func (d *Definition[R]) fold(old *Row[R], e *Event) (next *Row[R], err error) {
 	if old != nil && e.Version <= old.Version {
 		return old, nil
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			next, err = nil, fmt.Errorf("event %d: the fold panicked: %v\n%s", e.Position, p, debug.Stack())
-		}
-	}()
 	next = &Row[R]{Head: Head{Stream: e.Stream, Created: e.Position}}
 	if old != nil {
 		*next = *old
 	}
-	next.Version, next.Position = e.Version, e.Position
-	keep, err := d.Apply(&next.Data, e)
-	if err != nil {
-		return nil, fmt.Errorf("event %d: %w", e.Position, err)
+	keep, err := d.apply(next, e)
+	if err != nil || !keep {
+		return nil, err
 	}
-	if !keep {
+	return next, nil
+}
+
+// Update is Fold, in the row itself.
+func (d *Definition[R]) Update(row Stored, e *Event) (Stored, error) {
+	r, _ := row.(*Row[R])
+	if r == nil || e.Version <= r.Version {
+		return d.Fold(row, e)
+	}
+	before := *r
+	keep, err := d.apply(r, e)
+	switch {
+	case err != nil:
+		*r = before
+		return row, err
+	case !keep:
 		return nil, nil //nolint:nilnil // no row is a good outcome
 	}
-	d.tidy(&next.Data)
-	return next, nil
+	return row, nil
+}
+
+// apply takes an event into a row. After an error the row is of no use.
+func (d *Definition[R]) apply(row *Row[R], e *Event) (keep bool, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("event %d: the fold panicked: %v\n%s", e.Position, p, debug.Stack())
+		}
+	}()
+	row.Version, row.Position = e.Version, e.Position
+	if keep, err = d.Apply(&row.Data, e); err != nil {
+		return false, fmt.Errorf("event %d: %w", e.Position, err)
+	}
+	d.tidy(&row.Data)
+	return keep, nil
 }
 
 func (d *Definition[R]) tidy(data *R) {
@@ -200,7 +227,7 @@ func (d *Definition[R]) tidy(data *R) {
 func (d *Definition[R]) OfStream(events []eventstore.Recorded) (row Row[R], ok bool, err error) {
 	var now *Row[R]
 	for _, r := range events {
-		if now, err = d.fold(now, NewEvent(r)); err != nil {
+		if now, err = d.fold(now, NewEvent(r.Fact())); err != nil {
 			return row, false, fmt.Errorf("%s: %w", d.Name, err)
 		}
 	}

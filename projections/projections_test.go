@@ -67,10 +67,15 @@ func TestAPanicOfAFoldIsItsErrorAndLeavesTheRow(t *testing.T) {
 		panic("no")
 	})
 	before := &projections.Row[tally]{Head: projections.Head{Stream: "thing-1", Version: 1}, Data: tally{Events: 1}}
-	after, err := d.Fold(before, projections.NewEvent(history("Made", "Used")[1]))
+	after, err := d.Fold(before, projections.NewEvent(history("Made", "Used")[1].Fact()))
 	require.ErrorContains(t, err, "event 20: the fold panicked: no")
 	require.Same(t, before, after)
 	require.Equal(t, 1, before.Data.Events)
+	after, err = d.Update(before, projections.NewEvent(history("Made", "Used")[1].Fact()))
+	require.ErrorContains(t, err, "event 20: the fold panicked: no")
+	require.Same(t, before, after)
+	require.Equal(t, 1, before.Data.Events, "also where it may be changed")
+	require.EqualValues(t, 1, before.Version)
 }
 
 func TestADefinitionWithoutATableIsRefused(t *testing.T) {

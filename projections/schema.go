@@ -138,6 +138,20 @@ func textOf(v any) (*string, error) {
 	return &text, nil
 }
 
+// Differ is the condition that two rows, named by their tables' aliases, are not the same to the letter. One that is missing
+// differs from one that is there.
+func (s Schema) Differ(a, b string) string {
+	terms := make([]string, len(s.columns))
+	for i, c := range s.columns {
+		text := ""
+		if strings.HasPrefix(c.kind, "json") {
+			text = "::text" // json has no equality, on purpose: it keeps its letters
+		}
+		terms[i] = fmt.Sprintf("%s.%s%s IS DISTINCT FROM %s.%s%s", a, c.name, text, b, c.name, text)
+	}
+	return strings.Join(terms, " OR ")
+}
+
 // Delete is the statement that removes rows: one parameter, an array of streams.
 func (s Schema) Delete(generation int64) string {
 	return "DELETE FROM " + s.key.Table(generation) + " WHERE stream = ANY($1)"

@@ -14,9 +14,9 @@ import (
 const (
 	// feedPage is how many events the subscriber reads at once.
 	feedPage = 2000
-	// feedBytes is how large the events of a page may be, but for the last one. Two pages are in memory: one is handled while
+	// pageBytes is how large the events of a page may be, but for the last one. Two pages are in memory: one is handled while
 	// the next one is read.
-	feedBytes = 4 << 20
+	pageBytes = 4 << 20
 )
 
 // feed reads the log for a subscription. It stands where Watermill's subscriber has a database: what that takes for a
@@ -215,7 +215,7 @@ func (s *Store) readMessages(ctx context.Context, query string, after int64, lim
 	var reader rowReader
 	bytes := 0
 	for rows.Next() {
-		if bytes >= feedBytes {
+		if bytes >= pageBytes {
 			p.cut = true
 			break
 		}

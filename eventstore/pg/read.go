@@ -38,6 +38,41 @@ func (s *Store) ReadAll(ctx context.Context, after int64, limit int) ([]eventsto
 		 LIMIT $2`, after, pageSize(limit))
 }
 
+// ReadFacts returns facts of the whole log: at most limit, and fewer when they are large.
+func (s *Store) ReadFacts(ctx context.Context, after int64, limit int) ([]eventstore.Fact, error) {
+	ctx, cancel := s.answerContext(ctx)
+	defer cancel()
+	limit = pageSize(limit)
+	rows, err := s.pool.Query(ctx, `
+		SELECT `+factColumns+`
+		  FROM events
+		 WHERE position > $1
+		 ORDER BY position
+		 LIMIT $2`, inBinary, after, limit)
+	if err != nil {
+		return nil, unavailable(fmt.Errorf("read the log: %w", err))
+	}
+	defer rows.Close()
+	if err := binaryOnly(rows); err != nil {
+		return nil, err
+	}
+	var reader rowReader
+	var facts []eventstore.Fact
+	for bytes := 0; bytes < pageBytes && rows.Next(); {
+		f, err := reader.fact(rows.RawValues())
+		if err != nil {
+			return nil, err
+		}
+		bytes += len(f.Payload)
+		facts = append(facts, f)
+	}
+	rows.Close()
+	if err := rows.Err(); err != nil {
+		return nil, unavailable(fmt.Errorf("read the log: %w", err))
+	}
+	return facts, nil
+}
+
 // ReadCompany returns events of one company, in the order of its own positions.
 func (s *Store) ReadCompany(ctx context.Context, company domain.CompanyID, after int64, limit int) ([]eventstore.Recorded, error) {
 	return s.read(ctx, `

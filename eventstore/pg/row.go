@@ -59,6 +59,25 @@ func (r *rowReader) recorded(values [][]byte) (eventstore.Recorded, error) {
 	return e, nil
 }
 
+// factColumns are the columns of a fact.
+const factColumns = `position, epoch, stream, version, name, revision, recorded_at, append_index, payload`
+
+// fact is the fact of a row of factColumns.
+func (r *rowReader) fact(values [][]byte) (eventstore.Fact, error) {
+	r.values, r.err = values, nil
+	f := eventstore.Fact{
+		Position: r.int64(), Epoch: r.int64(), Stream: eventstore.Stream(r.next()), Version: r.int64(), Name: r.name(), Revision: r.int32(),
+		RecordedAt: r.time(), AppendIndex: r.int32(),
+	}
+	if r.err == nil && len(r.values) == 1 {
+		r.bytes(&f.Payload)
+	}
+	if r.err != nil || len(r.values) != 0 {
+		return eventstore.Fact{}, fmt.Errorf("read an event: %w", errRow)
+	}
+	return f, nil
+}
+
 // next is the value of the next column.
 func (r *rowReader) next() []byte {
 	if len(r.values) == 0 {

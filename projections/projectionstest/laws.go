@@ -34,10 +34,34 @@ func Laws(t *testing.T, m projections.Model) {
 // Fold folds events from nothing.
 func Fold(t require.TestingT, m projections.Model, events []eventstore.Recorded) Table {
 	table := Table{}
-	for _, e := range projections.NewEvents(events) {
+	for _, e := range facts(events) {
 		table.take(t, m, e)
 	}
 	return table
+}
+
+// foldInPlace folds events from nothing as a rebuild does.
+func foldInPlace(t require.TestingT, m projections.Model, events []eventstore.Recorded) Table {
+	table := Table{}
+	for _, e := range facts(events) {
+		if !m.Follows(e.Stream) {
+			continue
+		}
+		next, err := m.Update(table[e.Stream], e)
+		require.NoError(t, err)
+		if table[e.Stream] = next; next == nil {
+			delete(table, e.Stream)
+		}
+	}
+	return table
+}
+
+func facts(events []eventstore.Recorded) []*projections.Event {
+	list := make([]eventstore.Fact, len(events))
+	for i, r := range events {
+		list[i] = r.Fact()
+	}
+	return projections.NewEvents(list)
 }
 
 func (table Table) take(t require.TestingT, m projections.Model, e *projections.Event) {
@@ -56,13 +80,14 @@ func (table Table) take(t require.TestingT, m projections.Model, e *projections.
 // rebuildEqualsIncremental: a row that goes to the database and back before every event ends as one that never did.
 func rebuildEqualsIncremental(t *rapid.T, m projections.Model, events []eventstore.Recorded) {
 	table := Table{}
-	for _, e := range projections.NewEvents(events) {
+	for _, e := range facts(events) {
 		if row, ok := table[e.Stream]; ok {
 			table[e.Stream] = thereAndBack(t, m, row)
 		}
 		table.take(t, m, e)
 	}
 	same(t, m, Fold(t, m, events), table)
+	same(t, m, foldInPlace(t, m, events), table)
 	// What is read equals what was made, not only in its stored form.
 	for stream, row := range Fold(t, m, events) {
 		require.Empty(t, cmp.Diff(row, thereAndBack(t, m, row)), "the row of %s changes by being stored", stream)
@@ -78,7 +103,7 @@ func thereAndBack(t require.TestingT, m projections.Model, row projections.Store
 // redeliveryIsHarmless: events that a row has already leave it as it is.
 func redeliveryIsHarmless(t *rapid.T, m projections.Model, events []eventstore.Recorded) {
 	table := Fold(t, m, events)
-	for _, e := range projections.NewEvents(events) {
+	for _, e := range facts(events) {
 		row, ok := table[e.Stream]
 		if !ok || !m.Follows(e.Stream) {
 			continue
@@ -92,7 +117,7 @@ func redeliveryIsHarmless(t *rapid.T, m projections.Model, events []eventstore.R
 // anyPrefixIsValid: every prefix of a history can be folded and stored, and leaves every earlier row as it was.
 func anyPrefixIsValid(t *rapid.T, m projections.Model, events []eventstore.Recorded) {
 	table := Table{}
-	for _, e := range projections.NewEvents(events) {
+	for _, e := range facts(events) {
 		before := table[e.Stream]
 		var stored []any
 		if before != nil {

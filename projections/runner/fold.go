@@ -41,6 +41,8 @@ type folding struct {
 	// skips are positions that are left out if they cannot be taken, refused ones that the database would not take.
 	skips   map[int64]bool
 	refused map[int64]string
+	// alone says that nobody else has the rows: they are changed in place, and those that end are forgotten.
+	alone bool
 }
 
 func newFolding(m projections.Model) *folding {
@@ -50,10 +52,20 @@ func newFolding(m projections.Model) *folding {
 	}
 }
 
-// take folds an event. What cannot be folded parks its stream.
-func (f *folding) take(e *projections.Event) {
-	if f.parked[e.Stream] || !f.model.Follows(e.Stream) {
-		return
+// newBuildFolding is for all rows of a new generation.
+func newBuildFolding(m projections.Model) *folding {
+	f := newFolding(m)
+	f.alone = true
+	return f
+}
+
+// take folds an event if the model follows its stream. What cannot be folded parks the stream.
+func (f *folding) take(e *projections.Event) (follows bool) {
+	if !f.model.Follows(e.Stream) {
+		return false
+	}
+	if f.parked[e.Stream] {
+		return true
 	}
 	reason := f.try(e)
 	switch {
@@ -63,6 +75,7 @@ func (f *folding) take(e *projections.Event) {
 		f.parked[e.Stream] = true
 		f.fresh = append(f.fresh, newPoison(e, reason))
 	}
+	return true
 }
 
 // try folds an event, or says why it cannot.
@@ -73,6 +86,9 @@ func (f *folding) try(e *projections.Event) (reason string) {
 	if err := f.broken[e.Stream]; err != nil {
 		return err.Error()
 	}
+	if f.alone {
+		return f.update(e)
+	}
 	old := f.rows[e.Stream]
 	next, err := f.model.Fold(old, e)
 	if err != nil {
@@ -81,6 +97,20 @@ func (f *folding) try(e *projections.Event) (reason string) {
 	if next != old {
 		f.rows[e.Stream] = next
 		f.dirty[e.Stream] = true
+	}
+	return ""
+}
+
+func (f *folding) update(e *projections.Event) (reason string) {
+	old := f.rows[e.Stream]
+	next, err := f.model.Update(old, e)
+	switch {
+	case err != nil:
+		return err.Error()
+	case next == nil:
+		delete(f.rows, e.Stream)
+	case old == nil:
+		f.rows[e.Stream] = next
 	}
 	return ""
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tenure-dev/tenure/projections"
 )
@@ -42,7 +43,8 @@ type Rebuilt struct {
 // answer, compares, and lets the new ones answer. What differs is reported; the new one counts. One rebuild of a read model
 // runs at a time; a second gets [ErrRebuildRunning]. If ctx ends before the switch everything is as it was.
 //
-// Folding has no effect but rows, so a rebuild repeats nothing outside. The rows of the read models are held in memory.
+// Folding has no effect but rows, so a rebuild repeats nothing outside. It holds at most [Options.MaxFolded] rows of each read
+// model in memory.
 func (r *Runner) Rebuild(ctx context.Context, names []string, progress func(Progress)) ([]Rebuilt, error) {
 	slots, err := r.pick(names)
 	if err != nil {
@@ -122,7 +124,9 @@ func (r *Runner) rebuild(ctx context.Context, slots []slot, progress func(Progre
 // building is a generation on its way.
 type building struct {
 	target
-	folding  *folding
+	folding *folding
+	// full says that no more rows are held in memory; position is where that was.
+	full     bool
 	position int64
 	report   Rebuilt
 }
@@ -195,7 +199,7 @@ func (r *Runner) start(ctx context.Context, slots []slot, total int64) ([]*build
 				return err
 			}
 			builds = append(builds, &building{
-				target: target{model: s.model, key: s.key, generation: generation}, folding: newFolding(s.model),
+				target: target{model: s.model, key: s.key, generation: generation}, folding: newBuildFolding(s.model),
 				report: Rebuilt{Name: s.key.Name, Generation: generation},
 			})
 		}
@@ -226,75 +230,89 @@ func (r *Runner) livePosition(ctx context.Context, key projections.Key) (positio
 }
 
 // foldPage is how many events a rebuild reads at once.
-const foldPage = 5000
+const foldPage = 2000
 
-type readPage struct {
-	events []*projections.Event
-	err    error
-}
-
-// foldLog reads the log up to a position, in ranges, and folds them while the next one is read.
+// foldLog reads the log up to a position and hands each page from one read model to the next, so that the models work side
+// by side and each event is decoded once, by the first that follows it.
 func (r *Runner) foldLog(ctx context.Context, builds []*building, upTo int64, meter *meter) error {
-	ctx, cancel := context.WithCancel(ctx)
-	pages := make(chan readPage, 1)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		defer close(pages)
-		r.readLog(ctx, upTo, pages)
-	}()
-	defer func() {
-		cancel()
-		<-done
-	}()
-	for page := range pages {
-		if page.err != nil {
-			return page.err
-		}
-		for _, b := range builds {
-			for _, e := range page.events {
-				b.folding.take(e)
-				if b.folding.model.Follows(e.Stream) {
-					b.report.Events++
-				}
-			}
-			b.position = page.events[len(page.events)-1].Position
-			if len(b.folding.fresh) > r.opts.MaxParked {
-				p := b.folding.fresh[0]
-				return fmt.Errorf("%s: %w; the first is event %d of %s: %s", b.key, ErrTooManyParked, p.position, p.stream, p.reason)
-			}
-		}
-		meter.at(ctx, page.events[len(page.events)-1].Position)
+	group, ctx := errgroup.WithContext(ctx)
+	pages := make(chan []*projections.Event)
+	read := pages
+	group.Go(func() error { return r.readLog(ctx, upTo, read) })
+	for _, b := range builds {
+		from, to := pages, make(chan []*projections.Event)
+		group.Go(func() error { return r.foldPages(ctx, b, from, to) })
+		pages = to
 	}
-	return context.Cause(ctx)
+	for page := range pages {
+		meter.at(ctx, page[len(page)-1].Position)
+	}
+	return group.Wait()
 }
 
-func (r *Runner) readLog(ctx context.Context, upTo int64, pages chan<- readPage) {
+func (r *Runner) readLog(ctx context.Context, upTo int64, to chan<- []*projections.Event) error {
+	defer close(to)
+	limit := int64(foldPage)
 	for after := int64(0); after < upTo; {
-		page, err := r.log.ReadAll(ctx, after, int(min(foldPage, upTo-after)))
-		if err == nil && len(page) == 0 {
-			err = fmt.Errorf("the log ends at %d, before %d", after, upTo)
-		}
-		if err == nil {
-			after = page[len(page)-1].Position
-		}
-		select {
-		case pages <- readPage{events: projections.NewEvents(page), err: err}:
-		case <-ctx.Done():
-			return
-		}
+		page, err := r.log.ReadFacts(ctx, after, int(min(limit, upTo-after)))
 		if err != nil {
+			return err
+		}
+		if len(page) == 0 {
+			return fmt.Errorf("the log ends at %d, before %d", after, upTo)
+		}
+		// A page of large events is a short one; asking for more than it takes would be in vain.
+		limit = min(2*int64(len(page)), foldPage)
+		after = page[len(page)-1].Position
+		if err := handOn(ctx, projections.NewEvents(page), to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// foldPages folds the pages that come and hands them on.
+func (r *Runner) foldPages(ctx context.Context, b *building, from <-chan []*projections.Event, to chan<- []*projections.Event) error {
+	defer close(to)
+	for page := range from {
+		b.fold(page, r.opts.MaxFolded)
+		if len(b.folding.fresh) > r.opts.MaxParked {
+			p := b.folding.fresh[0]
+			return fmt.Errorf("%s: %w; the first is event %d of %s: %s", b.key, ErrTooManyParked, p.position, p.stream, p.reason)
+		}
+		if err := handOn(ctx, page, to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fold takes a page in, until there are too many rows: what comes after them is taken by pages into the table.
+func (b *building) fold(page []*projections.Event, maxRows int) {
+	for _, e := range page {
+		b.full = b.full || len(b.folding.rows) >= maxRows
+		if b.full {
 			return
 		}
+		if b.folding.take(e) {
+			b.report.Events++
+		}
+		b.position = e.Position
+	}
+}
+
+func handOn(ctx context.Context, page []*projections.Event, to chan<- []*projections.Event) error {
+	select {
+	case to <- page:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
 // copyIn writes the rows in memory into the table and makes its indexes.
 func (r *Runner) copyIn(ctx context.Context, b *building) error {
-	next, stop := b.folding.encoded()
-	defer stop()
-	_, err := r.pool.CopyFrom(ctx, pgx.Identifier{b.key.Table(b.generation)}, b.model.Schema().Columns(),
-		pgx.CopyFromFunc(next))
+	_, err := r.pool.CopyFrom(ctx, pgx.Identifier{b.key.Table(b.generation)}, b.model.Schema().Columns(), b.folding.encoded())
 	if err != nil {
 		return fmt.Errorf("copy rows into generation %d of %s: %w", b.generation, b.key, err)
 	}
@@ -335,7 +353,7 @@ func (r *Runner) catchUp(ctx context.Context, b *building, goal func() (int64, e
 
 // takePage takes the next page, not beyond a position, into a generation that does not answer.
 func (r *Runner) takePage(ctx context.Context, tx pgx.Tx, b *building, upTo int64) error {
-	page, err := r.log.ReadAll(ctx, b.position, int(min(int64(r.opts.PageSize), upTo-b.position)))
+	page, err := r.log.ReadFacts(ctx, b.position, int(min(int64(r.opts.PageSize), upTo-b.position)))
 	if err != nil {
 		return err
 	}

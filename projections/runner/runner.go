@@ -36,6 +36,7 @@ import (
 // Log is what the runner reads.
 type Log interface {
 	eventstore.Reader
+	eventstore.FactReader
 	// Changed returns a channel that is closed when there may be more to read than there was at the call.
 	Changed() <-chan struct{}
 }
@@ -83,6 +84,9 @@ type Options struct {
 	TakeOverAfter time.Duration
 	// BuildBehind is how many events a read model without a table may be behind and still be built by pages; default 10,000.
 	BuildBehind int64
+	// MaxFolded is how many rows of one read model a rebuild holds in memory; if there are more, the events from there on are
+	// taken into its table by pages, which is slower. Default 500,000: about a gigabyte if they are leases.
+	MaxFolded int
 }
 
 func (o Options) withDefaults() Options {
@@ -109,6 +113,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.BuildBehind == 0 {
 		o.BuildBehind = 10_000
+	}
+	if o.MaxFolded == 0 {
+		o.MaxFolded = 500_000
 	}
 	return o
 }
@@ -299,7 +306,7 @@ func (r *Runner) step(ctx context.Context, due *time.Time, look bool) (progresse
 	if next > 0 {
 		limit = int(min(int64(limit), next-group[0].position))
 	}
-	page, err := r.log.ReadAll(ctx, group[0].position, limit)
+	page, err := r.log.ReadFacts(ctx, group[0].position, limit)
 	if err != nil {
 		return false, err
 	}
