@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // Enabled says that the program was built to be ended at a point.
@@ -21,6 +22,8 @@ var armed struct {
 	passage int
 	passed  int
 	trace   *os.File
+	// held is the point at which the first passage waits while the file holdFile is there.
+	held, holdFile string
 	// clock is the file that says how wrong the machine's clock is.
 	clock string
 }
@@ -44,6 +47,13 @@ func Arm(variable func(string) string) {
 		}
 		armed.clock = path
 	}
+	if spec := variable(HoldVariable); spec != "" {
+		point, file, ok := strings.Cut(spec, "=")
+		if !ok || !slices.Contains(Points, point) {
+			refuse(fmt.Sprintf("%s: %q is no point of this program with a file; give one such as %s=FILE", HoldVariable, spec, Points[0]))
+		}
+		armed.held, armed.holdFile = point, file
+	}
 	spec := variable(PointVariable)
 	if spec == "" {
 		return
@@ -63,6 +73,15 @@ func refuse(why string) {
 
 // Point passes a point.
 func Point(name string) {
+	if file := pass(name); file != "" {
+		for _, err := os.Stat(file); err == nil; _, err = os.Stat(file) {
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+}
+
+// pass notes a passage, and ends the process if it is the last one. It returns the file that holds who passes up, if any.
+func pass(name string) (hold string) {
 	armed.mu.Lock()
 	defer armed.mu.Unlock()
 	if armed.trace != nil {
@@ -70,12 +89,16 @@ func Point(name string) {
 			refuse(err.Error())
 		}
 	}
+	if name == armed.held {
+		armed.held = ""
+		return armed.holdFile
+	}
 	if name != armed.point {
-		return
+		return ""
 	}
 	armed.passed++
 	if armed.passed < armed.passage {
-		return
+		return ""
 	}
 	fmt.Fprintf(os.Stderr, "faults: ending at %s\n", name)
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)

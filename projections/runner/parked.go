@@ -259,7 +259,7 @@ func (r *Runner) unparkTx(
 	if err := r.eachOf(ctx, stream, was.Version-1, position, take); err != nil {
 		return was, nil, err
 	}
-	return was, first(f.fresh), r.writeUnparked(ctx, tx, t, f, was)
+	return was, first(f.fresh), r.writeUnparked(ctx, tx, t, f, was, careful)
 }
 
 // eachOf calls take for the events of one stream with a version above after, up to a position.
@@ -275,7 +275,7 @@ func (r *Runner) eachOf(
 			if recorded.Position > upTo {
 				return nil
 			}
-			if err := take(projections.NewEvent(recorded.Fact())); err != nil {
+			if err := take(projections.NewEvent(recorded)); err != nil {
 				return err
 			}
 		}
@@ -321,12 +321,15 @@ func first(list []poison) *poison {
 }
 
 // writeUnparked writes what was taken in, and either removes the stream from the parked ones or parks it at what failed.
-func (r *Runner) writeUnparked(ctx context.Context, tx pgx.Tx, t target, f *folding, was Parked) error {
+// What was taken in carefully is written already; to write it once more could be refused, and would hold up all others.
+func (r *Runner) writeUnparked(ctx context.Context, tx pgx.Tx, t target, f *folding, was Parked, careful bool) error {
 	fresh := f.fresh
 	f.fresh = nil
 	batch := &pgx.Batch{}
-	if err := r.queueWrites(batch, t, f); err != nil {
-		return err
+	if !careful {
+		if err := r.queueWrites(batch, t, f); err != nil {
+			return err
+		}
 	}
 	if p := first(fresh); p != nil {
 		tries := 1

@@ -67,6 +67,30 @@ func WithFaults(t testing.TB, point, trace string) Option {
 	}
 }
 
+// Hold is a point at which the first one to pass waits until it is let go.
+type Hold struct {
+	t    testing.TB
+	path string
+}
+
+// WithHold starts a program that was built with the tag faults and waits at the point.
+func WithHold(t testing.TB, point string) (*Hold, Option) {
+	t.Helper()
+	h := &Hold{t: t, path: filepath.Join(Dir(t), "hold")}
+	require.NoError(t, os.WriteFile(h.path, nil, 0o600))
+	path := faulty.build(t)
+	return h, func(e *Engine) {
+		e.binary = path
+		e.Env = append(e.Env, faults.HoldVariable+"="+point+"="+h.path)
+	}
+}
+
+// LetGo lets it pass.
+func (h *Hold) LetGo() {
+	h.t.Helper()
+	require.NoError(h.t, os.Remove(h.path))
+}
+
 // Clock is how wrong a machine's clock is.
 type Clock struct {
 	t    testing.TB
