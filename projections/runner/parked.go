@@ -275,7 +275,7 @@ func (r *Runner) eachOf(
 			if recorded.Position > upTo {
 				return nil
 			}
-			if err := take(projections.NewEvent(recorded)); err != nil {
+			if err := take(projections.NewEvent(recorded.Fact())); err != nil {
 				return err
 			}
 		}
