@@ -244,7 +244,7 @@ func (d *todo) catchUp() error {
 			if !deadlines.Model.Follows(r.Stream) {
 				continue
 			}
-			row, err := deadlines.Model.Fold(d.rows[r.Stream], projections.NewEvent(r))
+			row, err := deadlines.Model.Fold(d.rows[r.Stream], projections.NewEvent(r.Fact()))
 			if err != nil {
 				return err
 			}
