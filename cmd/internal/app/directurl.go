@@ -34,7 +34,7 @@ func (a *App) checkDirect(ctx context.Context) error {
 	if err != nil {
 		return databaseFailure(directFlag, err)
 	}
-	defer conn.Close(ctx) //nolint:errcheck // it was only asked
+	defer conn.Close(ctx)
 	var pid uint32
 	if err := conn.QueryRow(ctx, `SELECT pg_backend_pid()`).Scan(&pid); err != nil {
 		return databaseFailure(directFlag, err)

@@ -211,8 +211,8 @@ func TestAReadOnlyDataDirectoryIsSaidWithWhatToDo(t *testing.T) {
 					uid = 12345
 					require.NoError(t, os.Chown(closed, int(uid), int(uid)))
 				}
-				require.NoError(t, os.Chmod(closed, 0o500))       //nolint:gosec // as a directory has it
-				t.Cleanup(func() { _ = os.Chmod(closed, 0o700) }) //nolint:gosec // as above
+				require.NoError(t, os.Chmod(closed, 0o500))
+				t.Cleanup(func() { _ = os.Chmod(closed, 0o700) })
 				e.DataDir = closed
 				if missing {
 					e.DataDir = filepath.Join(closed, "data")

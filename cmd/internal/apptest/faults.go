@@ -108,7 +108,7 @@ func NewClock(t testing.TB) *Clock {
 // Set makes it wrong by so much from now on.
 func (c *Clock) Set(wrong time.Duration) {
 	c.t.Helper()
-	require.NoError(c.t, os.WriteFile(c.path+".new", []byte(wrong.String()), 0o644)) //nolint:gosec // the engine reads it
+	require.NoError(c.t, os.WriteFile(c.path+".new", []byte(wrong.String()), 0o644))
 	require.NoError(c.t, os.Rename(c.path+".new", c.path))
 }
 
