@@ -72,6 +72,9 @@ type Options struct {
 	Logger *slog.Logger
 	// PageSize is how many events are folded in one transaction; default 1000.
 	PageSize int
+	// Gather is how long after the start of a page that was not full the next one begins, unless somebody waits for a position;
+	// default 20 ms.
+	Gather time.Duration
 	// PollInterval is the longest the runner sleeps although there may be more; default 500 ms.
 	PollInterval time.Duration
 	// Tries is how often a parked stream is tried by itself, the first time included; default 5.
@@ -95,6 +98,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.PageSize == 0 {
 		o.PageSize = eventstore.PageSize
+	}
+	if o.Gather == 0 {
+		o.Gather = 20 * time.Millisecond
 	}
 	if o.PollInterval == 0 {
 		o.PollInterval = 500 * time.Millisecond
@@ -131,6 +137,8 @@ type Runner struct {
 	turns chan struct{}
 	// poke has room for one signal: look again, something was changed beside the log.
 	poke chan struct{}
+	// hurry has room for one signal: somebody waits for a position.
+	hurry chan struct{}
 
 	mu    sync.Mutex
 	slots []*slot
@@ -162,7 +170,7 @@ func (s *slot) runs() bool { return s.mine && s.generation > 0 && s.stopped == "
 func New(pool *pgxpool.Pool, log Log, models []projections.Model, opts Options) *Runner {
 	r := &Runner{
 		pool: pool, log: log, opts: opts.withDefaults(), owner: uuid.New(), turns: make(chan struct{}, turnsOf(pool)),
-		poke: make(chan struct{}, 1), moved: make(chan struct{}), ready: make(chan struct{}),
+		poke: make(chan struct{}, 1), hurry: make(chan struct{}, 1), moved: make(chan struct{}), ready: make(chan struct{}),
 	}
 	for _, m := range models {
 		r.slots = append(r.slots, &slot{model: m, key: m.Key(), cache: newRowCache()})
@@ -190,16 +198,17 @@ func (r *Runner) Run(ctx context.Context) error {
 	// due is when a parked stream is to be tried; look says to look for what others did beside the log.
 	due, look := time.Now(), false
 	for failures := 0; ctx.Err() == nil; {
-		changed := r.log.Changed()
-		progressed, err := r.boundedStep(ctx, failures, &due, look)
+		changed, began := r.log.Changed(), time.Now()
+		took, err := r.boundedStep(ctx, failures, &due, look)
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
 			failures++
 			r.opts.Logger.Warn("keep the read models: trying again", "error", err, "attempt", failures)
 			r.sleep(ctx, nil, backoff(failures))
-		case progressed:
+		case took > 0:
 			failures, look = 0, false
+			r.gather(ctx, took, began)
 		default:
 			failures = 0
 			r.idle()
@@ -243,6 +252,28 @@ func (r *Runner) sleep(ctx context.Context, changed <-chan struct{}, limit time.
 	return true
 }
 
+// gather lets events come together after a page that was not full, so that many small appends do not make as many
+// transactions. The first event after a quiet time does not wait for others, and nobody waits because of this.
+func (r *Runner) gather(ctx context.Context, took int, began time.Time) {
+	limit := r.opts.Gather - time.Since(began)
+	if took >= r.opts.PageSize || limit <= 0 || r.awaited() {
+		return
+	}
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-r.hurry:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+func (r *Runner) awaited() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.waiting > 0
+}
+
 // pause is how long there may be nothing to do.
 func (r *Runner) pause(due time.Time) time.Duration {
 	limit := r.opts.PollInterval
@@ -270,18 +301,19 @@ const followEvery = 20 * time.Millisecond
 // double the time after each failure.
 const stepLimit = 10 * time.Second
 
-func (r *Runner) boundedStep(ctx context.Context, failures int, due *time.Time, look bool) (progressed bool, err error) {
+func (r *Runner) boundedStep(ctx context.Context, failures int, due *time.Time, look bool) (took int, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, stepLimit<<min(failures, 5), errors.New("the database did not answer in time"))
 	defer cancel()
 	return r.step(ctx, due, look)
 }
 
-// step does one piece of work: what is parked and due, then one page of those that are farthest behind.
-func (r *Runner) step(ctx context.Context, due *time.Time, look bool) (progressed bool, err error) {
+// step does one piece of work: what is parked and due, then one page of those that are farthest behind. It says how many
+// events that had.
+func (r *Runner) step(ctx context.Context, due *time.Time, look bool) (took int, err error) {
 	if !due.IsZero() && !time.Now().Before(*due) {
 		if *due, err = r.retryDue(ctx); err != nil {
 			*due = time.Now()
-			return false, err
+			return 0, err
 		}
 	}
 	group, next := r.farthestBehind()
@@ -292,15 +324,15 @@ func (r *Runner) step(ctx context.Context, due *time.Time, look bool) (progresse
 	if look {
 		// Another owner, another generation, a skip that lets it run again.
 		if err := r.refresh(ctx); err != nil {
-			return false, err
+			return 0, err
 		}
 		if err := r.takeAbandoned(ctx); err != nil {
-			return false, err
+			return 0, err
 		}
 		group, next = r.farthestBehind()
 	}
 	if len(group) == 0 {
-		return false, nil
+		return 0, nil
 	}
 	limit := r.opts.PageSize
 	if next > 0 {
@@ -308,19 +340,19 @@ func (r *Runner) step(ctx context.Context, due *time.Time, look bool) (progresse
 	}
 	page, err := r.log.ReadFacts(ctx, group[0].position, limit)
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	if len(page) == 0 {
-		return false, nil
+		return 0, nil
 	}
 	parked, err := r.livePage(ctx, group, projections.NewEvents(page))
 	if parked {
 		*due = time.Now()
 	}
 	if errors.Is(err, errMoved) {
-		return true, r.refresh(ctx)
+		return len(page), r.refresh(ctx)
 	}
-	return true, err
+	return len(page), err
 }
 
 // farthestBehind are copies of the slots at the lowest position, and the next position at which others are; 0 for none.

@@ -128,6 +128,7 @@ func (r *Runner) Wait(ctx context.Context, position int64, names ...string) erro
 		if err != nil || !behind {
 			return err
 		}
+		r.hasten()
 		if elsewhere && !nudged {
 			r.nudge()
 			nudged = true
@@ -137,6 +138,14 @@ func (r *Runner) Wait(ctx context.Context, position int64, names ...string) erro
 		case <-ctx.Done():
 			return fmt.Errorf("wait for position %d: %w", position, context.Cause(ctx))
 		}
+	}
+}
+
+// hasten ends the gathering of a page.
+func (r *Runner) hasten() {
+	select {
+	case r.hurry <- struct{}{}:
+	default:
 	}
 }
 
