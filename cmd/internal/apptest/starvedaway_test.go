@@ -74,7 +74,7 @@ func TestAnEngineOutlivesItsDatabaseBeingAway(t *testing.T) {
 			short := o.start(`i=0; while [ $i -lt 50 ]; do echo $i; i=$((i+1)); sleep 0.1; done`)
 			long := o.start(`i=0; while [ ! -e stop ]; do echo $i; i=$((i+1)); sleep 0.1; done`)
 			large := o.start(`head -c 200000000 /dev/zero | tr '\0' x`)
-			watched := o.watch(large)
+			watched, followed := o.watch(large), o.tail(long)
 			events := o.follow()
 
 			o.load(time.Second)
@@ -114,7 +114,8 @@ func TestAnEngineOutlivesItsDatabaseBeingAway(t *testing.T) {
 				require.Equal(t, "complete", x.Output.State)
 			}
 			require.Equal(t, 50, o.lines(short))
-			require.Greater(t, o.lines(long), int(awayFor/(200*time.Millisecond)))
+			require.Greater(t, o.lines(long), int(awayFor/(500*time.Millisecond)))
+			require.Equal(t, o.lines(long), <-followed, "an output is followed in one answer")
 			require.Equal(t, e.Ended(large).Output.Stdout.SHA256, watched())
 			o.requireGapless(events)
 			t.Logf("%d calls, %d refused, peak memory %d MiB", len(o.answers.all()), refused, peakMemory(t, e.PID())>>20)
@@ -269,6 +270,23 @@ func (o *outage) lines(exec uuid.UUID) (n int) {
 		require.Equal(o.t, strconv.Itoa(n), lines.Text())
 	}
 	return n
+}
+
+// tail follows an output as it grows; how many lines came in that one answer is on the channel once it ends.
+func (o *outage) tail(exec uuid.UUID) <-chan int {
+	o.t.Helper()
+	body, err := o.e.Client.RawOutput(o.t.Context(), exec, client.OutputOptions{Follow: true})
+	require.NoError(o.t, err)
+	o.t.Cleanup(func() { body.Close() })
+	came := make(chan int, 1)
+	go func() {
+		n := 0
+		for lines := bufio.NewScanner(body); lines.Scan(); {
+			n++
+		}
+		came <- n
+	}()
+	return came
 }
 
 // watch reads an output slowly, in one answer, and has it read by two more: one that takes nothing and one that goes away.
