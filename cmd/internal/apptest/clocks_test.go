@@ -31,13 +31,14 @@ func TestAClockThatIsWrongDecidesNothing(t *testing.T) {
 	p := startPairOn(t, url, [2]apptest.Option{way(), way(apptest.WithClock(t, clock))})
 	tenant := p.engines[0].Tenant(wire.AddEnvironment{})
 
-	const idle = 4 * time.Second
+	// Far more than a slow machine needs from one renewal to the next, and far less than an hour.
+	const idle = time.Minute
 	untouched := p.engines[1].Acquire(tenant, wire.AcquireLease{}).Lease
 	kept := p.engines[1].Acquire(tenant, wire.AcquireLease{IdleTimeout: idle.String()}).Lease
 	doomed := [2]wire.Lease{}
 	commands := [2]wire.Exec{}
 	for i, e := range p.engines {
-		doomed[i] = e.Acquire(tenant, wire.AcquireLease{TTL: "6s"}).Lease
+		doomed[i] = e.Acquire(tenant, wire.AcquireLease{TTL: "15s"}).Lease
 		var err error
 		commands[i], err = p.clients[i].StartExec(t.Context(), e.Acquire(tenant, wire.AcquireLease{}).Lease.ID, wire.StartExec{Argv: []string{"sleep", "7"}})
 		require.NoError(t, err)
@@ -78,7 +79,7 @@ func TestAClockThatIsWrongDecidesNothing(t *testing.T) {
 		require.Eventually(t, func() bool {
 			got, err := p.clients[1-i].Lease(t.Context(), l.ID)
 			return err == nil && got.Status == wire.LeaseExpired
-		}, 30*time.Second, 20*time.Millisecond)
+		}, time.Minute, 20*time.Millisecond)
 		p.expiredInTime(l)
 	}
 	// Also one that starts with the wrong time takes nothing over and is taken for alive.
@@ -119,7 +120,7 @@ func (p *pair) expiredInTime(l wire.Lease) {
 		SELECT recorded_at - $2::timestamptz FROM events WHERE stream = 'lease-' || $1::text AND name = 'LeaseReleaseRequested'`,
 		l.ID, *l.ExpiresAt).Scan(&late))
 	require.GreaterOrEqual(p.t, late, time.Duration(0), "not early")
-	require.Less(p.t, late, 20*time.Second, "not late")
+	require.Less(p.t, late, 2*time.Minute, "not late")
 }
 
 // everyTimeIsTheDatabases requires of the whole log that its times do not go back, that the deadlines in it count from the
@@ -133,7 +134,7 @@ func (p *pair) everyTimeIsTheDatabases() {
 	require.Zero(p.t, back, "recordedAt goes back")
 	require.Positive(p.t, events)
 	require.NoError(p.t, p.pool.QueryRow(p.t.Context(), `
-		SELECT count(*) FILTER (WHERE abs(extract(epoch FROM deadline - recorded_at - bound)) > 20), count(*) FILTER (WHERE attempt > 1)
+		SELECT count(*) FILTER (WHERE abs(extract(epoch FROM deadline - recorded_at - bound)) > 100), count(*) FILTER (WHERE attempt > 1)
 		  FROM (SELECT recorded_at, (body->>'deadline')::timestamptz AS deadline, (body->>'attempt')::int AS attempt,
 		               CASE name WHEN 'LeaseProvisioningStarted' THEN interval '5 minutes' ELSE interval '2 minutes' END AS bound
 		          FROM (SELECT name, recorded_at, convert_from(payload, 'UTF8')::jsonb AS body FROM events
