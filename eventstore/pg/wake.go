@@ -145,8 +145,15 @@ func (w *wake) listenOnce(ctx context.Context, connected func()) error {
 // errPooled says that a connection leads to a pooler.
 var errPooled = errors.New("the connection leads to a pooler, not to a session of the server")
 
-// listenConn is a connection that listens. A pooler that gives each transaction another session would take LISTEN and
-// deliver nothing; it is known by its process id, which is not that of the session.
+// Pooled reports whether a connection leads to a pooler, which may give each transaction another session: it is known by its
+// process id, which is not that of the session.
+func Pooled(ctx context.Context, conn *pgx.Conn) (bool, error) {
+	var pid uint32
+	err := conn.QueryRow(ctx, `SELECT pg_backend_pid()`).Scan(&pid)
+	return err == nil && pid != conn.PgConn().PID(), err
+}
+
+// listenConn is a connection that listens. A pooler would take LISTEN and deliver nothing.
 func (w *wake) listenConn(ctx context.Context) (*pgx.Conn, error) {
 	ctx, cancel := w.store.callContext(ctx)
 	defer cancel()
@@ -158,9 +165,8 @@ func (w *wake) listenConn(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	var pid uint32
-	err = conn.QueryRow(ctx, `SELECT pg_backend_pid()`).Scan(&pid)
-	if err == nil && pid != conn.PgConn().PID() {
+	pooled, err := Pooled(ctx, conn)
+	if pooled {
 		err = errPooled
 	}
 	if err == nil {

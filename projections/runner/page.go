@@ -264,8 +264,9 @@ func (r *Runner) queueLocks(batch *pgx.Batch, targets []target) {
 	}
 	names, revisions := keyLists(keys)
 	// A crash of the server may take the last pages back, rows and checkpoints together; they are folded again. So a page
-	// need not wait for the disk, which the appends need.
-	batch.Queue(`SET LOCAL synchronous_commit TO off`)
+	// need not wait for the disk, which the appends need. A session keeps its plans, which may have been made when the tables
+	// were empty; every look-up here is one by key.
+	batch.Queue(`SELECT set_config('synchronous_commit', 'off', true), set_config('enable_seqscan', 'off', true)`)
 	batch.Queue(`
 		SELECT p.name, p.revision, coalesce(p.generation, 0)
 		  FROM projection_pointers p

@@ -225,7 +225,7 @@ func (a *App) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.pool, err = pgxpool.NewWithConfig(ctx, config)
+	a.pool, err = openPool(ctx, config)
 	if err != nil {
 		return databaseError(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/tenure-dev/tenure/cmd/internal/cli"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/embedded"
+	"github.com/tenure-dev/tenure/eventstore/pg"
 )
 
 // How many connections the pool of a process has, unless pool_max_conns in the URL says otherwise, and how many it needs at
@@ -68,9 +69,26 @@ func poolConfig(url string) (*pgxpool.Config, error) {
 	}
 	config.ConnConfig.DialFunc = dialer(config.ConnConfig.ConnectTimeout).DialContext
 	config.PingTimeout = pingLimit
-	// Statements without a name work behind a pooler too.
-	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	return config, nil
+}
+
+// openPool makes the pool of a process. Statements are prepared once for each connection, unless a pooler gives each
+// transaction another session: then they have no name and are planned each time.
+func openPool(ctx context.Context, config *pgxpool.Config) (*pgxpool.Pool, error) {
+	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
+	if err != nil {
+		return nil, err
+	}
+	pooled, err := pg.Pooled(ctx, conn)
+	if err := errors.Join(err, conn.Close(ctx)); err != nil {
+		return nil, err
+	}
+	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
+	if pooled {
+		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	}
+	return pgxpool.NewWithConfig(ctx, config)
 }
 
 // dialer makes connections of which the kernel notices within about ten seconds that the other end is gone: a resting one by
@@ -83,10 +101,11 @@ func dialer(timeout time.Duration) *net.Dialer {
 			if network == "unix" {
 				return nil
 			}
-			var err error
-			return errors.Join(c.Control(func(fd uintptr) {
-				err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int((10 * time.Second).Milliseconds()))
-			}), err)
+			var set error
+			err := c.Control(func(fd uintptr) {
+				set = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int((10 * time.Second).Milliseconds()))
+			})
+			return errors.Join(err, set)
 		},
 	}
 }

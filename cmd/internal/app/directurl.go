@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/tenure-dev/tenure/cmd/internal/cli"
+	"github.com/tenure-dev/tenure/eventstore/pg"
 )
 
 // directLimit bounds the look at what the direct URL leads to.
@@ -35,11 +36,11 @@ func (a *App) checkDirect(ctx context.Context) error {
 		return databaseFailure(directFlag, err)
 	}
 	defer conn.Close(ctx)
-	var pid uint32
-	if err := conn.QueryRow(ctx, `SELECT pg_backend_pid()`).Scan(&pid); err != nil {
+	pooled, err := pg.Pooled(ctx, conn)
+	if err != nil {
 		return databaseFailure(directFlag, err)
 	}
-	if pid != conn.PgConn().PID() {
+	if pooled {
 		return &cli.StartError{
 			Code: "database_direct_url_pooled", What: directFlag + " is of no use", Cause: errors.New("it leads through a pooler too"),
 			Remediation: "give the address of the server itself, or leave the flag out: then events of other servers are noticed by polling",

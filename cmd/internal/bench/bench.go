@@ -131,7 +131,6 @@ func pool(ctx context.Context, url string) (*pgxpool.Pool, error) {
 		return nil, err
 	}
 	config.MaxConns = maxConns
-	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	return pgxpool.NewWithConfig(ctx, config)
 }
 
