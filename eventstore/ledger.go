@@ -20,12 +20,13 @@ type Ledger struct {
 	store     Store
 	cache     *cache
 	contended *contended
+	underway  *underway
 	heed      atomic.Pointer[func(Recorded)]
 }
 
 // NewLedger makes a ledger over a store.
 func NewLedger(store Store) *Ledger {
-	return &Ledger{store: store, cache: newCache(cacheEntries), contended: newContended()}
+	return &Ledger{store: store, cache: newCache(cacheEntries), contended: newContended(), underway: newUnderway()}
 }
 
 // cacheEntries is how many streams a ledger remembers.
@@ -41,8 +42,14 @@ func (l *Ledger) Now() time.Time { return l.store.Clock().Now() }
 func (l *Ledger) Saw(s Stream, version int64) { l.cache.saw(s, version) }
 
 // Note is [Ledger.Saw] for an event of the log, and tells whoever heeds. Whoever reads the log as a whole calls it for every
-// event; it does no harm to call it again.
+// event; it does no harm to call it again. An event of an append that this ledger has under way is noted when that ends.
 func (l *Ledger) Note(r Recorded) {
+	if !l.underway.hold(r) {
+		l.note(r)
+	}
+}
+
+func (l *Ledger) note(r Recorded) {
 	if news := l.cache.hear(r.Stream, r.Version); !news {
 		return
 	}
@@ -120,6 +127,8 @@ func (w *Work) execute(ctx context.Context, opts Options, decide func(ctx contex
 		return Outcome{Position: head.Position}, false, err
 	}
 	faults.Of("append.before", w.events[0].Name)
+	w.ledger.underway.begin(w.id)
+	defer w.told()
 	pending := w.ledger.store.Submit(w.append(opts))
 	w.speculate()
 	result, err := pending.Wait(ctx)
@@ -245,10 +254,17 @@ func (w *Work) announce(r Result, by Attribution) {
 	}
 	for i, e := range w.events {
 		versions[e.Stream]++
-		w.ledger.Note(Recorded{
+		w.ledger.note(Recorded{
 			Position: r.First + int64(i), Epoch: r.Epoch, Stream: e.Stream, Version: versions[e.Stream], Name: e.Name, Revision: e.Revision,
 			Company: e.Company, RecordedAt: r.RecordedAt, AppendID: w.id, AppendIndex: i, By: by, Payload: e.Payload,
 		})
+	}
+}
+
+// told notes what the feed told of the append while it was under way.
+func (w *Work) told() {
+	for _, r := range w.ledger.underway.end(w.id) {
+		w.ledger.note(r)
 	}
 }
 

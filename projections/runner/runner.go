@@ -73,7 +73,7 @@ type Options struct {
 	// PageSize is how many events are folded in one transaction; default 1000.
 	PageSize int
 	// Gather is how long after the start of a page that was not full the next one begins, unless somebody waits for a position;
-	// default 20 ms.
+	// default 100 ms.
 	Gather time.Duration
 	// PollInterval is the longest the runner sleeps although there may be more; default 500 ms.
 	PollInterval time.Duration
@@ -100,7 +100,7 @@ func (o Options) withDefaults() Options {
 		o.PageSize = eventstore.PageSize
 	}
 	if o.Gather == 0 {
-		o.Gather = 20 * time.Millisecond
+		o.Gather = 100 * time.Millisecond
 	}
 	if o.PollInterval == 0 {
 		o.PollInterval = 500 * time.Millisecond
