@@ -110,6 +110,7 @@ func Start(ctx context.Context, opts Options) (*App, error) {
 	if opts.DrainTimeout == 0 {
 		opts.DrainTimeout = 10 * time.Second
 	}
+	tuneGarbage()
 	a := &App{opts: opts, log: opts.Logger, failed: make(chan error, 1)}
 	if err := a.start(ctx); err != nil {
 		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
