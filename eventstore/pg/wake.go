@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -16,10 +17,12 @@ type wake struct {
 	ch    chan struct{}
 	// tell has room for one signal: other processes are to be notified.
 	tell chan struct{}
+	// self is what this store says when it notifies, so that it need not heed itself.
+	self string
 }
 
 func newWake(s *Store) *wake {
-	return &wake{store: s, ch: make(chan struct{}), tell: make(chan struct{}, 1)}
+	return &wake{store: s, ch: make(chan struct{}), tell: make(chan struct{}, 1), self: uuid.NewString()}
 }
 
 func (w *wake) changed() <-chan struct{} {
@@ -45,11 +48,11 @@ func (w *wake) appended() {
 }
 
 // A NOTIFY is a transaction with a commit record of its own; nothing is lost if a crash forgets it.
-const notifyOthers = `SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, '')`
+const notifyOthers = `SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)`
 
 // notifyRest is how long a NOTIFY waits after the one before. Each is a transaction, and wakes every process; without a rest
 // a busy log would spend more on telling of its events than on writing them.
-const notifyRest = 5 * time.Millisecond
+const notifyRest = 10 * time.Millisecond
 
 // notify sends one NOTIFY for all commits since the last one, in a statement of its own: inside the append it would take
 // the server's notification lock and cost a factor of five.
@@ -60,7 +63,7 @@ func (w *wake) notify(ctx context.Context) {
 			return
 		}
 		callCtx, cancel := w.store.callContext(ctx)
-		_, err := w.store.pool.Exec(callCtx, notifyOthers, w.store.channel)
+		_, err := w.store.pool.Exec(callCtx, notifyOthers, w.store.channel, w.self)
 		cancel()
 		if err != nil && ctx.Err() == nil {
 			w.store.opts.Logger.Debug("notify: others will find the events by polling", "error", err)
@@ -122,11 +125,13 @@ func (w *wake) listenOnce(ctx context.Context, connected func()) error {
 	w.broadcast()
 	for {
 		waitCtx, cancel := context.WithTimeout(ctx, w.store.opts.CallTimeout)
-		_, err := conn.WaitForNotification(waitCtx)
+		notice, err := conn.WaitForNotification(waitCtx)
 		silent := waitCtx.Err() != nil && ctx.Err() == nil
 		cancel()
 		if err == nil {
-			w.broadcast()
+			if notice.Payload != w.self {
+				w.broadcast()
+			}
 			continue
 		}
 		if !silent {
