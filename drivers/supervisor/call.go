@@ -13,6 +13,9 @@ import (
 // errNoAnswer is why a call of a driver ends when its time is over.
 var errNoAnswer = errors.New("the driver did not answer in time")
 
+// errLeft says that a call goes on although nobody waits for it any more.
+var errLeft = errors.New("the driver heeds no end of its time and is left to itself")
+
 // panicked is a driver's panic. It must not end the engine: the next one would take the lease over and end as well.
 type panicked struct {
 	value any
@@ -21,23 +24,62 @@ type panicked struct {
 
 func (p *panicked) Error() string { return fmt.Sprintf("the driver panicked: %v", p.value) }
 
-// call calls a driver for at most timeout.
-func (s *Supervisor) call(ctx context.Context, timeout time.Duration, f func(ctx context.Context) error) (err error) {
+// overrun is how long a driver may take to come back once its time is over.
+const overrun = time.Second
+
+// call calls a driver for at most timeout. One that does not come back soon after is left to itself, so that nothing waits
+// for a provider that never answers; if it comes back after all, late gets what it brings.
+func call[T any](ctx context.Context, s *Supervisor, timeout time.Duration, f func(ctx context.Context) (T, error), late func(T)) (T, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errNoAnswer)
 	defer cancel()
+	answers, left := make(chan answer[T]), make(chan struct{})
+	go func() {
+		a := guarded(ctx, s, f)
+		select {
+		case answers <- a:
+		case <-left:
+			late(a.value)
+		}
+	}()
+	var a answer[T]
+	select {
+	case a = <-answers:
+	case <-ctx.Done():
+		select {
+		case a = <-answers:
+		case <-time.After(overrun):
+			close(left)
+			a.err = fmt.Errorf("%w: %w", context.Cause(ctx), errLeft)
+			s.log.Error("a driver does not come back", "error", a.err)
+		}
+	}
+	if a.err != nil && !errors.Is(a.err, errNoAnswer) && errors.Is(context.Cause(ctx), errNoAnswer) {
+		a.err = fmt.Errorf("%w: %w", errNoAnswer, a.err)
+	}
+	return a.value, a.err
+}
+
+// answer is what a call of a driver came to.
+type answer[T any] struct {
+	value T
+	err   error
+}
+
+// guarded calls a driver, and makes an error of its panic.
+func guarded[T any](ctx context.Context, s *Supervisor, f func(ctx context.Context) (T, error)) (a answer[T]) {
 	defer func() {
 		if v := recover(); v != nil {
 			p := &panicked{value: v, stack: debug.Stack()}
 			s.log.Error("a driver panicked", "panic", fmt.Sprint(v), "stack", string(p.stack))
-			err = p
+			a.err = p
 		}
 	}()
-	err = f(ctx)
-	if err != nil && !errors.Is(err, errNoAnswer) && errors.Is(context.Cause(ctx), errNoAnswer) {
-		err = fmt.Errorf("%w: %w", errNoAnswer, err)
-	}
-	return err
+	a.value, a.err = f(ctx)
+	return a
 }
+
+// nothing is what comes of an answer that is too late and leaves nothing.
+func nothing(struct{}) {}
 
 // failureOf says what a failed call left behind. A driver that says nothing of it may be asked again, unless it is one
 // that makes another runtime each time.

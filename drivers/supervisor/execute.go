@@ -79,12 +79,12 @@ func (s *Supervisor) startExec(ctx context.Context, id domain.ExecID, x executio
 	}
 	var exec drivers.Exec
 	if failure == nil {
-		failure = s.call(ctx, s.opts.StartTimeout, func(ctx context.Context) (err error) {
+		exec, failure = call(ctx, s, s.opts.StartTimeout, func(ctx context.Context) (drivers.Exec, error) {
 			faults.Point("driver.exec_start.before")
-			exec, err = drivers.StartExec(ctx, ready.driver, ready.request)
+			exec, err := drivers.StartExec(ctx, ready.driver, ready.request)
 			faults.Point("driver.exec_start.after")
-			return err
-		})
+			return exec, err
+		}, s.endLate)
 	}
 	if failure != nil {
 		return s.startFailed(id, cause, failure)
@@ -98,8 +98,26 @@ func (s *Supervisor) startExec(ctx context.Context, id domain.ExecID, x executio
 	return nil
 }
 
-// startFailed records that a command never ran.
+// endLate ends a command that a driver started after its time was over. What became of it is on record as unknown.
+func (s *Supervisor) endLate(exec drivers.Exec) {
+	if exec == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.work), killTimeout)
+	defer cancel()
+	if err := exec.Kill(ctx, "started_too_late"); err != nil {
+		s.log.Error("a command that was started too late could not be ended", "error", err)
+	}
+}
+
+// startFailed records that a command never ran, or that nobody knows.
 func (s *Supervisor) startFailed(id domain.ExecID, cause uuid.UUID, failure error) error {
+	if errors.Is(failure, errLeft) {
+		return s.recordEnd(id, cause, execution.Finish{
+			Worker: s.deps.Process.ID, Ended: execution.Ended{End: execution.EndUnknown, Why: failure.Error()},
+			OutputSealed: &execution.OutputSealed{State: execution.SealLost},
+		})
+	}
 	ended := execution.Ended{End: execution.EndStartFailed, Stage: "driver", Code: "start_failed", Message: failure.Error()}
 	if e, ok := errors.AsType[*drivers.StartError](failure); ok {
 		ended.Stage = e.Stage

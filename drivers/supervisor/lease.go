@@ -117,11 +117,11 @@ func (s *Supervisor) provision(ctx context.Context, id domain.LeaseID, l lease.S
 	return false, s.provisioned(ctx, id, l, cause, made)
 }
 
-func (s *Supervisor) acquire(ctx context.Context, driver drivers.Driver, id domain.LeaseID, l lease.State) (made drivers.Runtime, err error) {
+func (s *Supervisor) acquire(ctx context.Context, driver drivers.Driver, id domain.LeaseID, l lease.State) (drivers.Runtime, error) {
 	// The deadline in the log is when others may assume that this call is over.
-	err = s.call(ctx, l.Deadline.Sub(s.now()), func(ctx context.Context) error {
+	return call(ctx, s, l.Deadline.Sub(s.now()), func(ctx context.Context) (drivers.Runtime, error) {
 		faults.Point("driver.acquire.before")
-		made, err = driver.Acquire(ctx, drivers.AcquireRequest{
+		made, err := driver.Acquire(ctx, drivers.AcquireRequest{
 			RuntimeID: l.Runtime.String(), Installation: s.deps.Installation.String(), Epoch: s.deps.Epoch,
 			Attempt: l.Attempt, Fence: l.Fence,
 			LeaseID: id.String(), CompanyID: l.Company.String(), EnvironmentID: l.Environment.String(), RunID: l.Run,
@@ -129,9 +129,11 @@ func (s *Supervisor) acquire(ctx context.Context, driver drivers.Driver, id doma
 			ExecutionWorkspaceMode: l.Context.WorkspaceMode, AdapterType: l.Context.Adapter, Config: l.Config,
 		})
 		faults.Point("driver.acquire.after")
-		return err
+		return made, err
+	}, func(made drivers.Runtime) {
+		l.ProviderLeaseID, l.Metadata = made.ProviderLeaseID, made.Metadata
+		s.discard(s.work, id, l)
 	})
-	return made, err
 }
 
 // provisioned records the good end of an attempt.
@@ -219,12 +221,12 @@ func (s *Supervisor) discardOnce(ctx context.Context, id domain.LeaseID, l lease
 	if !ended || now.NeedsTeardown() && !now.TearingDown {
 		return nil
 	}
-	err = s.call(ctx, s.opts.ReleaseTimeout, func(ctx context.Context) error {
+	_, err = call(ctx, s, s.opts.ReleaseTimeout, func(ctx context.Context) (struct{}, error) {
 		faults.Point("driver.discard.before")
 		err := driver.Release(ctx, drivers.ReleaseRequest{Handle: handle(l), Attempt: try})
 		faults.Point("driver.discard.after")
-		return err
-	})
+		return struct{}{}, err
+	}, nothing)
 	if err != nil && !errors.Is(err, drivers.ErrGone) {
 		return err
 	}
@@ -267,12 +269,12 @@ func (s *Supervisor) takeDown(ctx context.Context, id domain.LeaseID, l lease.St
 	if !known {
 		return noDriver(l.Driver)
 	}
-	err := s.call(ctx, l.Deadline.Sub(s.now()), func(ctx context.Context) error {
+	_, err := call(ctx, s, l.Deadline.Sub(s.now()), func(ctx context.Context) (struct{}, error) {
 		faults.Point("driver.release.before")
 		err := driver.Release(ctx, drivers.ReleaseRequest{Handle: handle(l), Attempt: l.Teardown})
 		faults.Point("driver.release.after")
-		return err
-	})
+		return struct{}{}, err
+	}, nothing)
 	if errors.Is(err, drivers.ErrGone) {
 		return nil
 	}
