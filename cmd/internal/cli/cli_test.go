@@ -51,7 +51,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:             "testdata",
 		ContinueOnError: true,
-		Deadline:        time.Now().Add(time.Minute),
+		Deadline:        time.Now().Add(5 * time.Minute),
 		UpdateScripts:   os.Getenv("UPDATE") != "",
 		Setup: func(env *testscript.Env) error {
 			f := newFake()
