@@ -80,13 +80,14 @@ func openPool(ctx context.Context, config *pgxpool.Config) (*pgxpool.Pool, error
 	if err != nil {
 		return nil, err
 	}
+	// A server that cannot tell is none of ours, which the next step says.
 	pooled, err := pg.Pooled(ctx, conn)
-	if err := errors.Join(err, conn.Close(ctx)); err != nil {
-		return nil, err
-	}
 	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
-	if pooled {
+	if pooled || err != nil {
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	}
+	if err := conn.Close(ctx); err != nil {
+		return nil, err
 	}
 	return pgxpool.NewWithConfig(ctx, config)
 }

@@ -29,12 +29,13 @@ func TestALeaseThatAReadModelCannotTakeHoldsUpNoOther(t *testing.T) {
 	pool := pgtest.Connect(t, url)
 	e := apptest.Start(t, apptest.WithEnv("TENURE_DATABASE_URL="+url))
 	tenant := e.Tenant(wire.AddEnvironment{})
-	poison := e.Acquire(tenant, wire.AcquireLease{}).Lease
+	acquired := e.Acquire(tenant, wire.AcquireLease{})
+	poison := acquired.Lease
 	var generation int64
 	key := leases.Model.Key()
 	require.NoError(t, pool.QueryRow(t.Context(), `SELECT generation FROM projection_pointers WHERE name = $1`, key.Name).Scan(&generation))
 	table := key.Table(generation)
-	_, err := e.Client.Leases(t.Context(), tenant.Company.ID, client.LeaseFilter{}, client.MinPosition(poison.Position))
+	_, err := e.Client.Leases(t.Context(), tenant.Company.ID, client.LeaseFilter{}, client.MinPosition(acquired.Position))
 	require.NoError(t, err, "it is there as active before")
 	_, err = pool.Exec(t.Context(), fmt.Sprintf(`ALTER TABLE %s ADD CONSTRAINT poison CHECK (stream <> 'lease-%s') NOT VALID`, table, poison.ID))
 	require.NoError(t, err)
