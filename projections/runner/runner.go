@@ -255,6 +255,10 @@ func (r *Runner) sleep(ctx context.Context, changed <-chan struct{}, limit time.
 // gather lets events come together after a page that was not full, so that many small appends do not make as many
 // transactions. The first event after a quiet time does not wait for others, and nobody waits because of this.
 func (r *Runner) gather(ctx context.Context, took int, began time.Time) {
+	select {
+	case <-r.hurry: // of somebody who is served already, or waits and is seen below
+	default:
+	}
 	limit := r.opts.Gather - time.Since(began)
 	if took >= r.opts.PageSize || limit <= 0 || r.awaited() {
 		return
