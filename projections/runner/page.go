@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"time"
 	"errors"
 	"fmt"
 	"slices"
@@ -154,12 +155,20 @@ func (r *Runner) inTx(ctx context.Context, opts pgx.TxOptions, do func(tx pgx.Tx
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback(context.WithoutCancel(ctx))
+	defer func() {
+		// A link that carries nothing is not waited for: what is not committed is rolled back by the server.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackLimit)
+		defer cancel()
+		_ = tx.Rollback(ctx)
+	}()
 	if err := do(tx); err != nil {
 		return err
 	}
 	return tx.Commit(ctx)
 }
+
+// rollbackLimit bounds the end of a transaction that failed.
+const rollbackLimit = 2 * time.Second
 
 // advance takes events into generations that are all at position from: load, fold, write, in two round trips. With owned,
 // it locks the pointers first and holds the generations to be the live ones of this runner.
