@@ -2,10 +2,10 @@ package runner
 
 import (
 	"context"
-	"time"
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
