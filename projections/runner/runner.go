@@ -197,9 +197,9 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 	// due is when a parked stream is to be tried; look says to look for what others did beside the log.
 	due, look := time.Now(), false
-	for failures := 0; ctx.Err() == nil; {
+	for failures, tooLong := 0, 0; ctx.Err() == nil; {
 		changed, began := r.log.Changed(), time.Now()
-		took, err := r.boundedStep(ctx, failures, &due, look)
+		took, err := r.boundedStep(ctx, &tooLong, &due, look)
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
@@ -302,13 +302,21 @@ func (r *Runner) elsewhere() bool {
 const followEvery = 20 * time.Millisecond
 
 // stepLimit is how long a step may take. On a link that carries nothing it would wait for ever; one that is only slow gets
-// double the time after each failure.
+// double the time after each step that took too long. A step that failed for another reason says nothing of how long one takes.
 const stepLimit = 10 * time.Second
 
-func (r *Runner) boundedStep(ctx context.Context, failures int, due *time.Time, look bool) (took int, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, stepLimit<<min(failures, 5), errors.New("the database did not answer in time"))
+var errTooLong = errors.New("the database did not answer in time")
+
+func (r *Runner) boundedStep(ctx context.Context, tooLong *int, due *time.Time, look bool) (took int, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, stepLimit<<min(*tooLong, 5), errTooLong)
 	defer cancel()
-	return r.step(ctx, due, look)
+	took, err = r.step(ctx, due, look)
+	if err != nil && errors.Is(context.Cause(ctx), errTooLong) {
+		*tooLong++
+	} else {
+		*tooLong = 0
+	}
+	return took, err
 }
 
 // step does one piece of work: what is parked and due, then one page of those that are farthest behind. It says how many
