@@ -5,9 +5,9 @@
 //	                       refusals and faults of every step ──► errors.go ──► problem+json
 //
 // Every write goes through eventstore/commands. A single thing is folded from its stream, so an answer never lags behind the
-// log as of the call; the answer to a command is at least as new as what the command did. Lists come
-// from the read models, which a client can ask to have reached a position (minPosition). What a client waits for, it waits
-// for on the log: a waiter watches first and looks then, and no signal carries content.
+// log as of the call; the answer to a command is at least as new as what the command did. Lists come from the read models,
+// which a client can ask to have reached a position (minPosition). What a client waits for, it waits for on the log: a waiter
+// watches first and looks then, and no signal carries content.
 //
 // The table below is the whole of the API; openapi.yaml says the same to those who do not read Go, and a test compares them.
 package api

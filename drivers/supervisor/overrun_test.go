@@ -14,14 +14,22 @@ import (
 	"github.com/tenure-dev/tenure/drivers/supervisor"
 )
 
-// Case A17, the provider that never answers: the lease fails by its deadline, and what is made in the end is destroyed.
-func TestALeaseOfADriverThatNeverAnswersFailsByItsDeadline(t *testing.T) {
+// noAnswer is a world whose driver makes nothing, and heeds no end of its time, until the gate opens.
+func noAnswer(t *testing.T, test func(t *testing.T, w *world, slow *gate)) {
+	t.Helper()
 	var slow *gate
 	inWorld(t, fake.Options{Hooks: fake.Hooks{BeforeAcquire: func(context.Context, drivers.AcquireRequest) error {
 		slow.endure()
 		return nil
 	}}}, func(t *testing.T, w *world) {
 		slow = newGate()
+		test(t, w, slow)
+	})
+}
+
+// Case A17, the provider that never answers: the lease fails by its deadline, and what is made in the end is destroyed.
+func TestALeaseOfADriverThatNeverAnswersFailsByItsDeadline(t *testing.T) {
+	noAnswer(t, func(t *testing.T, w *world, slow *gate) {
 		w.start(supervisor.Options{ProvisionTimeout: time.Minute, MaxAttempts: 2})
 		id := w.acquire()
 		w.isLease(lease.StatusProvisioning, id)
@@ -37,12 +45,7 @@ func TestALeaseOfADriverThatNeverAnswersFailsByItsDeadline(t *testing.T) {
 }
 
 func TestALeaseIsReleasedAlthoughItsDriverNeverAnswers(t *testing.T) {
-	var slow *gate
-	inWorld(t, fake.Options{Hooks: fake.Hooks{BeforeAcquire: func(context.Context, drivers.AcquireRequest) error {
-		slow.endure()
-		return nil
-	}}}, func(t *testing.T, w *world) {
-		slow = newGate()
+	noAnswer(t, func(t *testing.T, w *world, slow *gate) {
 		w.start(supervisor.Options{ProvisionTimeout: time.Minute})
 		id := w.acquire()
 		w.isLease(lease.StatusProvisioning, id)
@@ -77,12 +80,7 @@ func TestACommandThatADriverStartsTooLateIsEndedAndUnknown(t *testing.T) {
 }
 
 func TestAStopDoesNotWaitForADriverThatNeverAnswers(t *testing.T) {
-	var slow *gate
-	inWorld(t, fake.Options{Hooks: fake.Hooks{BeforeAcquire: func(context.Context, drivers.AcquireRequest) error {
-		slow.endure()
-		return nil
-	}}}, func(t *testing.T, w *world) {
-		slow = newGate()
+	noAnswer(t, func(t *testing.T, w *world, slow *gate) {
 		n := w.start(supervisor.Options{DrainTimeout: time.Second})
 		id := w.acquire()
 		w.isLease(lease.StatusProvisioning, id)

@@ -51,7 +51,7 @@ func newHeads() *heads {
 	return &heads{streams: streams, companies: companies}
 }
 
-// forget is called when somebody else has appended, or when it is not known what this process appended.
+// forget is called when somebody else has appended.
 func (h *heads) forget() {
 	h.log = logHead{}
 	h.streams.Purge()

@@ -132,6 +132,25 @@ func TestWhatIsRememberedIsNotTrustedOnceAnotherProcessAppended(t *testing.T) {
 	}
 }
 
+// What another process, or this one before its restart, wrote is not remembered. That there is none of it is not taken for
+// granted, also where only a check says so and the table would refuse nothing.
+func TestAStreamFromBeforeIsLookedAt(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t)
+	stream := eventstoretest.NewStream()
+	eventstoretest.Must(t, openPool(t, pool, pg.Options{}), eventstoretest.One(stream, eventstore.NoStream, 0))
+	s := openPool(t, pool, pg.Options{})
+	warm(t, s)
+	a := eventstoretest.One(eventstoretest.NewStream(), eventstore.NoStream, 0)
+	a.Expect = append(a.Expect, eventstore.Expectation{Stream: stream, Expect: eventstore.NoStream})
+	_, err := eventstoretest.Do(t, s, a)
+	require.ErrorIs(t, err, eventstore.ErrConflict)
+	_, err = eventstoretest.Do(t, s, eventstoretest.One(stream, eventstore.NoStream, 0))
+	require.ErrorIs(t, err, eventstore.ErrConflict)
+	r := eventstoretest.Must(t, s, eventstoretest.One(stream, eventstore.Exactly(1), 0))
+	require.Equal(t, int64(5), r.First)
+}
+
 // A log that was set back, by a restore or a standby that lacked its end, has no hole after what this process remembers.
 func TestALogThatWasSetBackHasNoHole(t *testing.T) {
 	t.Parallel()

@@ -203,12 +203,10 @@ const callNext = `
 	CALL append_next($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
 	                 $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)`
 
-// Results of append_next.
+// Results of append_next that matter here; what else keeps a batch from being written is for append_batch to tell.
 const (
-	nextDone = iota
-	nextMoved
-	nextCommandDone
-	nextTooLate
+	nextDone  = 0
+	nextMoved = 1
 )
 
 func (n *next) list() []any {

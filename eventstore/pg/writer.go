@@ -210,7 +210,7 @@ func (w *writer) send(ctx context.Context, batch []*pending) ([]outcome, error) 
 			return nil, fmt.Errorf("append: %w", err)
 		}
 		// A full disk stays full for longer than anybody waits.
-		if outOfSpace(err) || time.Now().After(deadline) || ctx.Err() != nil {
+		if OutOfSpace(err) || time.Now().After(deadline) || ctx.Err() != nil {
 			if reached {
 				return nil, fmt.Errorf("%w: %w", eventstore.ErrUnknownOutcome, err)
 			}
@@ -241,8 +241,8 @@ func refused(err error) bool {
 	return true
 }
 
-// outOfSpace reports whether the database says that its disk is full.
-func outOfSpace(err error) bool {
+// OutOfSpace reports whether the database says that its disk is full.
+func OutOfSpace(err error) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && pgErr.Code == "53100"
 }

@@ -86,9 +86,7 @@ func openPool(ctx context.Context, config *pgxpool.Config) (*pgxpool.Pool, error
 	if pooled || err != nil {
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
-	if err := conn.Close(ctx); err != nil {
-		return nil, err
-	}
+	_ = conn.Close(ctx) // what it said is known
 	return pgxpool.NewWithConfig(ctx, config)
 }
 
@@ -120,7 +118,7 @@ func (a *App) diagnose(err error) error {
 	if !errors.Is(err, eventstore.ErrUnavailable) && !errors.Is(err, eventstore.ErrUnknownOutcome) {
 		return err
 	}
-	if outOfSpace(err) || a.embedded != nil && a.embedded.OutOfSpace() != nil {
+	if pg.OutOfSpace(err) || a.embedded != nil && a.embedded.OutOfSpace() != nil {
 		return fmt.Errorf("%w: %w", eventstore.ErrNoSpace, err)
 	}
 	return err
@@ -140,22 +138,16 @@ func linkError(err error) bool {
 	return connect || pgconn.SafeToRetry(err) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }
 
-// outOfSpace reports whether the database says that its disk is full.
-func outOfSpace(err error) bool {
-	answer, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && answer.Code == "53100"
-}
-
 // startError says what to do about a start that a full disk ended.
 func (a *App) startError(err error) error {
 	switch {
 	case a.lock != nil && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)),
-		a.embedded != nil && (outOfSpace(err) || linkError(err) && a.embedded.OutOfSpace() != nil):
+		a.embedded != nil && (pg.OutOfSpace(err) || linkError(err) && a.embedded.OutOfSpace() != nil):
 		if _, said := errors.AsType[*embedded.Error](err); said {
 			return err
 		}
 		return embedded.NoSpace(a.lock.Dir(), err)
-	case outOfSpace(err):
+	case pg.OutOfSpace(err):
 		return fmt.Errorf("%w; free space on the disk of the database", err)
 	}
 	return err
