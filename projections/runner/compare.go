@@ -42,7 +42,7 @@ const (
 // nobody.
 func (r *Runner) compare(ctx context.Context, b *building, withLive bool) error {
 	var diff *Difference
-	err := r.inTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead}, func(tx pgx.Tx) error {
+	err := r.inTx(ctx, pgx.RepeatableRead, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `SET LOCAL jit TO off`); err != nil { // compiling one comparison takes longer than making it
 			return err
 		}

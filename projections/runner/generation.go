@@ -15,7 +15,7 @@ import (
 // createFirst makes the first generation of a read model that has none, empty and live. The caller holds the build lock.
 func (r *Runner) createFirst(ctx context.Context, m projections.Model) error {
 	key := m.Key()
-	return r.inTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+	return r.inTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
 		generation, err := lockPointer(ctx, tx, key)
 		if err != nil || generation != 0 {
 			return err
@@ -82,7 +82,7 @@ func index(ctx context.Context, tx pgx.Tx, m projections.Model, generation int64
 // sweep comes.
 func (r *Runner) drop(ctx context.Context, m projections.Model, generation int64) error {
 	key := m.Key()
-	err := r.inTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+	err := r.inTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
 		batch := &pgx.Batch{}
 		batch.Queue(`SELECT set_config('lock_timeout', '2s', true)`)
 		batch.Queue(m.Schema().Drop(generation))

@@ -98,7 +98,7 @@ func refusedRow(err error) bool {
 func (r *Runner) liveTx(ctx context.Context, targets []target, from int64, events []*projections.Event) (parked bool, err error) {
 	var stopped []projections.Key
 	var foldings []*folding
-	err = r.inTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+	err = r.inTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
 		var err error
 		foldings, err = r.advance(ctx, tx, targets, from, events, true)
 		if err != nil {
@@ -150,8 +150,14 @@ func leading(e *projections.Event) string {
 	return e.Name
 }
 
-func (r *Runner) inTx(ctx context.Context, opts pgx.TxOptions, do func(tx pgx.Tx) error) error {
-	tx, err := r.pool.BeginTx(ctx, opts)
+// idleLimit is how long a transaction may wait for its client: for a page to be read and folded. The server ends one whose
+// client or link is gone without a word, or its locks would keep everybody out for as long as the server takes it to be there.
+// It is less than a step may take, so that the next step finds the locks free.
+const idleLimit = 8 * time.Second
+
+func (r *Runner) inTx(ctx context.Context, level pgx.TxIsoLevel, do func(tx pgx.Tx) error) error {
+	tx, err := r.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: fmt.Sprintf(
+		"BEGIN ISOLATION LEVEL %s; SET LOCAL idle_in_transaction_session_timeout = %d", level, idleLimit.Milliseconds())})
 	if err != nil {
 		return err
 	}

@@ -188,7 +188,7 @@ func (r *Runner) unpark(ctx context.Context, m projections.Model, stream eventst
 	var was Parked
 	var failed *poison
 	do := func(careful bool) error {
-		return r.inTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) (err error) {
+		return r.inTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) (err error) {
 			was, failed, err = r.unparkTx(ctx, tx, m, stream, skip, careful)
 			return err
 		})

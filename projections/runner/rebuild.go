@@ -192,7 +192,7 @@ func (r *Runner) build(ctx context.Context, slots []slot, progress func(Progress
 // start makes the empty tables.
 func (r *Runner) start(ctx context.Context, slots []slot, total int64) ([]*building, error) {
 	var builds []*building
-	err := r.inTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+	err := r.inTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
 		for _, s := range slots {
 			generation, err := r.create(ctx, tx, s.model, max(total, 1))
 			if err != nil {
@@ -316,7 +316,7 @@ func (r *Runner) copyIn(ctx context.Context, b *building) error {
 	if err != nil {
 		return fmt.Errorf("copy rows into generation %d of %s: %w", b.generation, b.key, err)
 	}
-	err = r.inTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+	err = r.inTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
 		if err := index(ctx, tx, b.model, b.generation); err != nil {
 			return err
 		}
@@ -343,7 +343,7 @@ func (r *Runner) catchUp(ctx context.Context, b *building, goal func() (int64, e
 			return nil
 		}
 		for b.position < upTo {
-			err := r.inTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error { return r.takePage(ctx, tx, b, upTo) })
+			err := r.inTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error { return r.takePage(ctx, tx, b, upTo) })
 			if err != nil {
 				return err
 			}

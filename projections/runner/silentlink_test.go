@@ -3,6 +3,7 @@ package runner_test
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,9 +13,44 @@ import (
 	"github.com/tenure-dev/tenure/eventstore/pg"
 	"github.com/tenure-dev/tenure/migrations"
 	"github.com/tenure-dev/tenure/migrations/pgtest"
+	"github.com/tenure-dev/tenure/projections"
 	"github.com/tenure-dev/tenure/projections/projectionstest"
 	"github.com/tenure-dev/tenure/projections/runner"
 )
+
+// behindProxy is an engine whose read models see the database through a proxy; its log does not.
+func behindProxy(t *testing.T) (*engine, *pgtest.Proxy) {
+	t.Helper()
+	url := pgtest.URL(t)
+	direct := pgtest.Connect(t, url)
+	require.NoError(t, migrations.Up(t.Context(), direct))
+	store, err := pg.Open(context.Background(), direct, pg.Options{})
+	require.NoError(t, err)
+	t.Cleanup(store.Close)
+	proxy, proxied := pgtest.NewProxy(t, url)
+	return &engine{pool: pgtest.Connect(t, proxied), store: store}, proxy
+}
+
+// The link goes silent while a page is folded. The server is not told, and its transaction has the locks; yet the next one
+// gets them.
+func TestALinkThatGoesSilentInATransactionLeavesNoLock(t *testing.T) {
+	t.Parallel()
+	e, proxy := behindProxy(t)
+	f := &faulty{}
+	r := e.runner(runner.Options{}, f.model())
+	run(t, r)
+	events, _ := lives(t, 3)
+	require.NoError(t, r.Wait(within(t, 30*time.Second), projectionstest.Append(t, e.store, events[:1])))
+	var once sync.Once
+	f.set(func(*projections.Event) error {
+		once.Do(func() {
+			proxy.Silence(true)  // the links that are there, for ever
+			proxy.Silence(false) // new ones work
+		})
+		return nil
+	})
+	require.NoError(t, r.Wait(within(t, 60*time.Second), projectionstest.Append(t, e.store, events[1:])))
+}
 
 // counting counts what is logged.
 type counting struct {
@@ -33,22 +69,15 @@ func (c *counting) Handle(context.Context, slog.Record) error {
 // reason to wait for it any longer than for the first.
 func TestASilentLinkAfterManyFailuresIsNotWaitedForLonger(t *testing.T) {
 	t.Parallel()
-	url := pgtest.URL(t)
-	direct := pgtest.Connect(t, url)
-	require.NoError(t, migrations.Up(t.Context(), direct))
-	store, err := pg.Open(context.Background(), direct, pg.Options{})
-	require.NoError(t, err)
-	t.Cleanup(store.Close)
-	proxy, proxied := pgtest.NewProxy(t, url)
-	e := &engine{pool: pgtest.Connect(t, proxied), store: store}
+	e, proxy := behindProxy(t)
 	log := &counting{Handler: slog.DiscardHandler}
 	r := e.runner(runner.Options{Logger: slog.New(log)})
 	run(t, r)
 	events, _ := lives(t, 3)
-	require.NoError(t, r.Wait(within(t, 30*time.Second), projectionstest.Append(t, store, events[:1])))
+	require.NoError(t, r.Wait(within(t, 30*time.Second), projectionstest.Append(t, e.store, events[:1])))
 
 	proxy.Refuse(true)
-	last := projectionstest.Append(t, store, events[1:])
+	last := projectionstest.Append(t, e.store, events[1:])
 	soon(t, "many failures", func() bool { return log.records.Load() >= 5 })
 	trap := proxy.Set(&pgtest.Trap{Statement: "projection_pointers", From: pgtest.FromClient, Silent: true})
 	proxy.Refuse(false)

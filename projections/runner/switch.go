@@ -28,7 +28,7 @@ func (r *Runner) switchTo(ctx context.Context, t target) error {
 		if err := r.catchUp(ctx, b, goal); err != nil {
 			return err
 		}
-		err = r.inTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) (err error) {
+		err = r.inTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) (err error) {
 			done, err = r.switchTx(ctx, tx, b)
 			return err
 		})
