@@ -30,16 +30,17 @@ func openCounted(t *testing.T) (*pg.Store, *pgxpool.Pool) {
 	return openPool(t, pool, pg.Options{}), pool
 }
 
-// calls is how often a procedure was called, once the server's books have it all: a session writes them when it ends.
-func calls(t *testing.T, s *pg.Store, pool *pgxpool.Pool, procedure string) (n int) {
+// requireCalls requires how often a procedure was called, once the server's books have it all: a session writes them when it
+// ends.
+func requireCalls(t *testing.T, s *pg.Store, pool *pgxpool.Pool, procedure string, want int) {
 	t.Helper()
 	s.Close()
+	n := 0
 	require.Eventually(t, func() bool {
 		err := pool.QueryRow(t.Context(), `
 			SELECT calls FROM pg_stat_user_functions WHERE schemaname = current_schema() AND funcname = $1`, procedure).Scan(&n)
-		return err == nil
-	}, 10*time.Second, 10*time.Millisecond)
-	return n
+		return err == nil && n == want
+	}, 10*time.Second, 10*time.Millisecond, "calls of %s: %d", procedure, want)
 }
 
 // rich is an append with all that an append can have: two streams, one of them twice, a check, a command, inputs, a limit.
@@ -102,8 +103,8 @@ func TestAWriterThatIsAloneWritesWhatItHasJudged(t *testing.T) {
 		heads[r.Stream] = r
 	}
 	// The first append is judged by the log, and those that repeat a command are.
-	require.Equal(t, 20, calls(t, s, pool, "append_next"))
-	require.Equal(t, 11, calls(t, s, pool, "append_batch"))
+	requireCalls(t, s, pool, "append_next", 20)
+	requireCalls(t, s, pool, "append_batch", 11)
 }
 
 func TestWhatIsRememberedIsNotTrustedOnceAnotherProcessAppended(t *testing.T) {

@@ -129,14 +129,18 @@ type buildLock struct {
 	turn chan struct{}
 }
 
+// lockPatience is how long a build waits for the right: a process that starts has it for a moment, to sweep.
+const lockPatience = 2 * time.Second
+
 // lockBuild takes the right for all of the read models or for none.
 func (r *Runner) lockBuild(ctx context.Context, slots []slot) (*buildLock, error) {
 	lock, err := r.openLock(ctx)
 	if err != nil {
 		return nil, err
 	}
+	patience := time.Now().Add(lockPatience)
 	for _, s := range slots {
-		ok, err := lock.try(ctx, "build", s.key.String())
+		ok, err := lock.wait(ctx, "build", s.key.String(), patience)
 		if err == nil && !ok {
 			err = fmt.Errorf("%w: %s", ErrRebuildRunning, s.key.Name)
 		}
@@ -200,6 +204,23 @@ func (l *buildLock) try(ctx context.Context, what, of string) (ok bool, err erro
 		SELECT pg_try_advisory_xact_lock(hashtextextended(concat_ws(' ', 'tenure', $1::text, current_schema(), $2::text), 0))`,
 		what, of).Scan(&ok)
 	return ok, err
+}
+
+// wait takes one of the locks of this schema once it is free, if that is before a time.
+func (l *buildLock) wait(ctx context.Context, what, of string, until time.Time) (ok bool, err error) {
+	tick := time.NewTicker(lockPatience / 100)
+	defer tick.Stop()
+	for {
+		ok, err := l.try(ctx, what, of)
+		if ok || err != nil || time.Now().After(until) {
+			return ok, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
+	}
 }
 
 const closeTimeout = 5 * time.Second

@@ -54,10 +54,8 @@ func TestBehindAPoolerOneRebuildRunsAtATime(t *testing.T) {
 		done <- err
 	}()
 	<-inside
-	for range 20 {
-		_, err = runners[0].Rebuild(t.Context(), []string{"leases"}, nil)
-		require.ErrorIs(t, err, runner.ErrRebuildRunning)
-	}
+	_, err = runners[0].Rebuild(t.Context(), []string{"leases"}, nil)
+	require.ErrorIs(t, err, runner.ErrRebuildRunning)
 	close(gate)
 	require.NoError(t, <-done)
 	for _, r := range runners[:2] {

@@ -133,6 +133,23 @@ func TestASecondRebuildIsRefusedWhileTheFirstRuns(t *testing.T) {
 	require.ErrorIs(t, err, runner.ErrUnknown)
 }
 
+// A process that starts sweeps what another one left, which takes a moment. Who rebuilds just then is not told that a rebuild
+// runs.
+func TestARebuildWaitsAMomentForItsTurn(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	r := e.runner(runner.Options{})
+	run(t, r)
+	tx, err := e.pool.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), `
+		SELECT pg_advisory_xact_lock(hashtextextended(concat_ws(' ', 'tenure', 'build', current_schema(), $1::text), 0))`, leases.Model.Key().String())
+	require.NoError(t, err)
+	time.AfterFunc(100*time.Millisecond, func() { _ = tx.Rollback(context.Background()) })
+	_, err = r.Rebuild(t.Context(), []string{"leases"}, nil)
+	require.NoError(t, err)
+}
+
 func TestARebuildThatIsAbortedLeavesEverythingAsItWas(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t)
