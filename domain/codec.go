@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+
+	fastjson "github.com/segmentio/encoding/json"
 )
 
 // Event is a fact that happened. Its name is the one in the log and never changes, whatever the Go type is called.
@@ -31,7 +33,7 @@ func Spec[T, E Event](upcasters ...Upcaster) EventSpec[E] {
 		Upcasters: upcasters,
 		decode: func(raw json.RawMessage) (E, error) {
 			var t T
-			if err := json.Unmarshal(raw, &t); err != nil {
+			if err := fastjson.Unmarshal(raw, &t); err != nil {
 				var none E
 				return none, err
 			}

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	fastjson "github.com/segmentio/encoding/json"
 
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/eventstore"
@@ -50,7 +51,7 @@ type Column[R any] struct {
 	Name string
 	// Type is its type in Postgres.
 	Type string
-	// Of is its value: a string, bool, int, int64, time or UUID; the zero time and UUID are stored as null.
+	// Of is its value: a string, int64, time or UUID; the zero time and UUID are stored as null.
 	Of func(*R) any
 }
 
@@ -67,6 +68,9 @@ type Definition[R any] struct {
 	// Apply takes an event into the data, which is zero for a stream without a row. It has no other effect. Without keep
 	// the stream has no row any more; so this must be the end of all that Apply needs to remember of the stream.
 	Apply func(data *R, e *Event) (keep bool, err error)
+	// Clone makes the data's own what Apply changes behind pointers; nil where it changes nothing there. Apply changes that
+	// last, once nothing can go wrong.
+	Clone func(data *R)
 	// Tidy makes data that Apply made and data that was read as JSON the same; nil where they are.
 	Tidy func(data *R)
 }
@@ -176,6 +180,9 @@ func (d *Definition[R]) fold(old *Row[R], e *Event) (next *Row[R], err error) {
 	next = &Row[R]{Head: Head{Stream: e.Stream, Created: e.Position}}
 	if old != nil {
 		*next = *old
+		if d.Clone != nil {
+			d.Clone(&next.Data)
+		}
 	}
 	keep, err := d.apply(next, e)
 	if err != nil || !keep {
@@ -259,7 +266,7 @@ func (d *Definition[R]) Encode(row Stored) ([]any, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s: encode a row of another read model: %T", d.Name, row)
 	}
-	data, err := json.Marshal(r.Data)
+	data, err := fastjson.Marshal(r.Data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: encode %s: %w", d.Name, r.Stream, err)
 	}
@@ -298,7 +305,7 @@ func (d *Definition[R]) Decode(head Head, data []byte) (Stored, error) {
 
 func (d *Definition[R]) decode(head Head, data []byte) (*Row[R], error) {
 	row := &Row[R]{Head: head}
-	if err := json.Unmarshal(data, &row.Data); err != nil {
+	if err := fastjson.Unmarshal(data, &row.Data); err != nil {
 		return nil, fmt.Errorf("%s: decode the row of %s: %w", d.Name, head.Stream, err)
 	}
 	d.tidy(&row.Data)

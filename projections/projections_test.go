@@ -121,6 +121,8 @@ func TestValuesAreStoredTheSameWayOnEveryPath(t *testing.T) {
 	require.Nil(t, args[6].([]*string)[0])
 	_, err = d.Schema().Texts([][]any{{struct{}{}}})
 	require.ErrorContains(t, err, "column stream: struct {} cannot be stored")
+	_, err = d.Schema().AppendCopy(nil, []any{struct{}{}})
+	require.ErrorContains(t, err, "column stream: struct {} cannot be stored")
 }
 
 func TestAbsentJSONStaysAbsent(t *testing.T) {

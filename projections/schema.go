@@ -3,6 +3,7 @@ package projections
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -68,6 +69,12 @@ func (s Schema) Index(generation int64) []string {
 	return out
 }
 
+// Analyze is the statement that tells the planner of the rows. Nobody asks for the data, so it is not looked at.
+func (s Schema) Analyze(generation int64) string {
+	columns := slices.DeleteFunc(s.Columns(), func(name string) bool { return name == "data" })
+	return "ANALYZE " + s.key.Table(generation) + " (" + strings.Join(columns, ", ") + ")"
+}
+
 // Drop is the statement that removes the table of a generation.
 func (s Schema) Drop(generation int64) string {
 	return "DROP TABLE IF EXISTS " + s.key.Table(generation)
@@ -122,10 +129,6 @@ func textOf(v any) (*string, error) {
 		text = v
 	case int64:
 		text = strconv.FormatInt(v, 10)
-	case int:
-		text = strconv.Itoa(v)
-	case bool:
-		text = strconv.FormatBool(v)
 	case json.RawMessage:
 		text = string(v)
 	case time.Time:

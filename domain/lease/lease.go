@@ -31,60 +31,60 @@ var Decider = domain.Decider[State, Command, Event]{
 // RenewWindow is how often, as a part of the idle timeout, use of a lease becomes a durable event.
 const RenewWindow = 10
 
-// State is what the events of a lease add up to.
+// State is what the events of a lease add up to. Read models keep it as JSON, without what is zero.
 type State struct {
 	Company            domain.CompanyID
 	Environment        domain.EnvironmentID
-	EnvironmentVersion int64
-	Driver             string
-	Provider           string
-	Config             json.RawMessage
-	Run                string
+	EnvironmentVersion int64           `json:",omitempty"`
+	Driver             string          `json:",omitempty"`
+	Provider           string          `json:",omitempty"`
+	Config             json.RawMessage `json:",omitempty"`
+	Run                string          `json:",omitempty"`
 	Context            Context
-	Policy             Policy
-	TTL, IdleTimeout   time.Duration
-	Env                []domain.EnvName
+	Policy             Policy           `json:",omitempty"`
+	TTL, IdleTimeout   time.Duration    `json:",omitempty"`
+	Env                []domain.EnvName `json:",omitempty"`
 	RequestedAt        time.Time
 
-	Granted bool
-	Slot    int
-	Fence   int64
+	Granted bool  `json:",omitempty"`
+	Slot    int   `json:",omitempty"`
+	Fence   int64 `json:",omitempty"`
 
 	// Attempt is the last provisioning attempt; Attempting says that it is open and Worker holds it until Deadline.
-	Attempt    int
-	Attempting bool
+	Attempt    int  `json:",omitempty"`
+	Attempting bool `json:",omitempty"`
 	Runtime    domain.RuntimeID
 	RetryAt    time.Time
 	// MaybeMade says that an attempt which is over, or was taken over, may have made the runtime: what a later attempt with
 	// the same runtime id finds out about itself does not take that back.
-	MaybeMade bool
+	MaybeMade bool `json:",omitempty"`
 
-	ProviderLeaseID *string
-	Metadata        map[string]string
-	Acquisition     Acquisition
+	ProviderLeaseID *string           `json:",omitempty"`
+	Metadata        map[string]string `json:",omitempty"`
+	Acquisition     Acquisition       `json:",omitempty"`
 	AcquiredAt      time.Time
 	LastUsedAt      time.Time
 	HardExpiresAt   time.Time
 	ExpiresAt       time.Time
 
-	ReleaseReason  Reason
-	ReleaseMessage string
+	ReleaseReason  Reason `json:",omitempty"`
+	ReleaseMessage string `json:",omitempty"`
 	// Teardown is the last teardown attempt; TearingDown says that it is open and Worker holds it until Deadline.
-	Teardown        int
-	TearingDown     bool
-	TeardownFailed  bool
+	Teardown        int  `json:",omitempty"`
+	TearingDown     bool `json:",omitempty"`
+	TeardownFailed  bool `json:",omitempty"`
 	TeardownRetryAt time.Time
 
 	Worker   domain.WorkerID
 	Deadline time.Time
 
-	FailureCode    string
-	FailureMessage string
+	FailureCode    string `json:",omitempty"`
+	FailureMessage string `json:",omitempty"`
 	// End is the final status; CleanupNeeded says that something may still exist outside.
-	End           Status
+	End           Status `json:",omitempty"`
 	EndedAt       time.Time
-	CleanupNeeded bool
-	Cleaned       bool
+	CleanupNeeded bool `json:",omitempty"`
+	Cleaned       bool `json:",omitempty"`
 }
 
 // Status is where the lease stands.

@@ -57,7 +57,7 @@ func (s *Store) ReadFacts(ctx context.Context, after int64, limit int) ([]events
 		return nil, err
 	}
 	var reader rowReader
-	var facts []eventstore.Fact
+	facts := make([]eventstore.Fact, 0, limit)
 	for bytes := 0; bytes < pageBytes && rows.Next(); {
 		f, err := reader.fact(rows.RawValues())
 		if err != nil {

@@ -20,6 +20,8 @@ type rowReader struct {
 	err    error
 	// names are the few names that events have, each kept once.
 	names map[string]string
+	// room is where payloads of facts go: they come and go together.
+	room []byte
 }
 
 var (
@@ -70,7 +72,7 @@ func (r *rowReader) fact(values [][]byte) (eventstore.Fact, error) {
 		RecordedAt: r.time(), AppendIndex: r.int32(),
 	}
 	if r.err == nil && len(r.values) == 1 {
-		r.bytes(&f.Payload)
+		f.Payload = r.keep(r.next())
 	}
 	if r.err != nil || len(r.values) != 0 {
 		return eventstore.Fact{}, fmt.Errorf("read an event: %w", errRow)
@@ -121,6 +123,22 @@ func (r *rowReader) name() string {
 	name := string(v)
 	r.names[name] = name
 	return name
+}
+
+// roomSize is how many bytes of payloads are kept or let go together.
+const roomSize = 64 << 10
+
+// keep copies a value. Null is nil.
+func (r *rowReader) keep(v []byte) []byte {
+	if v == nil {
+		return nil
+	}
+	if len(v) > cap(r.room)-len(r.room) {
+		r.room = make([]byte, 0, max(roomSize, len(v)))
+	}
+	from := len(r.room)
+	r.room = append(r.room, v...)
+	return r.room[from:len(r.room):len(r.room)]
 }
 
 // bytes copies the values of the next columns, which lie next to each other afterwards. Null is nil.

@@ -29,5 +29,5 @@ func TestEveryReadModelCanHaveATable(t *testing.T) {
 		names[m.Key().Name] = true
 		require.Subset(t, m.Schema().Columns(), []string{"stream", "created", "version", "position", "data"})
 	}
-	require.Equal(t, "leases_v1_g7", projections.Key{Name: "leases", Revision: 1}.Table(7))
+	require.Equal(t, "leases_v2_g7", projections.Key{Name: "leases", Revision: 2}.Table(7))
 }

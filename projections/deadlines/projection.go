@@ -58,7 +58,7 @@ type Row = projections.Row[Deadline]
 
 // Model is the read model.
 var Model = &projections.Definition[Deadline]{
-	Name: "deadlines", Revision: 1,
+	Name: "deadlines", Revision: 2,
 	Categories: []string{lease.Category, execution.Category},
 	Columns: []projections.Column[Deadline]{
 		{Name: "company_id", Type: "uuid", Of: func(d *Deadline) any { return d.Company.UUID }},
@@ -68,11 +68,22 @@ var Model = &projections.Definition[Deadline]{
 	},
 	Indexes: []string{"(due_at) WHERE due_at IS NOT NULL", "(worker_id) WHERE worker_id IS NOT NULL"},
 	Apply:   apply,
+	Clone: func(d *Deadline) {
+		d.LeaseState, d.ExecState = clone(d.LeaseState), clone(d.ExecState)
+	},
 	Tidy: func(d *Deadline) {
 		if d.LeaseState != nil {
 			projections.Absent(&d.LeaseState.Config)
 		}
 	},
+}
+
+func clone[T any](of *T) *T {
+	if of == nil {
+		return nil
+	}
+	c := *of
+	return &c
 }
 
 func apply(d *Deadline, e *projections.Event) (bool, error) {
@@ -88,14 +99,14 @@ func apply(d *Deadline, e *projections.Event) (bool, error) {
 }
 
 func applyLease(d *Deadline, e *projections.Event) (bool, error) {
-	var s lease.State
-	if d.LeaseState != nil {
-		s = *d.LeaseState
+	if d.LeaseState == nil {
+		d.LeaseState = &lease.State{}
 	}
-	if err := projections.Take(&s, e, lease.Codec, lease.Evolve); err != nil {
+	s := d.LeaseState
+	if err := projections.Take(s, e, lease.Codec, lease.Evolve); err != nil {
 		return false, err
 	}
-	d.LeaseState, d.Company = &s, s.Company
+	d.Company = s.Company
 	status := s.Status()
 	switch {
 	case s.Attempting && !status.Ended():
@@ -124,14 +135,14 @@ func orNow(at time.Time, e *projections.Event) time.Time {
 }
 
 func applyExec(d *Deadline, e *projections.Event) (bool, error) {
-	var s execution.State
-	if d.ExecState != nil {
-		s = *d.ExecState
+	if d.ExecState == nil {
+		d.ExecState = &execution.State{}
 	}
-	if err := projections.Take(&s, e, execution.Codec, execution.Evolve); err != nil {
+	s := d.ExecState
+	if err := projections.Take(s, e, execution.Codec, execution.Evolve); err != nil {
 		return false, err
 	}
-	d.ExecState, d.Company = &s, s.Request.Company
+	d.Company = s.Request.Company
 	switch s.Status {
 	case execution.StatusRequested:
 		d.Kind, d.DueAt = KindExec, e.RecordedAt

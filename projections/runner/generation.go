@@ -71,7 +71,9 @@ func index(ctx context.Context, tx pgx.Tx, m projections.Model, generation int64
 	for _, statement := range m.Schema().Index(generation) {
 		batch.Queue(statement)
 	}
-	batch.Queue("ANALYZE " + m.Key().Table(generation))
+	// A sample of a few thousand rows says enough of such columns, and the server's own, larger one comes in its time.
+	batch.Queue(`SELECT set_config('default_statistics_target', '20', true)`)
+	batch.Queue(m.Schema().Analyze(generation))
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("index generation %d of %s: %w", generation, m.Key(), err)
 	}

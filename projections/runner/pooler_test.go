@@ -41,6 +41,8 @@ func TestBehindAPoolerOneRebuildRunsAtATime(t *testing.T) {
 
 	f := &faulty{}
 	gate, inside := make(chan struct{}), make(chan struct{})
+	open := sync.OnceFunc(func() { close(gate) })
+	t.Cleanup(open)
 	var once sync.Once
 	f.set(func(*projections.Event) error {
 		once.Do(func() { close(inside) })
@@ -56,7 +58,7 @@ func TestBehindAPoolerOneRebuildRunsAtATime(t *testing.T) {
 	<-inside
 	_, err = runners[0].Rebuild(t.Context(), []string{"leases"}, nil)
 	require.ErrorIs(t, err, runner.ErrRebuildRunning)
-	close(gate)
+	open()
 	require.NoError(t, <-done)
 	for _, r := range runners[:2] {
 		_, err = r.Rebuild(t.Context(), []string{"leases"}, nil)

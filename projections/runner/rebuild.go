@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -312,11 +314,10 @@ func handOn(ctx context.Context, page []*projections.Event, to chan<- []*project
 
 // copyIn writes the rows in memory into the table and makes its indexes.
 func (r *Runner) copyIn(ctx context.Context, b *building) error {
-	_, err := r.pool.CopyFrom(ctx, pgx.Identifier{b.key.Table(b.generation)}, b.model.Schema().Columns(), b.folding.encoded())
-	if err != nil {
+	if err := r.copyRows(ctx, b); err != nil {
 		return fmt.Errorf("copy rows into generation %d of %s: %w", b.generation, b.key, err)
 	}
-	err = r.inTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
+	err := r.inTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
 		if err := index(ctx, tx, b.model, b.generation); err != nil {
 			return err
 		}
@@ -330,6 +331,41 @@ func (r *Runner) copyIn(ctx context.Context, b *building) error {
 	})
 	b.folding = nil
 	return err
+}
+
+// copiers is how many connections copy rows into one table side by side. With that of the lock a build has three.
+const copiers = 2
+
+// copyRows writes the rows in memory into the table.
+func (r *Runner) copyRows(ctx context.Context, b *building) error {
+	rows := b.folding.sorted()
+	if len(rows) == 0 {
+		return nil
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for part := range slices.Chunk(rows, (len(rows)+copiers-1)/copiers) {
+		group.Go(func() error { return r.copyPart(ctx, b.target, part) })
+	}
+	return group.Wait()
+}
+
+func (r *Runner) copyPart(ctx context.Context, t target, rows []projections.Stored) error {
+	conn, err := r.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	from, to := io.Pipe()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		err := writeCopy(ctx, t.model, rows, to)
+		return errors.Join(err, to.CloseWithError(err))
+	})
+	group.Go(func() error {
+		_, err := conn.Conn().PgConn().CopyFrom(ctx, from, t.model.Schema().Copy(t.generation))
+		return errors.Join(err, from.CloseWithError(err))
+	})
+	return group.Wait()
 }
 
 // catchUp takes pages into a generation that does not answer yet, until it is at most a page behind the goal.

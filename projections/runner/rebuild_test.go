@@ -100,6 +100,8 @@ func TestASecondRebuildIsRefusedWhileTheFirstRuns(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t)
 	gate, inside := make(chan struct{}), make(chan struct{})
+	open := sync.OnceFunc(func() { close(gate) })
+	t.Cleanup(open)
 	f := &faulty{}
 	r := e.runner(runner.Options{}, f.model())
 	run(t, r)
@@ -127,7 +129,7 @@ func TestASecondRebuildIsRefusedWhileTheFirstRuns(t *testing.T) {
 	_, err = r.Verify(t.Context(), "leases", nil)
 	require.ErrorIs(t, err, runner.ErrRebuildRunning)
 	require.ErrorIs(t, r.Back(t.Context(), "leases"), runner.ErrRebuildRunning)
-	close(gate)
+	open()
 	require.NoError(t, <-done)
 	_, err = r.Rebuild(t.Context(), []string{"nonsense"}, nil)
 	require.ErrorIs(t, err, runner.ErrUnknown)
@@ -190,15 +192,15 @@ func TestWhatAKilledRebuildLeftIsSwept(t *testing.T) {
 	require.NoError(t, err)
 	_, err = e.pool.Exec(t.Context(), `UPDATE projection_pointers SET last_generation = 2`)
 	require.NoError(t, err)
-	_, err = e.pool.Exec(t.Context(), `INSERT INTO projection_checkpoints (name, revision, generation, position, epoch, complete) VALUES ('leases', 1, 2, 80, 1, false)`)
+	_, err = e.pool.Exec(t.Context(), `INSERT INTO projection_checkpoints (name, revision, generation, position, epoch, complete) VALUES ('leases', 2, 2, 80, 1, false)`)
 	require.NoError(t, err)
-	_, err = e.pool.Exec(t.Context(), `INSERT INTO projection_rebuilds (name, revision, generation, done, total, started_at) VALUES ('leases', 1, 2, 80, 160, now())`)
+	_, err = e.pool.Exec(t.Context(), `INSERT INTO projection_rebuilds (name, revision, generation, done, total, started_at) VALUES ('leases', 2, 2, 80, 160, now())`)
 	require.NoError(t, err)
 
 	r = e.runner(runner.Options{}, leases.Model)
 	run(t, r)
 	<-r.Ready()
-	require.Equal(t, []string{"leases_v1_g1"}, e.tables(t))
+	require.Equal(t, []string{"leases_v2_g1"}, e.tables(t))
 	status, err := r.Status(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, runner.StateLive, status[0].State)
@@ -216,9 +218,9 @@ func TestARebuildMendsAWrongTableAndSaysWhatWasWrong(t *testing.T) {
 	events, streams := lives(t, 20)
 	last := projectionstest.Append(t, e.store, events)
 	require.NoError(t, r.Wait(within(t, 30*time.Second), last))
-	_, err := e.pool.Exec(t.Context(), `UPDATE leases_v1_g1 SET run = 'forged' WHERE stream = $1`, string(streams[3]))
+	_, err := e.pool.Exec(t.Context(), `UPDATE leases_v2_g1 SET run = 'forged' WHERE stream = $1`, string(streams[3]))
 	require.NoError(t, err)
-	_, err = e.pool.Exec(t.Context(), `DELETE FROM leases_v1_g1 WHERE stream = $1`, string(streams[7]))
+	_, err = e.pool.Exec(t.Context(), `DELETE FROM leases_v2_g1 WHERE stream = $1`, string(streams[7]))
 	require.NoError(t, err)
 
 	report, err := r.Verify(t.Context(), "leases", nil)
@@ -266,17 +268,17 @@ func TestAVerificationComparesEveryLetterOfARow(t *testing.T) {
 		"data = (data::text || ' ')::json", "granted_at = NULL", "ended_at = ended_at + interval '1 microsecond'", "run = run || ' '",
 		"company_id = NULL", "version = version - 1", "position = position + 1", "created = created - 1", "status = ''",
 	} {
-		_, err := e.pool.Exec(t.Context(), `CREATE TABLE was AS SELECT * FROM leases_v1_g1`)
+		_, err := e.pool.Exec(t.Context(), `CREATE TABLE was AS SELECT * FROM leases_v2_g1`)
 		require.NoError(t, err)
-		_, err = e.pool.Exec(t.Context(), `UPDATE leases_v1_g1 SET `+wrong+` WHERE stream = $1`, string(streams[1]))
+		_, err = e.pool.Exec(t.Context(), `UPDATE leases_v2_g1 SET `+wrong+` WHERE stream = $1`, string(streams[1]))
 		require.NoError(t, err)
 		report, err := r.Verify(t.Context(), "leases", nil)
 		require.NoError(t, err)
 		require.EqualValues(t, 1, report.Differences, wrong)
 		require.Equal(t, streams[1], report.First.Stream, wrong)
-		_, err = e.pool.Exec(t.Context(), `TRUNCATE leases_v1_g1`)
+		_, err = e.pool.Exec(t.Context(), `TRUNCATE leases_v2_g1`)
 		require.NoError(t, err)
-		_, err = e.pool.Exec(t.Context(), `INSERT INTO leases_v1_g1 SELECT * FROM was`)
+		_, err = e.pool.Exec(t.Context(), `INSERT INTO leases_v2_g1 SELECT * FROM was`)
 		require.NoError(t, err)
 		_, err = e.pool.Exec(t.Context(), `DROP TABLE was`)
 		require.NoError(t, err)
@@ -329,7 +331,7 @@ func TestReplayAppendsNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, last, head.Position)
 	var rows int
-	require.NoError(t, e.pool.QueryRow(t.Context(), `SELECT count(*) FROM deadlines_v1_g2`).Scan(&rows))
+	require.NoError(t, e.pool.QueryRow(t.Context(), `SELECT count(*) FROM deadlines_v2_g2`).Scan(&rows))
 	require.Zero(t, rows, "nothing is to be done for finished leases")
 	var inputs int
 	require.NoError(t, e.pool.QueryRow(t.Context(), `SELECT count(*) FROM inputs`).Scan(&inputs))
@@ -340,6 +342,8 @@ func TestARebuildThatLostItsLockGivesWayToTheNext(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t)
 	gate, inside := make(chan struct{}), make(chan struct{})
+	open := sync.OnceFunc(func() { close(gate) })
+	t.Cleanup(open)
 	f := &faulty{}
 	r := e.runner(runner.Options{}, f.model())
 	run(t, r)
@@ -366,7 +370,7 @@ func TestARebuildThatLostItsLockGivesWayToTheNext(t *testing.T) {
 		SELECT pg_terminate_backend(l.pid)
 		  FROM pg_locks l
 		 WHERE l.locktype = 'advisory'
-		   AND (l.classid::bigint << 32 | l.objid::bigint) = hashtextextended('tenure build ' || current_schema() || ' leases v1', 0)`)
+		   AND (l.classid::bigint << 32 | l.objid::bigint) = hashtextextended(concat_ws(' ', 'tenure', 'build', current_schema(), $1::text), 0)`, leases.Model.Key().String())
 	require.NoError(t, err)
 	require.EqualValues(t, 1, tag.RowsAffected())
 	soon(t, "the lock is free", func() bool {
@@ -374,8 +378,8 @@ func TestARebuildThatLostItsLockGivesWayToTheNext(t *testing.T) {
 		return !errors.Is(err, runner.ErrRebuildRunning)
 	})
 	require.NoError(t, err)
-	close(gate)
+	open()
 	require.ErrorIs(t, <-done, runner.ErrRebuildLost)
-	require.Equal(t, []string{"leases_v1_g1", "leases_v1_g3"}, e.tables(t))
+	require.Equal(t, []string{"leases_v2_g1", "leases_v2_g3"}, e.tables(t))
 	require.EqualValues(t, 8, e.row(t, streams[4]).Version)
 }

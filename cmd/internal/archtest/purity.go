@@ -12,7 +12,7 @@ var domainMay = []string{
 	"bytes", "cmp", "crypto/sha256", "encoding", "encoding/base64", "encoding/binary", "encoding/hex", "encoding/json",
 	"errors", "fmt", "hash", "iter", "maps", "math", "math/bits", "reflect", "regexp", "slices", "sort", "strconv",
 	"strings", "time", "unicode", "unicode/utf8",
-	"github.com/google/uuid",
+	"github.com/google/uuid", "github.com/segmentio/encoding/json",
 }
 
 // impure are the names of allowed packages that read a clock, make something random or write somewhere. For uuid the list
