@@ -378,8 +378,12 @@ $$;
 -- (e_before) and after (e_after) the time. A row that follows another one of this call on its stream names it (e_follows,
 -- from 1) and has no e_prev.
 --
+-- One statement does nearly all of it, since each that a procedure runs costs as much as the insert of a row. It takes the
+-- lock first, but with a snapshot from before: what another process wrote meanwhile is not seen. Then the place of the
+-- first row is taken, and the table refuses the whole.
+--
 -- Result: 0 done; otherwise nothing was written: 1 the head is another one, 2 a command was done before, 3 too late. What
--- is wrong is then for append_batch to tell.
+-- is wrong is then for append_batch to tell, as it is after an error.
 -- +goose StatementBegin
 CREATE PROCEDURE append_next(
   p_epoch bigint, p_head bigint, p_head_hash bytea, p_head_at timestamptz, p_not_after timestamptz,
@@ -395,26 +399,15 @@ LANGUAGE plpgsql
 AS $$
 #variable_conflict use_column
 DECLARE
-  v_micros bytea;
   v_hash bytea[];
-  v_written bigint;
+  v_micros bytea;
   v_input uuid;
 BEGIN
-  IF current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN
-    PERFORM set_config('synchronous_commit', 'on', true);
-  END IF;
-  -- As in append_events: a statement of its own.
-  PERFORM pg_advisory_xact_lock(hashtextextended('tenure append ' || current_schema(), 0));
-
-  o_recorded_at := greatest(clock_timestamp(), p_head_at);
-  IF p_not_after < o_recorded_at THEN
-    o_result := 3;
-    ROLLBACK;
-    RETURN;
-  END IF;
-  v_micros := int8send((extract(epoch FROM o_recorded_at) * 1000000)::bigint);
-
+  -- Rows that follow one another need hashes one after the other, and the time before them.
   IF e_follows IS NOT NULL THEN
+    PERFORM pg_advisory_xact_lock(hashtextextended('tenure append ' || current_schema(), 0));
+    o_recorded_at := greatest(clock_timestamp(), p_head_at);
+    v_micros := int8send((extract(epoch FROM o_recorded_at) * 1000000)::bigint);
     FOR i IN 1 .. cardinality(e_follows) LOOP
       IF e_follows[i] > 0 THEN
         e_prev[i] := v_hash[e_follows[i]];
@@ -423,39 +416,48 @@ BEGIN
     END LOOP;
   END IF;
 
-  INSERT INTO events (position, epoch, stream, version, name, revision, company_id, company_position, recorded_at,
-                      append_id, append_index, actor_id, key_id, request_id, cause_id,
-                      payload, salt, commitment, prev_hash, hash)
-  SELECT p_head + u.row, p_epoch, u.stream, u.version, u.name, u.revision, u.company, u.company_position, o_recorded_at,
-         u.append, u.index, u.actor, u.key, u.request, u.cause,
-         u.payload, u.salt, u.commitment, u.prev, coalesce(u.hash, sha256(u.before || v_micros || u.after || u.prev))
-    FROM (
-      SELECT generate_subscripts(e_append, 1) AS row, unnest(e_append) AS append, unnest(e_index) AS index,
-             unnest(e_actor) AS actor, unnest(e_key) AS key, unnest(e_request) AS request, unnest(e_cause) AS cause,
-             unnest(e_stream) AS stream, unnest(e_version) AS version, unnest(e_name) AS name, unnest(e_revision) AS revision,
-             unnest(e_company) AS company, unnest(e_company_position) AS company_position,
-             unnest(e_payload) AS payload, unnest(e_salt) AS salt, unnest(e_commitment) AS commitment,
-             unnest(e_before) AS before, unnest(e_after) AS after, unnest(e_prev) AS prev, unnest(v_hash) AS hash
-    ) u
-   WHERE (SELECT h.position = p_head AND h.hash = p_head_hash FROM events h ORDER BY h.position DESC LIMIT 1);
-  GET DIAGNOSTICS v_written = ROW_COUNT;
-  IF v_written = 0 THEN
-    o_result := 1;
+  WITH turn AS MATERIALIZED (
+    SELECT pg_advisory_xact_lock(hashtextextended('tenure append ' || current_schema(), 0)),
+           CASE WHEN current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')
+                THEN set_config('synchronous_commit', 'on', true) END
+  ), now AS MATERIALIZED (
+    SELECT coalesce(o_recorded_at, greatest(clock_timestamp(), p_head_at)) AS at FROM turn
+  ), judged AS MATERIALIZED (
+    SELECT at, int8send((extract(epoch FROM at) * 1000000)::bigint) AS micros,
+           CASE WHEN (SELECT h.position = p_head AND h.hash = p_head_hash FROM events h ORDER BY h.position DESC LIMIT 1) IS NOT TRUE THEN 1
+                WHEN EXISTS (SELECT FROM unnest(k_scope) u(scope), LATERAL (SELECT FROM commands k WHERE k.scope = u.scope LIMIT 1) k) THEN 2
+                WHEN at > p_not_after THEN 3
+                ELSE 0 END AS result
+      FROM now
+  ), event AS (
+    INSERT INTO events (position, epoch, stream, version, name, revision, company_id, company_position, recorded_at,
+                        append_id, append_index, actor_id, key_id, request_id, cause_id,
+                        payload, salt, commitment, prev_hash, hash)
+    SELECT p_head + u.row, p_epoch, u.stream, u.version, u.name, u.revision, u.company, u.company_position, u.at,
+           u.append, u.index, u.actor, u.key, u.request, u.cause,
+           u.payload, u.salt, u.commitment, u.prev, coalesce(u.hash, sha256(u.before || u.micros || u.after || u.prev))
+      FROM (
+        SELECT at, micros, generate_subscripts(e_append, 1) AS row, unnest(e_append) AS append, unnest(e_index) AS index,
+               unnest(e_actor) AS actor, unnest(e_key) AS key, unnest(e_request) AS request, unnest(e_cause) AS cause,
+               unnest(e_stream) AS stream, unnest(e_version) AS version, unnest(e_name) AS name, unnest(e_revision) AS revision,
+               unnest(e_company) AS company, unnest(e_company_position) AS company_position,
+               unnest(e_payload) AS payload, unnest(e_salt) AS salt, unnest(e_commitment) AS commitment,
+               unnest(e_before) AS before, unnest(e_after) AS after, unnest(e_prev) AS prev, unnest(v_hash) AS hash
+          FROM judged
+         WHERE result = 0
+      ) u
+  ), command AS (
+    INSERT INTO commands (scope, request_hash, resource_id, position, recorded_at)
+    SELECT unnest(k_scope), unnest(k_request), unnest(k_resource), unnest(k_position), at
+      FROM judged
+     WHERE result = 0
+  )
+  SELECT result, at INTO o_result, o_recorded_at FROM judged;
+  IF o_result > 0 THEN
     ROLLBACK;
     RETURN;
   END IF;
 
-  IF cardinality(k_scope) > 0 THEN
-    INSERT INTO commands (scope, request_hash, resource_id, position, recorded_at)
-    SELECT unnest(k_scope), unnest(k_request), unnest(k_resource), unnest(k_position), o_recorded_at
-        ON CONFLICT (scope) DO NOTHING;
-    GET DIAGNOSTICS v_written = ROW_COUNT;
-    IF v_written < cardinality(k_scope) THEN
-      o_result := 2;
-      ROLLBACK;
-      RETURN;
-    END IF;
-  END IF;
   IF cardinality(i_id) > 0 THEN
     INSERT INTO inputs (id, company_id, subject, value)
     SELECT unnest(i_id), unnest(i_company), unnest(i_subject), unnest(i_value);
@@ -463,13 +465,65 @@ BEGIN
   FOREACH v_input IN ARRAY coalesce(d_id, '{}') LOOP
     DELETE FROM inputs WHERE id = v_input;
   END LOOP;
-  o_result := 0;
+  COMMIT;
+END;
+$$;
+-- +goose StatementEnd
+
+-- append_one is append_next for one event and at most one command, so that nothing need be taken out of arrays.
+-- +goose StatementBegin
+CREATE PROCEDURE append_one(
+  p_epoch bigint, p_head bigint, p_head_hash bytea, p_head_at timestamptz, p_not_after timestamptz,
+  e_append uuid, e_index integer, e_actor uuid, e_key uuid, e_request uuid, e_cause uuid,
+  e_stream text, e_version bigint, e_name text, e_revision integer, e_company uuid, e_company_position bigint,
+  e_payload bytea, e_salt bytea, e_commitment bytea, e_before bytea, e_after bytea, e_prev bytea,
+  k_scope bytea, k_request bytea, k_resource uuid,
+  INOUT o_result integer DEFAULT NULL, INOUT o_recorded_at timestamptz DEFAULT NULL
+)
+LANGUAGE plpgsql
+AS $$
+#variable_conflict use_column
+BEGIN
+  WITH turn AS MATERIALIZED (
+    SELECT pg_advisory_xact_lock(hashtextextended('tenure append ' || current_schema(), 0)),
+           CASE WHEN current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')
+                THEN set_config('synchronous_commit', 'on', true) END
+  ), now AS MATERIALIZED (
+    SELECT greatest(clock_timestamp(), p_head_at) AS at FROM turn
+  ), judged AS MATERIALIZED (
+    SELECT at, int8send((extract(epoch FROM at) * 1000000)::bigint) AS micros,
+           CASE WHEN (SELECT h.position = p_head AND h.hash = p_head_hash FROM events h ORDER BY h.position DESC LIMIT 1) IS NOT TRUE THEN 1
+                WHEN EXISTS (SELECT FROM commands k WHERE k.scope = k_scope) THEN 2
+                WHEN at > p_not_after THEN 3
+                ELSE 0 END AS result
+      FROM now
+  ), event AS (
+    INSERT INTO events (position, epoch, stream, version, name, revision, company_id, company_position, recorded_at,
+                        append_id, append_index, actor_id, key_id, request_id, cause_id,
+                        payload, salt, commitment, prev_hash, hash)
+    SELECT p_head + 1, p_epoch, e_stream, e_version, e_name, e_revision, e_company, e_company_position, at,
+           e_append, e_index, e_actor, e_key, e_request, e_cause,
+           e_payload, e_salt, e_commitment, e_prev, sha256(e_before || micros || e_after || e_prev)
+      FROM judged
+     WHERE result = 0
+  ), command AS (
+    INSERT INTO commands (scope, request_hash, resource_id, position, recorded_at)
+    SELECT k_scope, k_request, k_resource, p_head + 1, at
+      FROM judged
+     WHERE result = 0 AND k_scope IS NOT NULL
+  )
+  SELECT result, at INTO o_result, o_recorded_at FROM judged;
+  IF o_result > 0 THEN
+    ROLLBACK;
+    RETURN;
+  END IF;
   COMMIT;
 END;
 $$;
 -- +goose StatementEnd
 
 -- +goose Down
+DROP PROCEDURE append_one;
 DROP PROCEDURE append_next;
 DROP PROCEDURE append_batch;
 DROP FUNCTION append_events;

@@ -25,7 +25,7 @@ func together(t *testing.T, appends ...eventstore.Append) (*pg.Store, []eventsto
 	_, err = tx.Exec(t.Context(), `SELECT pg_advisory_xact_lock(append_lock_key())`)
 	require.NoError(t, err)
 	first := s.Submit(eventstoretest.One(eventstoretest.NewStream(), eventstore.NoStream, 0))
-	awaitLockQueue(t, pool)
+	awaitLockQueue(t, pool, 1)
 	waits := make([]eventstore.Pending, len(appends))
 	for i, a := range appends {
 		waits[i] = s.Submit(a)
@@ -41,7 +41,7 @@ func together(t *testing.T, appends ...eventstore.Append) (*pg.Store, []eventsto
 }
 
 // awaitLockQueue returns once an append waits for the log's lock.
-func awaitLockQueue(t *testing.T, pool *pgxpool.Pool) {
+func awaitLockQueue(t *testing.T, pool *pgxpool.Pool, length int) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		var waiting int
@@ -49,7 +49,7 @@ func awaitLockQueue(t *testing.T, pool *pgxpool.Pool) {
 			SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
 			 WHERE l.locktype = 'advisory' AND NOT l.granted AND pg_backend_pid() <> pid
 			   AND (l.classid::bigint << 32 | l.objid::bigint) = append_lock_key()`).Scan(&waiting)
-		return err == nil && waiting > 0
+		return err == nil && waiting == length
 	}, 10*time.Second, time.Millisecond)
 }
 

@@ -46,12 +46,13 @@ type childRequest struct {
 	Shared  eventstore.Stream
 }
 
-// order is a line of the child's input: an append of one event with a payload of Size bytes to a stream.
+// order is a line of the child's input: an append of events with a payload of Size bytes together to a stream.
 type order struct {
 	ID     uuid.UUID
 	Stream eventstore.Stream
 	Expect eventstore.Expect
 	Size   int
+	Events int
 }
 
 // report is a line of the child's output.
@@ -104,6 +105,9 @@ func childMain(text string) int {
 		}
 		a := eventstoretest.One(o.Stream, o.Expect, 0)
 		a.ID = o.ID
+		for len(a.Events) < o.Events {
+			a.Events = append(a.Events, eventstoretest.Event(o.Stream, 0))
+		}
 		a.Events[0].Payload = []byte(`"` + strings.Repeat("x", o.Size) + `"`)
 		c.append(a)
 	}

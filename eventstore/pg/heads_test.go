@@ -102,8 +102,9 @@ func TestAWriterThatIsAloneWritesWhatItHasJudged(t *testing.T) {
 		require.Equal(t, before.Hash, r.PrevHash)
 		heads[r.Stream] = r
 	}
-	// The first append is judged by the log, and those that repeat a command are.
-	requireCalls(t, s, pool, "append_next", 20)
+	// The first append is judged by the log, and those are that repeat a command, once append_one has seen that they do.
+	requireCalls(t, s, pool, "append_next", 10)
+	requireCalls(t, s, pool, "append_one", 10)
 	requireCalls(t, s, pool, "append_batch", 11)
 }
 
@@ -133,6 +134,46 @@ func TestWhatIsRememberedIsNotTrustedOnceAnotherProcessAppended(t *testing.T) {
 	}
 }
 
+// The call looks at the log's head with a snapshot from before it waited for its turn, so it does not see what the process
+// before it wrote: the table refuses the place that is taken, and the log judges.
+func TestWhatIsWrittenWhileAnAppendWaitsForItsTurnCounts(t *testing.T) {
+	t.Parallel()
+	for procedure, way := range ways {
+		t.Run(procedure, func(t *testing.T) {
+			t.Parallel()
+			pool := pgtest.Pool(t)
+			s := openPool(t, pool, pg.Options{})
+			checked := eventstoretest.NewStream()
+			eventstoretest.Must(t, s, eventstoretest.One(checked, eventstore.NoStream, 0))
+			warm(t, s)
+
+			tx, err := pool.Begin(t.Context())
+			require.NoError(t, err)
+			_, err = tx.Exec(t.Context(), `SELECT pg_advisory_xact_lock(append_lock_key())`)
+			require.NoError(t, err)
+			late := way.append(0)
+			late.Expect = append(late.Expect, eventstore.Expectation{Stream: checked, Expect: eventstore.Exactly(1)})
+			waiting := s.Submit(late)
+			awaitLockQueue(t, pool, 1)
+			// Another process has its turn before it, and brings the checked stream on.
+			_, err = tx.Exec(t.Context(), `
+				INSERT INTO events
+				SELECT last.position + 1, epoch, stream, version + 1, name, revision, company_id, last.company_position + 1, recorded_at, gen_random_uuid(),
+				       append_index, actor_id, key_id, request_id, cause_id, payload, salt, commitment, prev_hash, hash
+				  FROM events, (SELECT max(position) AS position, max(company_position) AS company_position FROM events) last
+				 WHERE stream = $1`, string(checked))
+			require.NoError(t, err)
+			require.NoError(t, tx.Commit(t.Context()))
+			_, err = waiting.Wait(t.Context())
+			require.ErrorIs(t, err, eventstore.ErrConflict)
+			eventstoretest.Must(t, s, way.append(0))
+			for i, r := range eventstoretest.All(t, s) {
+				require.Equal(t, int64(i+1), r.Position)
+			}
+		})
+	}
+}
+
 // What another process, or this one before its restart, wrote is not remembered. That there is none of it is not taken for
 // granted, also where only a check says so and the table would refuse nothing.
 func TestAStreamFromBeforeIsLookedAt(t *testing.T) {
@@ -149,7 +190,7 @@ func TestAStreamFromBeforeIsLookedAt(t *testing.T) {
 	_, err = eventstoretest.Do(t, s, eventstoretest.One(stream, eventstore.NoStream, 0))
 	require.ErrorIs(t, err, eventstore.ErrConflict)
 	r := eventstoretest.Must(t, s, eventstoretest.One(stream, eventstore.Exactly(1), 0))
-	require.Equal(t, int64(5), r.First)
+	require.Equal(t, int64(warmEvents+2), r.First)
 }
 
 // A log that was set back, by a restore or a standby that lacked its end, has no hole after what this process remembers.

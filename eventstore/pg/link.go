@@ -59,7 +59,8 @@ func (l *link) call(ctx context.Context, batch []*pending) (outcomes []outcome, 
 func (l *link) append(ctx context.Context, batch []*pending) ([]outcome, error) {
 	epoch := l.store.identity.Epoch
 	if n, ok := l.heads.place(epoch, batch); ok {
-		r, err := ask(ctx, l.conn, batch, callNext, n.list(), scanNext)
+		procedure, arguments := n.call()
+		r, err := ask(ctx, l.conn, batch, procedure, arguments, scanNext)
 		switch {
 		case err == nil && r.result == nextDone:
 			l.heads.settle(n, r.at.UTC())

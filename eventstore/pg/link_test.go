@@ -23,16 +23,34 @@ import (
 // appendStatement is on the link of every writer, and on no other one.
 const appendStatement = "CALL append_"
 
-// ways are the two procedures of an append: the log judges what the writer does not know of, the writer judges the rest.
-var ways = map[string]eventstore.Expect{"append_batch": eventstore.Any, "append_next": eventstore.NoStream}
+// way is an append that a certain procedure writes.
+type way struct {
+	expect eventstore.Expect
+	events int
+}
 
-// warm makes a writer's link ready for both procedures, however short the time is that it has for each.
+// ways are all of them: the log judges what the writer does not know of, the writer judges the rest.
+var ways = map[string]way{"append_batch": {eventstore.Any, 1}, "append_next": {eventstore.NoStream, 2}, "append_one": {eventstore.NoStream, 1}}
+
+func (w way) append(n int) eventstore.Append {
+	a := eventstoretest.One(eventstoretest.NewStream(), w.expect, n)
+	for len(a.Events) < w.events {
+		a.Events = append(a.Events, eventstoretest.Event(a.Events[0].Stream, n))
+	}
+	return a
+}
+
+// warm makes a writer's link ready for all procedures, however short the time is that it has for each.
 func warm(t *testing.T, s eventstore.Appender) {
 	t.Helper()
-	for n := range 3 {
-		resolve(t, s, eventstoretest.One(eventstoretest.NewStream(), eventstore.NoStream, n))
+	for range 3 {
+		resolve(t, s, ways["append_next"].append(0))
+		resolve(t, s, ways["append_one"].append(0))
 	}
 }
+
+// warmEvents is how many events that makes.
+const warmEvents = 9
 
 // spoiled is a store whose link goes through a proxy, and another one that sees the log without it.
 type spoiled struct {
@@ -120,20 +138,20 @@ func TestAnAppendWhoseLinkBreaksAtAnyMessageHappensOnce(t *testing.T) {
 	t.Parallel()
 	for mode, want := range execModes {
 		for from, name := range sides {
-			for way, expect := range ways {
-				t.Run(fmt.Sprintf("%s, %s, from %s", way, mode, name), func(t *testing.T) {
+			for procedure, way := range ways {
+				t.Run(fmt.Sprintf("%s, %s, from %s", procedure, mode, name), func(t *testing.T) {
 					t.Parallel()
 					s := openSpoiled(t, mode, pg.Options{PollInterval: time.Hour, CallTimeout: 200 * time.Millisecond})
 					events := len(eventstoretest.All(t, s.direct))
 					kinds := eachMessage(t, from, func(trap pgtest.Trap) (bool, byte) {
 						set := s.proxy.Set(&trap)
-						r := eventstoretest.Must(t, s.Store, eventstoretest.One(eventstoretest.NewStream(), expect, events))
-						events++
-						require.Equal(t, int64(events), r.First, "the caller's answer is what the log has")
+						r := eventstoretest.Must(t, s.Store, way.append(events))
+						require.Equal(t, int64(events+1), r.First, "the caller's answer is what the log has")
+						events += way.events
 						s.proxy.Set(&pgtest.Trap{Statement: "nothing has this"})
 						// Let the next trap find a link that is warm.
 						warm(t, s.Store)
-						events += 3
+						events += warmEvents
 						return sprung(set), set.Kind()
 					})
 					wanted := want.client

@@ -9,7 +9,7 @@ import (
 	"github.com/tenure-dev/tenure/eventstore"
 )
 
-// next is a batch that was judged by what is remembered of the log, as append_next takes it: if the log's head is where it
+// next is a batch that was judged by what is remembered of the log, as append_next and append_one take it: if the log's head is where it
 // is remembered, the batch is written as it stands. Anything that is not plainly so (a stream that is not remembered, an
 // expectation that does not hold, a command twice) is left to append_batch, which looks at the log itself.
 type next struct {
@@ -203,11 +203,38 @@ const callNext = `
 	CALL append_next($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
 	                 $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)`
 
-// Results of append_next that matter here; what else keeps a batch from being written is for append_batch to tell.
+// callOne does so too.
+const callOne = `
+	CALL append_one($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
+	                $22, $23, $24, $25, $26)`
+
+// Results of both that matter here; what else keeps a batch from being written is for append_batch to tell.
 const (
 	nextDone  = 0
 	nextMoved = 1
 )
+
+// call is the procedure for the batch, and its arguments.
+func (n *next) call() (procedure string, arguments []any) {
+	if len(n.append) == 1 && len(n.inputs.id) == 0 && len(n.drops) == 0 {
+		return callOne, n.one()
+	}
+	return callNext, n.list()
+}
+
+func (n *next) one() []any {
+	k := n.commands
+	if len(k.scope) == 0 {
+		k.scope, k.request, k.resource = [][]byte{nil}, [][]byte{nil}, []id{{}}
+	}
+	return []any{
+		n.epoch, n.head.position, n.head.hash, n.head.at, n.notAfter,
+		n.append[0], n.index[0], n.actor[0], n.key[0], n.request[0], n.cause[0],
+		n.stream[0], n.version[0], n.name[0], n.revision[0], n.company[0], n.companyPosition[0],
+		n.payload[0], n.salt[0], n.commitment[0], n.before[0], n.after[0], n.prev[0],
+		k.scope[0], k.request[0], k.resource[0],
+	}
+}
 
 func (n *next) list() []any {
 	follows := n.follows
@@ -225,7 +252,7 @@ func (n *next) list() []any {
 	}
 }
 
-// nextAnswer is what append_next answers.
+// nextAnswer is what both answer.
 type nextAnswer struct {
 	result int
 	at     time.Time
