@@ -85,7 +85,7 @@ func peakMemory(t *testing.T, pid int) int {
 // Case A31, second half: no command's output is ever empty.
 func TestTwoThousandShortCommandsAllHaveTheirOutput(t *testing.T) {
 	t.Parallel()
-	e := apptest.Start(t)
+	e := apptest.Start(t, apptest.WithoutRace(t))
 	tenant := e.Tenant(wire.AddEnvironment{})
 	const workers, each = 8, 250
 	var wg sync.WaitGroup
