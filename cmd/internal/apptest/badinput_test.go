@@ -78,11 +78,11 @@ func TestAWrongDatabaseURLIsSaidWithWhatToDo(t *testing.T) {
 		"another server":      {tcp(otherPort(t, "220 mail ESMTP, and goodbye\r\n")), "database_not_postgres", "does not answer as Postgres"},
 		"wrong password":      {tcp(newOldPostgres(t, true).port), "database_login_refused", "password authentication failed"},
 		"wrong user":          {real + " user=nobody-here password=" + password, "database_login_refused", "nobody-here"},
-		"wrong database":      {real + " dbname=nothing-here password=" + password, "database_missing", "nothing-here"},
-		"no such schema":      {real + " search_path=nothing_here password=" + password, "database_schema_missing", "search_path"},
-		"read only":           {real + " options='-c default_transaction_read_only=on' password=" + password, "database_read_only", "read-only"},
+		"wrong database":      {real + " dbname=nothing-here", "database_missing", "nothing-here"},
+		"no such schema":      {real + " search_path=nothing_here", "database_schema_missing", "search_path"},
+		"read only":           {real + " options='-c default_transaction_read_only=on'", "database_read_only", "read-only"},
 		"too old":             {tcp(old.port), "database_version_unsupported", "PostgreSQL 13"},
-		"too few connections": {real + " pool_max_conns=1 password=" + password, "database_pool_too_small", ""},
+		"too few connections": {real + " pool_max_conns=1", "database_pool_too_small", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -99,9 +99,8 @@ func TestALeaseThatNobodyReleasesEndsByItself(t *testing.T) {
 	require.Equal(t, 1, workspaces(t, e))
 }
 
-// Case A14: ten thousand of them.
+// Case A14: ten thousand of them. They would starve the tests beside this one.
 func TestTenThousandLeasesWhoseRunsEndedBeforeTheCrashAreTakenDown(t *testing.T) {
-	t.Parallel()
 	const ended, live = 10_000, 100
 	url := pgtest.URL(t)
 	pool := pgtest.Connect(t, url)
