@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -129,6 +130,9 @@ func (r *Runner) sweep(ctx context.Context, m projections.Model) error {
 type buildLock struct {
 	tx   pgx.Tx
 	turn chan struct{}
+	// done ends the beat.
+	done chan struct{}
+	beat sync.WaitGroup
 }
 
 // lockPatience is how long a build waits for the right: a process that starts has it for a moment, to sweep.
@@ -151,6 +155,7 @@ func (r *Runner) lockBuild(ctx context.Context, slots []slot) (*buildLock, error
 			return nil, err
 		}
 	}
+	lock.hold()
 	return lock, nil
 }
 
@@ -176,6 +181,7 @@ func (r *Runner) tryBuild(ctx context.Context, slots []slot) (lock *buildLock, g
 		lock.release()
 		return nil, nil, err
 	}
+	lock.hold()
 	return lock, got, nil
 }
 
@@ -187,17 +193,34 @@ func (r *Runner) openLock(ctx context.Context) (*buildLock, error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	tx, err := r.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+	tx, err := r.begin(ctx, pgx.ReadCommitted)
 	if err != nil {
 		<-r.turns
 		return nil, err
 	}
-	lock := &buildLock{tx: tx, turn: r.turns}
-	if _, err := tx.Exec(ctx, `SELECT set_config('idle_in_transaction_session_timeout', '0', true)`); err != nil {
-		lock.release()
-		return nil, err
-	}
-	return lock, nil
+	return &buildLock{tx: tx, turn: r.turns, done: make(chan struct{})}, nil
+}
+
+// hold keeps the server from taking the transaction for one whose client is gone, which it ends. A beat that fails has lost
+// the lock; the build finds out when it is over.
+func (l *buildLock) hold() {
+	l.beat.Go(func() {
+		tick := time.NewTicker(idleLimit / 4)
+		defer tick.Stop()
+		for {
+			select {
+			case <-l.done:
+				return
+			case <-tick.C:
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), idleLimit/4)
+			_, err := l.tx.Exec(ctx, "SELECT")
+			cancel()
+			if err != nil {
+				return
+			}
+		}
+	})
 }
 
 // try takes one of the locks of this schema if nobody has it.
@@ -229,6 +252,8 @@ const closeTimeout = 5 * time.Second
 
 // release gives the right back. If that cannot be said, the connection is ended, and the right with it.
 func (l *buildLock) release() {
+	close(l.done)
+	l.beat.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	_ = l.tx.Rollback(ctx)

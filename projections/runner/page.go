@@ -156,8 +156,7 @@ func leading(e *projections.Event) string {
 const idleLimit = 8 * time.Second
 
 func (r *Runner) inTx(ctx context.Context, level pgx.TxIsoLevel, do func(tx pgx.Tx) error) error {
-	tx, err := r.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: fmt.Sprintf(
-		"BEGIN ISOLATION LEVEL %s; SET LOCAL idle_in_transaction_session_timeout = %d", level, idleLimit.Milliseconds())})
+	tx, err := r.begin(ctx, level)
 	if err != nil {
 		return err
 	}
@@ -171,6 +170,12 @@ func (r *Runner) inTx(ctx context.Context, level pgx.TxIsoLevel, do func(tx pgx.
 		return err
 	}
 	return tx.Commit(ctx)
+}
+
+// begin begins a transaction that the server ends when its client says nothing for too long.
+func (r *Runner) begin(ctx context.Context, level pgx.TxIsoLevel) (pgx.Tx, error) {
+	return r.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: fmt.Sprintf(
+		"BEGIN ISOLATION LEVEL %s; SET LOCAL idle_in_transaction_session_timeout = %d", level, idleLimit.Milliseconds())})
 }
 
 // rollbackLimit bounds the end of a transaction that failed.

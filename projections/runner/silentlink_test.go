@@ -18,8 +18,8 @@ import (
 	"github.com/tenure-dev/tenure/projections/runner"
 )
 
-// behindProxy is an engine whose read models see the database through a proxy; its log does not.
-func behindProxy(t *testing.T) (*engine, *pgtest.Proxy) {
+// behindProxy is an engine whose read models see the database through a proxy; its log does not, nor does the other engine.
+func behindProxy(t *testing.T) (behind, other *engine, proxy *pgtest.Proxy) {
 	t.Helper()
 	url := pgtest.URL(t)
 	direct := pgtest.Connect(t, url)
@@ -28,14 +28,14 @@ func behindProxy(t *testing.T) (*engine, *pgtest.Proxy) {
 	require.NoError(t, err)
 	t.Cleanup(store.Close)
 	proxy, proxied := pgtest.NewProxy(t, url)
-	return &engine{pool: pgtest.Connect(t, proxied), store: store}, proxy
+	return &engine{pool: pgtest.Connect(t, proxied), store: store}, &engine{pool: direct, store: store}, proxy
 }
 
 // The link goes silent while a page is folded. The server is not told, and its transaction has the locks; yet the next one
 // gets them.
 func TestALinkThatGoesSilentInATransactionLeavesNoLock(t *testing.T) {
 	t.Parallel()
-	e, proxy := behindProxy(t)
+	e, _, proxy := behindProxy(t)
 	f := &faulty{}
 	r := e.runner(runner.Options{}, f.model())
 	run(t, r)
@@ -50,6 +50,52 @@ func TestALinkThatGoesSilentInATransactionLeavesNoLock(t *testing.T) {
 		return nil
 	})
 	require.NoError(t, r.Wait(within(t, 60*time.Second), projectionstest.Append(t, e.store, events[1:])))
+}
+
+// The links of a rebuild go silent, and the server is not told. Its lock goes with them, so that the next one may begin. A
+// rebuild that takes long keeps its lock meanwhile.
+func TestARebuildWhoseLinksGoSilentGivesItsLockBack(t *testing.T) {
+	t.Parallel()
+	e, other, proxy := behindProxy(t)
+	gate, inside := make(chan struct{}), make(chan struct{})
+	open := sync.OnceFunc(func() { close(gate) })
+	t.Cleanup(open)
+	f := &faulty{}
+	r := e.runner(runner.Options{}, f.model())
+	run(t, r)
+	events, _ := lives(t, 3)
+	require.NoError(t, r.Wait(within(t, 30*time.Second), projectionstest.Append(t, e.store, events)))
+	var once sync.Once
+	f.set(func(*projections.Event) error {
+		first := false
+		once.Do(func() { first = true })
+		if first {
+			close(inside)
+			<-gate
+		}
+		return nil
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := r.Rebuild(ctx, []string{"leases"}, nil)
+		done <- err
+	}()
+	<-inside
+	next := other.runner(runner.Options{}, f.model())
+	for began := time.Now(); time.Since(began) < 10*time.Second; {
+		_, err := next.Rebuild(t.Context(), []string{"leases"}, nil)
+		require.ErrorIs(t, err, runner.ErrRebuildRunning)
+	}
+	proxy.Silence(true)  // the links that are there, for ever
+	proxy.Silence(false) // new ones work
+	cancel()
+	open()
+	require.Error(t, <-done)
+	soon(t, "the lock is free", func() bool {
+		_, err := next.Rebuild(t.Context(), []string{"leases"}, nil)
+		return err == nil
+	})
 }
 
 // counting counts what is logged.
@@ -69,7 +115,7 @@ func (c *counting) Handle(context.Context, slog.Record) error {
 // reason to wait for it any longer than for the first.
 func TestASilentLinkAfterManyFailuresIsNotWaitedForLonger(t *testing.T) {
 	t.Parallel()
-	e, proxy := behindProxy(t)
+	e, _, proxy := behindProxy(t)
 	log := &counting{Handler: slog.DiscardHandler}
 	r := e.runner(runner.Options{Logger: slog.New(log)})
 	run(t, r)
