@@ -257,7 +257,9 @@ func (p *Process) send(c control) error {
 }
 
 func parentFailed(code string, err error) *drivers.StartError {
-	return &drivers.StartError{Stage: "parent", Code: code, Err: err}
+	f := &drivers.StartError{Stage: "parent", Code: code, Err: err}
+	orDiskFull(err, &f.Code, &f.Remediation)
+	return f
 }
 
 // tail keeps the last words of a parent that crashed.

@@ -12,7 +12,16 @@ import (
 func (f *startFailed) Error() string { return f.Message }
 
 func startFailedBy(stage, code string, err error) status {
-	return status{StartFailed: &startFailed{Stage: stage, Code: code, Message: err.Error()}}
+	f := &startFailed{Stage: stage, Code: code, Message: err.Error()}
+	orDiskFull(err, &f.Code, &f.Remediation)
+	return status{StartFailed: f}
+}
+
+// orDiskFull says what to do about a full disk, if that is the reason.
+func orDiskFull(err error, code, remediation *string) {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		*code, *remediation = "disk_full", "free some space under the engine's data directory"
+	}
 }
 
 // startStatus finds the reason in an error of run.
@@ -25,13 +34,11 @@ func startStatus(err error) status {
 
 func journalFailed(err error) error {
 	f := &startFailed{Stage: "journal", Code: "journal_unusable", Message: err.Error()}
-	switch {
-	case errors.Is(err, fs.ErrExist):
+	if errors.Is(err, fs.ErrExist) {
 		f.Code = "journal_exists"
 		f.Remediation = "a command of this id was started before; it is never started twice"
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-		f.Code, f.Remediation = "disk_full", "free some space under the engine's data directory"
 	}
+	orDiskFull(err, &f.Code, &f.Remediation)
 	return f
 }
 

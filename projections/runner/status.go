@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -125,6 +126,11 @@ func (r *Runner) Wait(ctx context.Context, position int64, names ...string) erro
 	}()
 	for nudged := false; ; {
 		behind, elsewhere, moved, err := r.behind(picked, position)
+		if stopped, ok := errors.AsType[*StoppedError](err); ok {
+			// Somebody may just have set it going again, here or in another process, and the runner has not looked yet.
+			behind, err = r.goesOn(ctx, stopped)
+			elsewhere = behind
+		}
 		if err != nil || !behind {
 			return err
 		}
@@ -139,6 +145,24 @@ func (r *Runner) Wait(ctx context.Context, position int64, names ...string) erro
 			return fmt.Errorf("wait for position %d: %w", position, context.Cause(ctx))
 		}
 	}
+}
+
+// goesOn asks the database about a read model that was stopped when the runner last looked. If it still is, stopped is the
+// error.
+func (r *Runner) goesOn(ctx context.Context, stopped *StoppedError) (bool, error) {
+	s, err := r.find(stopped.Name)
+	if err != nil {
+		return false, err
+	}
+	var still bool
+	err = r.pool.QueryRow(ctx, `SELECT stopped <> '' FROM projection_pointers WHERE name = $1 AND revision = $2`, s.key.Name, s.key.Revision).Scan(&still)
+	switch {
+	case err != nil:
+		return false, fmt.Errorf("look whether %s goes on: %w", s.key, err)
+	case still:
+		return false, stopped
+	}
+	return true, nil
 }
 
 // hasten ends the gathering of a page.
@@ -162,7 +186,7 @@ func (r *Runner) behind(picked []slot, position int64) (behind, elsewhere bool, 
 			continue
 		}
 		if s.stopped != "" {
-			return false, false, nil, &StoppedError{Name: p.key.Name, Reason: s.stopped}
+			return false, false, r.moved, &StoppedError{Name: p.key.Name, Reason: s.stopped}
 		}
 		behind = true
 		elsewhere = elsewhere || !s.mine
