@@ -167,7 +167,7 @@ func TestReleaseByAnotherProcessEndsTheRecordedParentsAndLooseProcesses(t *testi
 func TestAKilledParentMakesTheEndUnknownAndLeavesNothingAfterRelease(t *testing.T) {
 	t.Parallel()
 	r := driverstest.Acquire(t, features())
-	e, err := r.Start(drivers.ExecRequest{Argv: []string{"sh", "-c", `setsid sleep 600.25 & echo "$!"; exec sleep 600`}})
+	e, err := r.Start(drivers.ExecRequest{Argv: []string{"sh", "-c", `setsid sh -c 'echo $$; exec sleep 600.25' & exec sleep 600`}})
 	require.NoError(t, err)
 	driverstest.AwaitOutput(t, e, "\n")
 	stdout, _ := driverstest.ReadOutput(t, e.JournalDir)
