@@ -53,9 +53,10 @@ func Lock(dir string) (*DirLock, error) {
 // Dir is the locked directory, absolute and without symbolic links.
 func (l *DirLock) Dir() string { return l.dir }
 
-// Unlock gives the directory back.
+// Unlock gives the directory back. Closing the file would not do at once: a child that was forked meanwhile and has not begun
+// its program yet has the file too.
 func (l *DirLock) Unlock() error {
-	return errors.Join(l.file.Truncate(0), l.file.Close())
+	return errors.Join(l.file.Truncate(0), unix.Flock(int(l.file.Fd()), unix.LOCK_UN), l.file.Close())
 }
 
 func writePID(file *os.File) error {

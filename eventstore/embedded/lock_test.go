@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/tenure-dev/tenure/eventstore/embedded"
 	"github.com/tenure-dev/tenure/eventstore/embedded/internal/enginetest"
@@ -23,6 +25,31 @@ func TestLockIsHeldByOneAndNamesTheHolder(t *testing.T) {
 	requireCode(t, err, embedded.CodeDataDirBusy)
 	require.ErrorContains(t, err, fmt.Sprintf("process %d", os.Getpid()))
 
+	require.NoError(t, lock.Unlock())
+	again, err := embedded.Lock(dir)
+	require.NoError(t, err)
+	require.NoError(t, again.Unlock())
+}
+
+// A child that was forked, and has not begun its program yet, has all files of its parent.
+func TestUnlockGivesTheDirectoryBackWhoeverHasTheFileToo(t *testing.T) {
+	t.Parallel()
+	dir := dataDir(t)
+	lock, err := embedded.Lock(dir)
+	require.NoError(t, err)
+	open, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	copied := -1
+	for _, fd := range open {
+		if path, _ := os.Readlink("/proc/self/fd/" + fd.Name()); path == filepath.Join(lock.Dir(), "tenure.lock") {
+			n, err := strconv.Atoi(fd.Name())
+			require.NoError(t, err)
+			copied, err = unix.Dup(n)
+			require.NoError(t, err)
+		}
+	}
+	require.Positive(t, copied)
+	defer func() { require.NoError(t, unix.Close(copied)) }()
 	require.NoError(t, lock.Unlock())
 	again, err := embedded.Lock(dir)
 	require.NoError(t, err)
