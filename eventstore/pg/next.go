@@ -9,9 +9,9 @@ import (
 	"github.com/tenure-dev/tenure/eventstore"
 )
 
-// next is a batch that was judged by what is remembered of the log, as append_next and append_one take it: if the log's head is where it
-// is remembered, the batch is written as it stands. Anything that is not plainly so (a stream that is not remembered, an
-// expectation that does not hold, a command twice) is left to append_batch, which looks at the log itself.
+// next is a batch that was judged by what is remembered of the log, as append_next and append_one take it: if the log's head
+// is where it is remembered, the batch is written as it stands. Anything that is not plainly so (a stream that is not
+// remembered, an expectation that does not hold, a command twice) is left to append_batch, which looks at the log itself.
 type next struct {
 	epoch    int64
 	head     logHead
