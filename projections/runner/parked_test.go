@@ -3,6 +3,7 @@ package runner_test
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,6 +47,22 @@ func (f *faulty) set(fail func(e *projections.Event) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.fail = fail
+}
+
+// stopOnce lets the next event that is folded wait until it may go on, which it may at the end of the test at the latest.
+func (f *faulty) stopOnce(t *testing.T) (inside <-chan struct{}, goOn func()) {
+	gate, reached := make(chan struct{}), make(chan struct{})
+	goOn = sync.OnceFunc(func() { close(gate) })
+	t.Cleanup(goOn)
+	var first atomic.Bool
+	f.set(func(*projections.Event) error {
+		if first.CompareAndSwap(false, true) {
+			close(reached)
+			<-gate
+		}
+		return nil
+	})
+	return reached, goOn
 }
 
 func (f *faulty) triesOf(position int64) (n int) {

@@ -2,7 +2,6 @@ package runner_test
 
 import (
 	"context"
-	"sync"
 	"testing"
 	"time"
 
@@ -40,15 +39,7 @@ func TestBehindAPoolerOneRebuildRunsAtATime(t *testing.T) {
 	}
 
 	f := &faulty{}
-	gate, inside := make(chan struct{}), make(chan struct{})
-	open := sync.OnceFunc(func() { close(gate) })
-	t.Cleanup(open)
-	var once sync.Once
-	f.set(func(*projections.Event) error {
-		once.Do(func() { close(inside) })
-		<-gate
-		return nil
-	})
+	inside, open := f.stopOnce(t)
 	slow := runner.New(pool, store, []projections.Model{f.model()}, runner.Options{})
 	done := make(chan error, 1)
 	go func() {

@@ -99,21 +99,13 @@ func TestARebuildWhileEventsArriveAndReadersRead(t *testing.T) {
 func TestASecondRebuildIsRefusedWhileTheFirstRuns(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t)
-	gate, inside := make(chan struct{}), make(chan struct{})
-	open := sync.OnceFunc(func() { close(gate) })
-	t.Cleanup(open)
 	f := &faulty{}
 	r := e.runner(runner.Options{}, f.model())
 	run(t, r)
 	events, _ := lives(t, 5)
 	last := projectionstest.Append(t, e.store, events)
 	require.NoError(t, r.Wait(within(t, 30*time.Second), last))
-	var once sync.Once
-	f.set(func(*projections.Event) error {
-		once.Do(func() { close(inside) })
-		<-gate
-		return nil
-	})
+	inside, open := f.stopOnce(t)
 	done := make(chan error, 1)
 	go func() {
 		_, err := r.Rebuild(context.Background(), []string{"leases"}, nil)
@@ -341,25 +333,13 @@ func TestReplayAppendsNothing(t *testing.T) {
 func TestARebuildThatLostItsLockGivesWayToTheNext(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t)
-	gate, inside := make(chan struct{}), make(chan struct{})
-	open := sync.OnceFunc(func() { close(gate) })
-	t.Cleanup(open)
 	f := &faulty{}
 	r := e.runner(runner.Options{}, f.model())
 	run(t, r)
 	events, streams := lives(t, 5)
 	last := projectionstest.Append(t, e.store, events)
 	require.NoError(t, r.Wait(within(t, 30*time.Second), last))
-	var once sync.Once
-	f.set(func(*projections.Event) error {
-		first := false
-		once.Do(func() { first = true })
-		if first {
-			close(inside)
-			<-gate
-		}
-		return nil
-	})
+	inside, open := f.stopOnce(t)
 	done := make(chan error, 1)
 	go func() {
 		_, err := r.Rebuild(context.Background(), []string{"leases"}, nil)

@@ -57,24 +57,12 @@ func TestALinkThatGoesSilentInATransactionLeavesNoLock(t *testing.T) {
 func TestARebuildWhoseLinksGoSilentGivesItsLockBack(t *testing.T) {
 	t.Parallel()
 	e, other, proxy := behindProxy(t)
-	gate, inside := make(chan struct{}), make(chan struct{})
-	open := sync.OnceFunc(func() { close(gate) })
-	t.Cleanup(open)
 	f := &faulty{}
 	r := e.runner(runner.Options{}, f.model())
 	run(t, r)
 	events, _ := lives(t, 3)
 	require.NoError(t, r.Wait(within(t, 30*time.Second), projectionstest.Append(t, e.store, events)))
-	var once sync.Once
-	f.set(func(*projections.Event) error {
-		first := false
-		once.Do(func() { first = true })
-		if first {
-			close(inside)
-			<-gate
-		}
-		return nil
-	})
+	inside, open := f.stopOnce(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
