@@ -59,8 +59,9 @@ type EnvironmentChecker interface {
 	// CheckConfig refuses a configuration that the driver cannot use: a [*domain.Refusal] on the field at fault, such as
 	// config.path, or any error.
 	CheckConfig(driver string, config json.RawMessage) error
-	// Provider is who makes the driver's runtimes; ok is false for a driver that this process does not know.
-	Provider(driver string) (provider string, ok bool)
+	// Provider is who makes the runtimes of an environment with this driver and configuration; ok is false for a driver that
+	// this process does not know, and provider is "" for a configuration that does not say.
+	Provider(driver string, config json.RawMessage) (provider string, ok bool)
 }
 
 // OutputReader opens the outputs of commands.

@@ -46,10 +46,10 @@ func (s *Server) checkDriver(driver string, config json.RawMessage) error {
 	if err := domain.CheckLine("driver", driver, domain.MaxName); err != nil {
 		return err
 	}
-	if _, ok := s.deps.Checker.Provider(driver); !ok {
+	config = orObject(config)
+	if _, ok := s.deps.Checker.Provider(driver, config); !ok {
 		return invalid("unknown_driver", "driver", "%q is not a driver of this server", driver).Mend("use a driver that this server has, such as local")
 	}
-	config = orObject(config)
 	if err := domain.CheckObject("config", config); err != nil {
 		return err
 	}

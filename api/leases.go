@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"net/http"
 	"time"
 
@@ -96,8 +97,8 @@ func (s *Server) answerAcquired(c *call, o eventstore.Outcome, now leaseNow, wai
 }
 
 // provider is who makes a driver's runtimes; a driver that is not here now is named, and the attempt says that it is missing.
-func (s *Server) provider(driver string) string {
-	if p, ok := s.deps.Checker.Provider(driver); ok {
+func (s *Server) provider(driver string, config json.RawMessage) string {
+	if p, ok := s.deps.Checker.Provider(driver, config); ok && p != "" {
 		return p
 	}
 	return driver

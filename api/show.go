@@ -66,8 +66,15 @@ func shownObject(raw json.RawMessage) json.RawMessage {
 func showLease(id uuid.UUID, now leaseNow) wire.Lease {
 	l := now.State
 	metadata := map[string]any{"driver": l.Driver, "executionWorkspaceMode": nil}
-	for name, value := range l.Metadata {
-		metadata[name] = value
+	if len(l.Metadata) > 0 {
+		var said map[string]json.RawMessage
+		if err := json.Unmarshal(l.Metadata, &said); err == nil { // the domain lets nothing else in
+			for name, value := range said {
+				if _, ours := metadata[name]; !ours {
+					metadata[name] = value
+				}
+			}
+		}
 	}
 	if mode := l.Context.WorkspaceMode; mode != "" {
 		metadata["executionWorkspaceMode"] = mode

@@ -18,4 +18,5 @@ type Capabilities struct {
 	Exec        bool
 	List        bool
 	CheckConfig bool
+	Probe       bool
 }

@@ -35,14 +35,27 @@ type Executor interface {
 
 // Lister tells which runtimes exist, whoever made them.
 type Lister interface {
-	// ListRuntimes returns every runtime that carries installation as its installation id.
-	ListRuntimes(ctx context.Context, installation string) ([]ListedRuntime, error)
+	// ListRuntimes returns every runtime that carries req.Installation as its installation id.
+	ListRuntimes(ctx context.Context, req ListRequest) ([]ListedRuntime, error)
+}
+
+// Prober tries whether an environment would work, and makes nothing that stays.
+type Prober interface {
+	// Probe returns an error only if it could not find out; that the environment does not work is a result.
+	Probe(ctx context.Context, req ProbeRequest) (ProbeResult, error)
 }
 
 // ConfigChecker validates the configuration of an environment without touching anything outside.
 type ConfigChecker interface {
-	// CheckConfig returns nil or a [*ConfigError] that names every field at fault.
+	// CheckConfig returns nil or a [*ConfigError] that names every field at fault. In a field that holds a secret it takes
+	// the value and a reference to it alike.
 	CheckConfig(config json.RawMessage) error
+}
+
+// SecretHolder knows which fields of its configuration are secrets.
+type SecretHolder interface {
+	// SecretFields returns the fields that config has a secret in, as a value or as a reference.
+	SecretFields(config json.RawMessage) []SecretField
 }
 
 // Description is what a driver says of itself.
@@ -59,6 +72,24 @@ type Description struct {
 	Capabilities Capabilities
 	// NodeBound says that a runtime exists on one machine only and can be driven only there.
 	NodeBound bool
+	// Plugin is who is behind it; the zero one is this program itself.
+	Plugin Plugin
+}
+
+// Plugin names an installed plugin.
+type Plugin struct {
+	// ID is the installation's; Key is the name that its author gave it.
+	ID, Key string
+	// Version is the plugin's own, as its manifest says.
+	Version string
+}
+
+// SecretField is a secret within a configuration. Both places are JSON pointers (RFC 6901).
+type SecretField struct {
+	// Value is where the secret itself may be written by whoever makes the environment.
+	Value string
+	// Ref is where a reference to it is kept; it may be the same place.
+	Ref string
 }
 
 // AcquireRequest asks for one runtime.
@@ -82,17 +113,20 @@ type AcquireRequest struct {
 	ExecutionWorkspaceID   string
 	ExecutionWorkspaceMode string
 	AdapterType            string
-	// Config is the environment's configuration as it was when the lease was requested.
+	// Config is the environment's configuration as it was when the lease was requested. Where it holds a reference to a
+	// secret, the secret is in its place: it is neither logged nor kept.
 	Config json.RawMessage
+	// StoredConfig is Config with the references as they are, for what may be kept.
+	StoredConfig json.RawMessage
 }
 
 // Runtime is what Acquire made.
 type Runtime struct {
 	// ProviderLeaseID is the runtime's name at the provider; nil where it has none (local).
 	ProviderLeaseID *string
-	// Metadata is what a client may want to know: paths, ports. It holds no secret. The engine adds driver and
-	// executionWorkspaceMode.
-	Metadata map[string]string
+	// Metadata is what a client may want to know: paths, ports. It is a JSON object or nil, holds no secret, and comes back
+	// in every [Handle]. The engine adds driver and executionWorkspaceMode.
+	Metadata json.RawMessage
 	// Resumed says that the runtime existed before this call.
 	Resumed bool
 }
@@ -102,8 +136,16 @@ type Runtime struct {
 type Handle struct {
 	RuntimeID       string
 	ProviderLeaseID *string
-	Metadata        map[string]string
-	Config          json.RawMessage
+	Metadata        json.RawMessage
+	// Config is as in [AcquireRequest]: with secrets in it.
+	Config json.RawMessage
+	// Installation, Fence, LeaseID, CompanyID, EnvironmentID and IssueID are those of the lease.
+	Installation  string
+	Fence         int64
+	LeaseID       string
+	CompanyID     string
+	EnvironmentID string
+	IssueID       string
 }
 
 // ReleaseRequest asks to take a runtime down.
@@ -217,10 +259,55 @@ type StreamSeal struct {
 	SHA256 string `json:"sha256"`
 }
 
+// ListRequest asks for the runtimes of an installation.
+type ListRequest struct {
+	Installation string
+	// Config is an environment's, as in [AcquireRequest]: it says where to look.
+	Config json.RawMessage
+}
+
 // ListedRuntime is one runtime found by a Lister.
 type ListedRuntime struct {
-	RuntimeID string
-	LeaseID   string
-	Epoch     int64
-	CreatedAt time.Time
+	RuntimeID       string
+	ProviderLeaseID *string
+	LeaseID         string
+	Epoch           int64
+	CreatedAt       time.Time
+}
+
+// ProbeRequest asks whether an environment would work.
+type ProbeRequest struct {
+	CompanyID string
+	// EnvironmentID is "" for one that is not saved.
+	EnvironmentID string
+	// Config is as in [AcquireRequest]: with secrets in it.
+	Config json.RawMessage
+}
+
+// ProbeResult says whether it would. It holds no secret.
+type ProbeResult struct {
+	OK bool `json:"ok"`
+	// Phase is where it failed, such as "dial", "host_key" or "auth"; "" when it did not.
+	Phase       string       `json:"phase,omitempty"`
+	Summary     string       `json:"summary"`
+	Diagnostics []Diagnostic `json:"diagnostics,omitempty"`
+}
+
+// Severity grades a diagnostic.
+type Severity string
+
+// The severities.
+const (
+	SeverityInfo    Severity = "info"
+	SeverityWarning Severity = "warning"
+	SeverityError   Severity = "error"
+)
+
+// Diagnostic is one finding of a probe.
+type Diagnostic struct {
+	Severity Severity `json:"severity"`
+	// Code is stable where there is one; else "".
+	Code        string `json:"code,omitempty"`
+	Message     string `json:"message"`
+	Remediation string `json:"remediation,omitempty"`
 }

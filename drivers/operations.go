@@ -19,12 +19,12 @@ func StartExec(ctx context.Context, d Driver, req ExecRequest) (Exec, error) {
 }
 
 // ListRuntimes lists what d made for an installation.
-func ListRuntimes(ctx context.Context, d Driver, installation string) ([]ListedRuntime, error) {
+func ListRuntimes(ctx context.Context, d Driver, req ListRequest) ([]ListedRuntime, error) {
 	l, ok := d.(Lister)
 	if !ok || !d.Describe().Capabilities.List {
 		return nil, unsupported(d, "list")
 	}
-	return l.ListRuntimes(ctx, installation)
+	return l.ListRuntimes(ctx, req)
 }
 
 // CheckConfig validates config for d.
@@ -34,6 +34,23 @@ func CheckConfig(d Driver, config json.RawMessage) error {
 		return unsupported(d, "check config")
 	}
 	return c.CheckConfig(config)
+}
+
+// Probe tries whether an environment of d would work.
+func Probe(ctx context.Context, d Driver, req ProbeRequest) (ProbeResult, error) {
+	p, ok := d.(Prober)
+	if !ok || !d.Describe().Capabilities.Probe {
+		return ProbeResult{}, unsupported(d, "probe")
+	}
+	return p.Probe(ctx, req)
+}
+
+// SecretFields returns where config has secrets; nowhere, for a driver that knows of none.
+func SecretFields(d Driver, config json.RawMessage) []SecretField {
+	if h, ok := d.(SecretHolder); ok {
+		return h.SecretFields(config)
+	}
+	return nil
 }
 
 func unsupported(d Driver, verb string) error {

@@ -266,4 +266,6 @@ func (checker) CheckConfig(_ string, config json.RawMessage) error {
 	return nil
 }
 
-func (checker) Provider(driver string) (string, bool) { return driver, driver == "local" }
+func (checker) Provider(driver string, _ json.RawMessage) (string, bool) {
+	return driver, driver == "local"
+}

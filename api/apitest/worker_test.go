@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -112,7 +113,7 @@ func (w *worker) lease(id domain.LeaseID) {
 		w.made++
 		w.mu.Unlock()
 		_, _ = w.commands.FinishProvisioning(w.ctx, commands.Caller{}, id, lease.Provision{
-			Attempt: l.Attempt, Worker: w.me, Acquisition: lease.AcquisitionCreated, Metadata: map[string]string{"isolation": "none"},
+			Attempt: l.Attempt, Worker: w.me, Acquisition: lease.AcquisitionCreated, Metadata: json.RawMessage(`{"isolation":"none"}`),
 		})
 	}
 }

@@ -105,7 +105,7 @@ func Samples() []domain.Event {
 		},
 		lease.ProvisioningAbandoned{Attempt: 2, Code: "worker_gone"},
 		lease.Provisioned{
-			Attempt: 2, Runtime: Runtime, ProviderLeaseID: &provider, Metadata: map[string]string{"driver": "local"},
+			Attempt: 2, Runtime: Runtime, ProviderLeaseID: &provider, Metadata: json.RawMessage(`{"driver":"local"}`),
 			Acquisition: lease.AcquisitionCreated, HardExpiresAt: Noon.Add(24 * time.Hour), ExpiresAt: Noon.Add(time.Hour),
 		},
 		lease.Renewed{ExpiresAt: Noon.Add(time.Hour)},

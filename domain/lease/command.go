@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/tenure-dev/tenure/domain"
@@ -26,6 +27,8 @@ type StartProvisioning struct {
 	Deadline time.Time
 	// WorkerDead says that the worker which holds the open attempt is known to be gone.
 	WorkerDead bool
+	// Plugin is who will be asked; nil for a driver of the engine's own.
+	Plugin *Plugin
 }
 
 // Provision is the good end of an attempt.
@@ -33,9 +36,10 @@ type Provision struct {
 	Attempt         int
 	Worker          domain.WorkerID
 	ProviderLeaseID *string
-	Metadata        map[string]string
-	Acquisition     Acquisition
-	Now             time.Time
+	// Metadata is an object, or nil.
+	Metadata    json.RawMessage
+	Acquisition Acquisition
+	Now         time.Time
 }
 
 // FailProvisioning is the bad end of an attempt.

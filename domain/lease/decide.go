@@ -150,7 +150,7 @@ func startProvisioning(s State, c StartProvisioning) ([]Event, error) {
 	if !s.Runtime.IsZero() {
 		runtime = s.Runtime
 	}
-	return []Event{ProvisioningStarted{Attempt: s.Attempt + 1, Runtime: runtime, Worker: c.Worker, Deadline: c.Deadline}}, nil
+	return []Event{ProvisioningStarted{Attempt: s.Attempt + 1, Runtime: runtime, Worker: c.Worker, Deadline: c.Deadline, Plugin: c.Plugin}}, nil
 }
 
 // provision turns the good end of an attempt into an active lease, unless a release was asked for meanwhile.
@@ -160,6 +160,11 @@ func provision(s State, c Provision) ([]Event, error) {
 	}
 	if s.ReleaseReason != "" {
 		return []Event{ProvisioningAbandoned{Attempt: c.Attempt, Code: "release_requested"}}, nil
+	}
+	if len(c.Metadata) > 0 {
+		if err := domain.CheckObject("metadata", c.Metadata); err != nil {
+			return nil, err
+		}
 	}
 	hard := c.Now.Add(s.TTL)
 	return []Event{Provisioned{

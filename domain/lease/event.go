@@ -59,6 +59,8 @@ type ProvisioningStarted struct {
 	Runtime  domain.RuntimeID `json:"runtimeId"`
 	Worker   domain.WorkerID  `json:"workerId"`
 	Deadline time.Time        `json:"deadline"`
+	// Plugin is who will be asked; absent for a driver of the engine's own. It drives the lease to its end.
+	Plugin *Plugin `json:"plugin,omitempty"`
 }
 
 // ProvisioningFailed says: the attempt ended without a runtime.
@@ -81,11 +83,12 @@ type ProvisioningAbandoned struct {
 
 // Provisioned says: the runtime is there and the lease holds it.
 type Provisioned struct {
-	Attempt         int               `json:"attempt"`
-	Runtime         domain.RuntimeID  `json:"runtimeId"`
-	ProviderLeaseID *string           `json:"providerLeaseId"`
-	Metadata        map[string]string `json:"metadata,omitempty"`
-	Acquisition     Acquisition       `json:"acquisition"`
+	Attempt         int              `json:"attempt"`
+	Runtime         domain.RuntimeID `json:"runtimeId"`
+	ProviderLeaseID *string          `json:"providerLeaseId"`
+	// Metadata is the driver's own, an object; nobody else opens it.
+	Metadata    json.RawMessage `json:"metadata,omitempty"`
+	Acquisition Acquisition     `json:"acquisition"`
 	// HardExpiresAt is where the ttl ends the lease whatever happens; ExpiresAt is the earlier of it and the idle limit.
 	HardExpiresAt time.Time `json:"hardExpiresAt"`
 	ExpiresAt     time.Time `json:"expiresAt"`

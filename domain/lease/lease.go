@@ -55,13 +55,15 @@ type State struct {
 	Attempting bool `json:",omitempty"`
 	Runtime    domain.RuntimeID
 	RetryAt    time.Time
+	// Plugin was asked for the runtime; nil for a driver of the engine's own, or before the first attempt.
+	Plugin *Plugin `json:",omitempty"`
 	// MaybeMade says that an attempt which is over, or was taken over, may have made the runtime: what a later attempt with
 	// the same runtime id finds out about itself does not take that back.
 	MaybeMade bool `json:",omitempty"`
 
-	ProviderLeaseID *string           `json:",omitempty"`
-	Metadata        map[string]string `json:",omitempty"`
-	Acquisition     Acquisition       `json:",omitempty"`
+	ProviderLeaseID *string         `json:",omitempty"`
+	Metadata        json.RawMessage `json:",omitempty"`
+	Acquisition     Acquisition     `json:",omitempty"`
 	AcquiredAt      time.Time
 	LastUsedAt      time.Time
 	HardExpiresAt   time.Time
@@ -143,7 +145,7 @@ func Evolve(s State, e Event, m domain.Meta) State {
 	case ProvisioningStarted:
 		s.MaybeMade = s.MaybeMade || s.Attempting
 		s.Attempt, s.Attempting, s.Runtime = e.Attempt, true, e.Runtime
-		s.Worker, s.Deadline, s.CleanupNeeded = e.Worker, e.Deadline, true
+		s.Worker, s.Deadline, s.CleanupNeeded, s.Plugin = e.Worker, e.Deadline, true, e.Plugin
 	case ProvisioningFailed:
 		s.Attempting, s.RetryAt = false, timeOf(e.RetryAt)
 		s.FailureCode, s.FailureMessage = e.Code, e.Message

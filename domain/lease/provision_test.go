@@ -1,6 +1,7 @@
 package lease_test
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ func TestAGrantedLeaseIsProvisioned(t *testing.T) {
 	require.True(t, s.State().Attempting)
 	require.Equal(t, lease.CleanupPending, s.State().CleanupStatus(), "from here on something may exist outside")
 	want := provisioned
-	want.ProviderLeaseID, want.Metadata = &provider, map[string]string{"driver": "local"}
+	want.ProviderLeaseID, want.Metadata = &provider, json.RawMessage(`{"driver":"local"}`)
 	s = s.When(lease.Provision{
 		Attempt: 1, Worker: worker, ProviderLeaseID: &provider, Metadata: want.Metadata, Acquisition: lease.AcquisitionCreated, Now: noon,
 	}).Then(want)

@@ -45,6 +45,14 @@ const (
 	AcquisitionResumed Acquisition = "resumed"
 )
 
+// Plugin is an installed plugin that makes a lease's runtime.
+type Plugin struct {
+	ID  string `json:"id"`
+	Key string `json:"key"`
+	// Version is the plugin's own.
+	Version string `json:"version"`
+}
+
 // Status is where a lease stands.
 type Status string
 

@@ -80,6 +80,8 @@ func AcquireRequest(f Features) drivers.AcquireRequest {
 func HandleOf(req drivers.AcquireRequest, rt drivers.Runtime) drivers.Handle {
 	return drivers.Handle{
 		RuntimeID: req.RuntimeID, ProviderLeaseID: rt.ProviderLeaseID, Metadata: rt.Metadata, Config: req.Config,
+		Installation: req.Installation, Fence: req.Fence, LeaseID: req.LeaseID, CompanyID: req.CompanyID,
+		EnvironmentID: req.EnvironmentID, IssueID: req.IssueID,
 	}
 }
 
@@ -93,12 +95,20 @@ func testDescription(t *testing.T, f Features) {
 	require.Contains(t, []drivers.Class{drivers.ClassIdempotent, drivers.ClassListable, drivers.ClassBlind}, said.Class)
 	require.False(t, said.Class == drivers.ClassListable && !said.Capabilities.List, "a listable driver lists")
 
-	_, err := drivers.ListRuntimes(t.Context(), d, Installation)
+	_, err := drivers.ListRuntimes(t.Context(), d, listRequest(f, Installation))
 	require.Equal(t, said.Capabilities.List, err == nil, "list: declared against real: %v", err)
 	err = drivers.CheckConfig(d, f.Config)
 	require.Equal(t, said.Capabilities.CheckConfig, err == nil, "check config: declared against real: %v", err)
+	probed, err := drivers.Probe(t.Context(), d, drivers.ProbeRequest{CompanyID: uuid.NewString(), Config: f.Config})
+	require.Equal(t, said.Capabilities.Probe, err == nil, "probe: declared against real: %v", err)
+	if said.Capabilities.Probe {
+		require.True(t, probed.OK, "%+v", probed)
+		require.NotEmpty(t, probed.Summary)
+	} else {
+		require.ErrorIs(t, err, drivers.ErrUnsupported)
+	}
 	if !said.Capabilities.List {
-		_, err := drivers.ListRuntimes(t.Context(), d, Installation)
+		_, err := drivers.ListRuntimes(t.Context(), d, listRequest(f, Installation))
 		require.ErrorIs(t, err, drivers.ErrUnsupported)
 	}
 	if !said.Capabilities.Exec {
@@ -125,10 +135,10 @@ func testRuntime(t *testing.T, f Features) {
 		rt, err := d.Acquire(t.Context(), req)
 		require.NoError(t, err)
 		require.False(t, rt.Resumed)
-		requireListed(t, d, req, 1)
+		requireListed(t, f, d, req, 1)
 		release := drivers.ReleaseRequest{Handle: HandleOf(req, rt), Attempt: 1}
 		require.NoError(t, d.Release(t.Context(), release))
-		requireListed(t, d, req, 0)
+		requireListed(t, f, d, req, 0)
 		require.NoError(t, d.Release(t.Context(), release), "a second release is harmless")
 	})
 	t.Run("a repeated acquire keeps what its class promises", func(t *testing.T) {
@@ -144,11 +154,11 @@ func testRuntime(t *testing.T, f Features) {
 			require.True(t, second.Resumed)
 			second.Resumed = first.Resumed
 			require.Equal(t, first, second)
-			requireListed(t, d, req, 1)
+			requireListed(t, f, d, req, 1)
 		}
 		require.NoError(t, d.Release(t.Context(), drivers.ReleaseRequest{Handle: HandleOf(req, first), Attempt: 1}))
 		require.NoError(t, d.Release(t.Context(), drivers.ReleaseRequest{Handle: HandleOf(req, second), Attempt: 1}))
-		requireListed(t, d, req, 0)
+		requireListed(t, f, d, req, 0)
 	})
 	t.Run("racing acquires of one id make one runtime", func(t *testing.T) {
 		t.Parallel()
@@ -173,13 +183,16 @@ func testRuntime(t *testing.T, f Features) {
 			require.NoError(t, <-errs)
 		}
 		require.EqualValues(t, 1, made.Load())
-		requireListed(t, d, req, 1)
-		require.NoError(t, d.Release(t.Context(), drivers.ReleaseRequest{Handle: drivers.Handle{RuntimeID: req.RuntimeID}}))
+		requireListed(t, f, d, req, 1)
+		require.NoError(t, d.Release(t.Context(), drivers.ReleaseRequest{Handle: HandleOf(req, drivers.Runtime{}), Attempt: 1}))
 	})
 	t.Run("a runtime that never was can be released", func(t *testing.T) {
 		t.Parallel()
 		d := f.New(t)
-		handle := drivers.Handle{RuntimeID: AcquireRequest(f).RuntimeID, Config: f.Config}
+		if d.Describe().Class == drivers.ClassBlind {
+			return // it knows runtimes by the names that it gave them
+		}
+		handle := HandleOf(AcquireRequest(f), drivers.Runtime{})
 		require.NoError(t, d.Release(t.Context(), drivers.ReleaseRequest{Handle: handle, Attempt: 1}))
 	})
 	t.Run("runtimes of another installation are not listed", func(t *testing.T) {
@@ -191,19 +204,23 @@ func testRuntime(t *testing.T, f Features) {
 		req := AcquireRequest(f)
 		rt, err := d.Acquire(t.Context(), req)
 		require.NoError(t, err)
-		listed, err := drivers.ListRuntimes(t.Context(), d, "somebody else")
+		listed, err := drivers.ListRuntimes(t.Context(), d, listRequest(f, "somebody else"))
 		require.NoError(t, err)
 		require.Empty(t, listed)
 		require.NoError(t, d.Release(t.Context(), drivers.ReleaseRequest{Handle: HandleOf(req, rt), Attempt: 1}))
 	})
 }
 
-func requireListed(t *testing.T, d drivers.Driver, req drivers.AcquireRequest, want int) {
+func listRequest(f Features, installation string) drivers.ListRequest {
+	return drivers.ListRequest{Installation: installation, Config: f.Config}
+}
+
+func requireListed(t *testing.T, f Features, d drivers.Driver, req drivers.AcquireRequest, want int) {
 	t.Helper()
 	if !d.Describe().Capabilities.List {
 		return
 	}
-	all, err := drivers.ListRuntimes(t.Context(), d, Installation)
+	all, err := drivers.ListRuntimes(t.Context(), d, listRequest(f, Installation))
 	require.NoError(t, err)
 	found := 0
 	for _, r := range all {

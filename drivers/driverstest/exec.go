@@ -80,7 +80,7 @@ func testExec(t *testing.T, f Features) {
 		require.NoError(t, r.Release())
 		done := r.Finish(e, time.Now())
 		require.Equal(t, drivers.ExecKilled, done.End)
-		requireListed(t, r.Driver, r.req, 0)
+		requireListed(t, f, r.Driver, r.req, 0)
 		_, err = r.Start(drivers.ExecRequest{Argv: []string{"echo", "hi"}})
 		requireStage(t, err, "runtime")
 		require.ErrorIs(t, err, drivers.ErrGone)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -38,6 +39,16 @@ func Acquire(t *testing.T, f Features) *Runtime {
 	r.Handle = HandleOf(r.req, rt)
 	t.Cleanup(func() { require.NoError(t, r.Release()) })
 	return r
+}
+
+// Field is a text of the runtime's metadata.
+func (r *Runtime) Field(name string) string {
+	r.t.Helper()
+	var fields map[string]any
+	require.NoError(r.t, json.Unmarshal(r.Handle.Metadata, &fields))
+	text, ok := fields[name].(string)
+	require.True(r.t, ok, "%s in %s", name, r.Handle.Metadata)
+	return text
 }
 
 // Release takes the runtime down.

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -135,7 +134,7 @@ func (d *Driver) provide(req drivers.AcquireRequest) drivers.Runtime {
 
 func (i Instance) runtime(resumed bool) drivers.Runtime {
 	return drivers.Runtime{
-		ProviderLeaseID: &i.ProviderLeaseID, Metadata: map[string]string{"serial": strconv.Itoa(i.Serial)}, Resumed: resumed,
+		ProviderLeaseID: &i.ProviderLeaseID, Metadata: drivers.Metadata(map[string]any{"serial": i.Serial}), Resumed: resumed,
 	}
 }
 
@@ -174,12 +173,12 @@ func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error 
 }
 
 // ListRuntimes implements [drivers.Lister].
-func (d *Driver) ListRuntimes(_ context.Context, installation string) ([]drivers.ListedRuntime, error) {
+func (d *Driver) ListRuntimes(_ context.Context, req drivers.ListRequest) ([]drivers.ListedRuntime, error) {
 	var listed []drivers.ListedRuntime
 	for _, i := range d.Live() {
-		if i.Request.Installation == installation {
+		if i.Request.Installation == req.Installation {
 			listed = append(listed, drivers.ListedRuntime{
-				RuntimeID: i.Request.RuntimeID, LeaseID: i.Request.LeaseID, Epoch: i.Request.Epoch, CreatedAt: i.CreatedAt,
+				RuntimeID: i.Request.RuntimeID, ProviderLeaseID: &i.ProviderLeaseID, LeaseID: i.Request.LeaseID, Epoch: i.Request.Epoch, CreatedAt: i.CreatedAt,
 			})
 		}
 	}

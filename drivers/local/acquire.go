@@ -55,7 +55,7 @@ func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drive
 		return drivers.Runtime{}, context.Cause(ctx)
 	}
 	l := d.layout(req.RuntimeID)
-	runtime := drivers.Runtime{Metadata: map[string]string{"workspace": l.workspace}}
+	runtime := drivers.Runtime{Metadata: drivers.Metadata(map[string]any{"workspace": l.workspace})}
 	// A second round only if a Release or another Acquire came between.
 	for range 3 {
 		found, err := d.resume(l, req)
@@ -170,7 +170,7 @@ func failed(step string, err error) error {
 }
 
 // ListRuntimes implements [drivers.Lister]. It includes what a crashed Release left half removed.
-func (d *Driver) ListRuntimes(_ context.Context, installation string) ([]drivers.ListedRuntime, error) {
+func (d *Driver) ListRuntimes(_ context.Context, req drivers.ListRequest) ([]drivers.ListedRuntime, error) {
 	entries, err := os.ReadDir(d.opts.Root)
 	if err != nil {
 		return nil, fmt.Errorf("list runtimes: %w", err)
@@ -188,7 +188,7 @@ func (d *Driver) ListRuntimes(_ context.Context, installation string) ([]drivers
 		if err != nil {
 			return nil, fmt.Errorf("list runtimes: %w", err)
 		}
-		if m.Installation != installation || seen[m.RuntimeID] {
+		if m.Installation != req.Installation || seen[m.RuntimeID] {
 			continue
 		}
 		seen[m.RuntimeID] = true

@@ -67,7 +67,7 @@ func TestARuntimeSurvivesTheDriverThatMadeIt(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, rt.Resumed)
 	require.Nil(t, rt.ProviderLeaseID)
-	require.Equal(t, map[string]string{"workspace": filepath.Join(root, req.RuntimeID, "workspace")}, rt.Metadata)
+	require.Equal(t, drivers.Metadata(map[string]any{"workspace": filepath.Join(root, req.RuntimeID, "workspace")}), rt.Metadata)
 	require.NoError(t, d.Release(t.Context(), drivers.ReleaseRequest{Handle: drivers.Handle{RuntimeID: req.RuntimeID}}))
 	requireEmpty(t, root)
 }
@@ -82,7 +82,7 @@ func TestAMarkerKeepsOutOlderHoldersAndOtherInstallations(t *testing.T) {
 	newer.Fence, newer.LeaseID = req.Fence+1, uuid.NewString()
 	_, err = d.Acquire(t.Context(), newer)
 	require.NoError(t, err)
-	listed, err := drivers.ListRuntimes(t.Context(), d, driverstest.Installation)
+	listed, err := drivers.ListRuntimes(t.Context(), d, drivers.ListRequest{Installation: driverstest.Installation})
 	require.NoError(t, err)
 	require.Equal(t, newer.LeaseID, listed[0].LeaseID)
 	for code, r := range map[string]drivers.AcquireRequest{"stale_fence": req, "foreign_runtime": func() drivers.AcquireRequest {
@@ -119,7 +119,7 @@ func TestReleaseRemovesWhatItsOwnersForbade(t *testing.T) {
 		chmod 0 a/b/c a/b a && chmod 0 . && chmod 0 "$TMPDIR"`)
 	require.Zero(t, done.ExitCode, "%s", done.Stderr)
 	require.NoError(t, r.Release())
-	requireEmpty(t, filepath.Dir(filepath.Dir(r.Handle.Metadata["workspace"])))
+	requireEmpty(t, filepath.Dir(filepath.Dir(r.Field("workspace"))))
 	require.FileExists(t, keep)
 }
 
@@ -134,7 +134,7 @@ func TestReleaseFinishesWhatACrashLeft(t *testing.T) {
 	require.NoError(t, os.MkdirAll(filepath.Join(root, ".new-"+req.RuntimeID+"-9", "workspace"), 0o700))
 	other := filepath.Join(root, ".new-"+req.RuntimeID+"-other-9")
 	require.NoError(t, os.Mkdir(other, 0o700))
-	listed, err := d.ListRuntimes(t.Context(), driverstest.Installation)
+	listed, err := d.ListRuntimes(t.Context(), drivers.ListRequest{Installation: driverstest.Installation})
 	require.NoError(t, err)
 	require.Len(t, listed, 1)
 	require.Equal(t, req.RuntimeID, listed[0].RuntimeID)
@@ -223,7 +223,7 @@ func TestAStartThatIsCanceledLeavesNothingRunning(t *testing.T) {
 		require.NoError(t, e.Kill(t.Context(), "started after all"))
 	}
 	require.NoError(t, r.Release())
-	left, err := (&Driver{}).survivors(r.Handle.RuntimeID, r.Handle.Metadata["workspace"])
+	left, err := (&Driver{}).survivors(r.Handle.RuntimeID, r.Field("workspace"))
 	require.NoError(t, err)
 	require.Empty(t, left)
 }

@@ -107,10 +107,3 @@ func messageOf(f *drivers.Failure, err error) string {
 	}
 	return err.Error() + "; " + f.Remediation
 }
-
-func noDriver(name string) error {
-	return &drivers.Failure{
-		Outcome: drivers.OutcomeDefinite, Code: "driver_unavailable", Err: fmt.Errorf("this engine has no driver %q", name),
-		Remediation: "start an engine that has it, or use another environment",
-	}
-}

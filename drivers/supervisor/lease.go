@@ -67,9 +67,9 @@ const takeoverFactor = 4
 // provision makes the runtime: claim, call the driver, record.
 func (s *Supervisor) provision(ctx context.Context, id domain.LeaseID, l lease.State, orphaned bool, cause uuid.UUID) (again bool, err error) {
 	now := s.now()
-	driver, known := s.deps.Drivers.Get(l.Driver)
+	driver, unresolved := s.deps.Drivers.Resolve(target(l))
 	var about drivers.Description
-	if known {
+	if unresolved == nil {
 		about = driver.Describe()
 	}
 	// Nobody saw the end of the open attempt, and asking such a driver again would make a second runtime.
@@ -91,14 +91,15 @@ func (s *Supervisor) provision(ctx context.Context, id domain.LeaseID, l lease.S
 	}
 	l, err = s.deps.Commands.ClaimProvisioning(ctx, s.me(cause), id, node, lease.StartProvisioning{
 		Runtime: domain.RuntimeID{UUID: runtime}, Worker: s.deps.Process.ID, Deadline: now.Add(s.opts.ProvisionTimeout), WorkerDead: orphaned,
+		Plugin: pluginOf(about, l),
 	})
 	if err != nil {
 		return false, err
 	}
 	var made drivers.Runtime
 	switch {
-	case !known:
-		err = noDriver(l.Driver)
+	case unresolved != nil:
+		err = unresolved
 	case unseen:
 		err = &drivers.Failure{
 			Outcome: drivers.OutcomeAmbiguous, Code: "outcome_unknown",
@@ -153,7 +154,7 @@ func (s *Supervisor) provisioned(ctx context.Context, id domain.LeaseID, l lease
 	case lostClaim(err):
 		l.ProviderLeaseID, l.Metadata = made.ProviderLeaseID, made.Metadata
 		s.discard(ctx, id, l)
-	case errors.Is(err, eventstore.ErrInvalid):
+	case errors.Is(err, eventstore.ErrInvalid), invalid(err):
 		// The log can never hold what the driver said, such as metadata beyond every limit.
 		return s.provisionFailed(ctx, id, l, cause, "", &drivers.Failure{Outcome: drivers.OutcomeAmbiguous, Code: "result_invalid", Err: err})
 	}
@@ -192,8 +193,9 @@ func (s *Supervisor) provisionFailed(
 // the lease meanwhile: then nobody will look for this runtime any more. A lease that goes on has a use for it, since the
 // attempts of a lease share the runtime's id.
 func (s *Supervisor) discard(ctx context.Context, id domain.LeaseID, l lease.State) {
-	driver, known := s.deps.Drivers.Get(l.Driver)
-	if !known {
+	driver, err := s.deps.Drivers.Resolve(target(l))
+	if err != nil {
+		s.log.Error("a runtime that was made too late may be left", "lease", id, "runtime", l.Runtime, "error", err)
 		return
 	}
 	for try := 1; ; try++ {
@@ -223,7 +225,7 @@ func (s *Supervisor) discardOnce(ctx context.Context, id domain.LeaseID, l lease
 	}
 	_, err = call(ctx, s, s.opts.ReleaseTimeout, func(ctx context.Context) (struct{}, error) {
 		faults.Point("driver.discard.before")
-		err := driver.Release(ctx, drivers.ReleaseRequest{Handle: handle(l), Attempt: try})
+		err := driver.Release(ctx, drivers.ReleaseRequest{Handle: s.handle(id, l), Attempt: try})
 		faults.Point("driver.discard.after")
 		return struct{}{}, err
 	}, nothing)
@@ -265,13 +267,13 @@ func (s *Supervisor) takeDown(ctx context.Context, id domain.LeaseID, l lease.St
 	half, cancel := context.WithTimeout(ctx, s.opts.ReleaseTimeout/2)
 	s.execs.endLease(half, id, "lease_released")
 	cancel()
-	driver, known := s.deps.Drivers.Get(l.Driver)
-	if !known {
-		return noDriver(l.Driver)
+	driver, err := s.deps.Drivers.Resolve(target(l))
+	if err != nil {
+		return err
 	}
-	_, err := call(ctx, s, l.Deadline.Sub(s.now()), func(ctx context.Context) (struct{}, error) {
+	_, err = call(ctx, s, l.Deadline.Sub(s.now()), func(ctx context.Context) (struct{}, error) {
 		faults.Point("driver.release.before")
-		err := driver.Release(ctx, drivers.ReleaseRequest{Handle: handle(l), Attempt: l.Teardown})
+		err := driver.Release(ctx, drivers.ReleaseRequest{Handle: s.handle(id, l), Attempt: l.Teardown})
 		faults.Point("driver.release.after")
 		return struct{}{}, err
 	}, nothing)
@@ -297,8 +299,27 @@ func (s *Supervisor) releaseFailed(id domain.LeaseID, l lease.State, cause uuid.
 	})
 }
 
-func handle(l lease.State) drivers.Handle {
+func (s *Supervisor) handle(id domain.LeaseID, l lease.State) drivers.Handle {
 	return drivers.Handle{
 		RuntimeID: l.Runtime.String(), ProviderLeaseID: l.ProviderLeaseID, Metadata: l.Metadata, Config: l.Config,
+		Installation: s.deps.Installation.String(), Fence: l.Fence, LeaseID: id.String(), CompanyID: l.Company.String(),
+		EnvironmentID: l.Environment.String(), IssueID: l.Context.Issue,
 	}
+}
+
+// target is who makes the lease's runtime, or made it: once a plugin was asked, no other one is.
+func target(l lease.State) drivers.Target {
+	t := drivers.Target{Driver: l.Driver, Provider: l.Provider}
+	if p := l.Plugin; p != nil {
+		t.Plugin = drivers.Plugin{ID: p.ID, Key: p.Key, Version: p.Version}
+	}
+	return t
+}
+
+// pluginOf is the plugin that an attempt asks; nil for none. One that cannot be found stays the one that was asked before.
+func pluginOf(about drivers.Description, l lease.State) *lease.Plugin {
+	if about.Plugin == (drivers.Plugin{}) {
+		return l.Plugin
+	}
+	return &lease.Plugin{ID: about.Plugin.ID, Key: about.Plugin.Key, Version: about.Plugin.Version}
 }

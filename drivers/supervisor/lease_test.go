@@ -249,7 +249,7 @@ type talkative struct{ *fake.Driver }
 
 func (d talkative) Acquire(ctx context.Context, req drivers.AcquireRequest) (drivers.Runtime, error) {
 	made, err := d.Driver.Acquire(ctx, req)
-	made.Metadata = map[string]string{"all": strings.Repeat("x", eventstore.MaxEventBytes)}
+	made.Metadata = drivers.Metadata(map[string]any{"all": strings.Repeat("x", eventstore.MaxEventBytes)})
 	return made, err
 }
 

@@ -13,9 +13,12 @@ var errElsewhere = errors.New("the runtime is on another node")
 // elsewhere reports whether the lease's runtime is bound to another node that lives. Its own processes drive it then; this
 // one cannot see it, would take it for gone, and so leaves it alone.
 func (s *Supervisor) elsewhere(ctx context.Context, l lease.State) (bool, error) {
-	driver, known := s.deps.Drivers.Get(l.Driver)
-	if l.Runtime.IsZero() || !known || !driver.Describe().NodeBound {
+	if l.Runtime.IsZero() {
 		return false, nil
+	}
+	driver, err := s.deps.Drivers.Resolve(target(l))
+	if err != nil || !driver.Describe().NodeBound {
+		return false, nil //nolint:nilerr // who has no driver finds that out when it drives
 	}
 	origin, err := s.deps.Commands.Origin(ctx, l.Runtime)
 	if err != nil {

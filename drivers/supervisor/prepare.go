@@ -33,9 +33,9 @@ func (s *Supervisor) prepare(ctx context.Context, id domain.ExecID, x execution.
 	if err != nil {
 		return launch{}, err
 	}
-	driver, known := s.deps.Drivers.Get(l.Driver)
-	if !known {
-		return launch{}, noDriver(l.Driver)
+	driver, err := s.deps.Drivers.Resolve(target(l))
+	if err != nil {
+		return launch{}, err
 	}
 	if elsewhere, err := s.elsewhere(ctx, l); err != nil || elsewhere {
 		return launch{}, cmp.Or(err, errElsewhere)
@@ -62,7 +62,7 @@ func (s *Supervisor) prepare(ctx context.Context, id domain.ExecID, x execution.
 		}
 	}
 	return launch{driver: driver, request: drivers.ExecRequest{
-		Handle: handle(l), ExecID: id.String(), Argv: x.Request.Argv, Cwd: x.Request.Cwd,
+		Handle: s.handle(x.Request.Lease, l), ExecID: id.String(), Argv: x.Request.Argv, Cwd: x.Request.Cwd,
 		Env: variables(env, ofLease, own), Stdin: own.Stdin,
 		Timeout: time.Duration(x.Request.TimeoutMs) * time.Millisecond, JournalDir: s.deps.JournalDir(id),
 	}}, nil

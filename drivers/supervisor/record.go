@@ -25,6 +25,12 @@ func lostClaim(err error) bool {
 	return ok && r.Kind == domain.KindStale
 }
 
+// invalid reports whether the log can never hold what it was given.
+func invalid(err error) bool {
+	r, ok := errors.AsType[*domain.Refusal](err)
+	return ok && r.Kind == domain.KindInvalid
+}
+
 // transient reports whether the same may well succeed a little later. An append whose outcome is not known is among it:
 // if it happened, its repetition is refused.
 func transient(err error) bool {

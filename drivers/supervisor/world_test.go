@@ -1,6 +1,7 @@
 package supervisor_test
 
 import (
+	"encoding/json"
 	"bytes"
 	"context"
 	"fmt"
@@ -354,7 +355,7 @@ func (w *world) acquire(opts ...func(*commands.Acquire)) domain.LeaseID {
 	w.Helper()
 	a := commands.Acquire{
 		Lease: domain.LeaseID{UUID: uuid.New()}, Company: w.company, Environment: w.environment, Run: "run",
-		Provider: func(driver string) string { return driver }, Policy: lease.PolicyEphemeral, TTL: 24 * time.Hour, IdleTimeout: time.Hour,
+		Provider: func(driver string, _ json.RawMessage) string { return driver }, Policy: lease.PolicyEphemeral, TTL: 24 * time.Hour, IdleTimeout: time.Hour,
 	}
 	for _, o := range opts {
 		o(&a)

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/tenure-dev/tenure/domain"
@@ -17,7 +18,7 @@ type Acquire struct {
 	Company     domain.CompanyID
 	Environment domain.EnvironmentID
 	// Provider is who will make the runtime, as the environment's driver says.
-	Provider         func(driver string) string
+	Provider         func(driver string, config json.RawMessage) string
 	Run              string
 	Context          lease.Context
 	Policy           lease.Policy
@@ -58,7 +59,7 @@ func (c *Commands) AcquireLease(ctx context.Context, by Caller, a Acquire) (even
 func requestLease(ctx context.Context, w *eventstore.Work, a Acquire, env environment.State, names []domain.EnvName) error {
 	_, err := eventstore.Begin(ctx, w, Leases, a.Lease.UUID, lease.Command(lease.Request{Requested: lease.Requested{
 		Company: a.Company, Environment: a.Environment, EnvironmentVersion: w.Version(Environments.Stream(a.Environment.UUID)),
-		Driver: env.Driver, Provider: a.Provider(env.Driver), Config: env.Config,
+		Driver: env.Driver, Provider: a.Provider(env.Driver, env.Config), Config: env.Config,
 		Run: a.Run, Context: a.Context, Policy: a.Policy,
 		TTLMs: a.TTL.Milliseconds(), IdleTimeoutMs: a.IdleTimeout.Milliseconds(), Env: names,
 	}}))

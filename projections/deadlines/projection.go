@@ -58,7 +58,7 @@ type Row = projections.Row[Deadline]
 
 // Model is the read model.
 var Model = &projections.Definition[Deadline]{
-	Name: "deadlines", Revision: 2,
+	Name: "deadlines", Revision: 3,
 	Categories: []string{lease.Category, execution.Category},
 	Columns: []projections.Column[Deadline]{
 		{Name: "company_id", Type: "uuid", Of: func(d *Deadline) any { return d.Company.UUID }},
@@ -73,7 +73,7 @@ var Model = &projections.Definition[Deadline]{
 	},
 	Tidy: func(d *Deadline) {
 		if d.LeaseState != nil {
-			projections.Absent(&d.LeaseState.Config)
+			projections.Absent(&d.LeaseState.Config, &d.LeaseState.Metadata)
 		}
 	},
 }

@@ -26,7 +26,7 @@ type Row = projections.Row[Lease]
 
 // Model is the read model.
 var Model = &projections.Definition[Lease]{
-	Name: "leases", Revision: 2,
+	Name: "leases", Revision: 3,
 	Categories: []string{lease.Category},
 	Columns: append(Columns(),
 		projections.Column[Lease]{Name: "requested_at", Type: "timestamptz", Of: func(l *Lease) any { return l.RequestedAt }},
@@ -73,4 +73,4 @@ func note(at *time.Time, happened bool, now time.Time) {
 }
 
 // Tidy is the Tidy of read models of leases.
-func Tidy(l *Lease) { projections.Absent(&l.Config) }
+func Tidy(l *Lease) { projections.Absent(&l.Config, &l.Metadata) }

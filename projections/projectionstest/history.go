@@ -190,7 +190,7 @@ func (h *History) drawLease(t *rapid.T, id uuid.UUID) lease.Command {
 	kind := rapid.SampledFrom([]lease.FailureKind{lease.FailureRetryable, lease.FailureDefinite, lease.FailureAmbiguous}).Draw(t, "kind")
 	all := []lease.Command{
 		lease.Cancel{Reason: "not needed"},
-		lease.Provision{Attempt: s.Attempt, Worker: s.Worker, Metadata: map[string]string{"driver": "local"}, Acquisition: lease.AcquisitionCreated, Now: h.now},
+		lease.Provision{Attempt: s.Attempt, Worker: s.Worker, Metadata: json.RawMessage(`{"driver":"local"}`), Acquisition: lease.AcquisitionCreated, Now: h.now},
 		lease.FailProvisioning{Attempt: s.Attempt, Worker: s.Worker, Kind: kind, Code: "disk_full", Message: "no space", RetryAt: &retry},
 		lease.Renew{Now: h.now, Force: true},
 		lease.Release{Reason: reason, Message: "why"},

@@ -74,12 +74,14 @@ var _ api.EnvironmentChecker = checker{}
 
 // CheckConfig refuses what the driver cannot use.
 func (c checker) CheckConfig(driver string, config json.RawMessage) error {
-	d, ok := c.drivers.Get(driver)
+	provider, ok, err := c.drivers.Provider(driver, config)
 	if !ok {
 		return domain.Refuse(domain.KindInvalid, "unknown_driver", "%q is no driver of this engine", driver).On("driver").
 			Mend("use one of: %s", strings.Join(c.drivers.Names(), ", "))
 	}
-	err := drivers.CheckConfig(d, config)
+	if err == nil {
+		err = c.check(drivers.Target{Driver: driver, Provider: provider}, config)
+	}
 	if problem, ok := errors.AsType[*drivers.ConfigError](err); ok && len(problem.Problems) > 0 {
 		p := problem.Problems[0]
 		return domain.Refuse(domain.KindInvalid, "invalid_config", "%s", p.Problem).On("config."+p.Field).Mend("%s", p.Remediation)
@@ -90,13 +92,21 @@ func (c checker) CheckConfig(driver string, config json.RawMessage) error {
 	return err
 }
 
-// Provider is who makes the driver's runtimes.
-func (c checker) Provider(driver string) (string, bool) {
-	d, ok := c.drivers.Get(driver)
-	if !ok {
-		return "", false
+func (c checker) check(t drivers.Target, config json.RawMessage) error {
+	d, err := c.drivers.Resolve(t)
+	if f, ok := errors.AsType[*drivers.Failure](err); ok {
+		return domain.Refuse(domain.KindInvalid, f.Code, "%s", f.Err).On("config.provider").Mend("%s", f.Remediation)
 	}
-	return d.Describe().Provider, true
+	if err != nil {
+		return err
+	}
+	return drivers.CheckConfig(d, config)
+}
+
+// Provider is who makes the runtimes of an environment.
+func (c checker) Provider(driver string, config json.RawMessage) (string, bool) {
+	provider, ok, _ := c.drivers.Provider(driver, config) // a configuration that does not say is refused by CheckConfig
+	return provider, ok
 }
 
 // outputs opens the journals of this node.

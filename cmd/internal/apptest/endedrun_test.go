@@ -2,6 +2,7 @@ package apptest_test
 
 import (
 	"context"
+	"encoding/json"
 	"path/filepath"
 	"testing"
 	"time"
@@ -162,7 +163,7 @@ func (p *past) lease(ctx context.Context, ended bool) error {
 	id := domain.LeaseID{UUID: uuid.New()}
 	var by commands.Caller
 	_, err := p.commands.AcquireLease(ctx, by, commands.Acquire{
-		Lease: id, Company: p.company, Environment: p.environment, Provider: func(driver string) string { return driver },
+		Lease: id, Company: p.company, Environment: p.environment, Provider: func(driver string, _ json.RawMessage) string { return driver },
 		Run: id.String(), Policy: lease.PolicyEphemeral, TTL: 24 * time.Hour, IdleTimeout: time.Hour,
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/eventstore"
 )
 
@@ -33,7 +34,7 @@ func newLife(run int) ([]fact, error) {
 		lease.StartProvisioning{Runtime: runtime, Worker: worker, Now: now, Deadline: deadline},
 		lease.Provision{
 			Attempt: 1, Worker: worker, Acquisition: lease.AcquisitionCreated, Now: now,
-			Metadata: map[string]string{"driver": noopName, "root": "/srv/work/0190f000"},
+			Metadata: drivers.Metadata(map[string]any{"driver": noopName, "root": "/srv/work/0190f000"}),
 		},
 		lease.Renew{Now: deadline, Force: true},
 		lease.Release{Reason: lease.ReasonReleased},

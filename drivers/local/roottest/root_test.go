@@ -80,7 +80,7 @@ func TestACommandHasNoPrivilegeLeft(t *testing.T) {
 func TestACommandCannotTouchItsParentOrTheDataAroundIt(t *testing.T) {
 	t.Parallel()
 	r := driverstest.Acquire(t, features())
-	runtime := filepath.Dir(r.Handle.Metadata["workspace"])
+	runtime := filepath.Dir(r.Field("workspace"))
 	for _, script := range []string{
 		`kill -9 $PPID`, `kill -TERM $PPID`, `for t in /proc/$PPID/task/*; do kill -9 ${t##*/} && exit 0; done; exit 1`,
 		`cat /proc/$PPID/mem`, `cat /proc/$PPID/environ`, `ls /proc/$PPID/fd`,
