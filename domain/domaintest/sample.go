@@ -11,8 +11,11 @@ import (
 	"github.com/tenure-dev/tenure/domain/company"
 	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/execution"
+	"github.com/tenure-dev/tenure/domain/install"
 	"github.com/tenure-dev/tenure/domain/key"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/plugin"
+	"github.com/tenure-dev/tenure/domain/probe"
 	"github.com/tenure-dev/tenure/domain/readmodel"
 	"github.com/tenure-dev/tenure/domain/runtime"
 )
@@ -70,6 +73,20 @@ func EnvironmentRegistered() environment.Registered {
 // KeyAdded is an addition that a key accepts.
 func KeyAdded() key.Added {
 	return key.Added{Company: Company, Role: access.RoleClient, Name: "ci", Hash: Hash, Principal: Principal}
+}
+
+// PluginInstalled is a version that a plugin accepts.
+func PluginInstalled() plugin.Installed {
+	return plugin.Installed{
+		Key: "acme.boxes", Version: "1.2.0", Digest: Hash, Manifest: json.RawMessage(`{"id":"acme.boxes"}`), Source: "/opt/plugins/acme", Node: Node,
+	}
+}
+
+// ProbeRequested is a question that a probe accepts.
+func ProbeRequested() probe.Requested {
+	return probe.Requested{
+		Company: Company, Environment: Environment, Driver: "ssh", Provider: "ssh", Config: json.RawMessage(`{"host":"h"}`), Kept: []string{"/privateKey"},
+	}
 }
 
 // Samples has one event of each name, with every field set.
@@ -143,6 +160,21 @@ func Samples() []domain.Event {
 
 		KeyAdded(),
 		key.Revoked{},
+
+		PluginInstalled(),
+		plugin.Enabled{},
+		plugin.Disabled{Reason: "broken"},
+
+		install.Requested{Source: "/opt/plugins/acme", Node: Node},
+		install.Completed{Plugin: plugin.IDOf("acme.boxes"), Version: "1.2.0"},
+		install.Failed{Code: "manifest_invalid", Message: "no version", Remediation: "give it one"},
+
+		ProbeRequested(),
+		probe.Claimed{Worker: Worker, Deadline: Noon},
+		probe.Completed{
+			OK: true, Phase: "auth", Summary: "failed at auth", DriverMs: 12,
+			Diagnostics: []probe.Diagnostic{{Severity: "error", Code: "auth_failed", Message: "no key fits", Remediation: "add the key"}},
+		},
 	}
 }
 

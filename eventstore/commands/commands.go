@@ -11,8 +11,11 @@ import (
 	"github.com/tenure-dev/tenure/domain/company"
 	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/execution"
+	"github.com/tenure-dev/tenure/domain/install"
 	"github.com/tenure-dev/tenure/domain/key"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/plugin"
+	"github.com/tenure-dev/tenure/domain/probe"
 	"github.com/tenure-dev/tenure/domain/readmodel"
 	"github.com/tenure-dev/tenure/domain/runtime"
 	"github.com/tenure-dev/tenure/eventstore"
@@ -38,6 +41,13 @@ var (
 	Executions = &eventstore.Kind[execution.State, execution.Command, execution.Event]{
 		Category: execution.Category, Decider: execution.Decider, Codec: execution.Codec,
 	}
+	Plugins = &eventstore.Kind[plugin.State, plugin.Command, plugin.Event]{
+		Category: plugin.Category, Decider: plugin.Decider, Codec: plugin.Codec,
+	}
+	Installs = &eventstore.Kind[install.State, install.Command, install.Event]{
+		Category: install.Category, Decider: install.Decider, Codec: install.Codec,
+	}
+	Probes = &eventstore.Kind[probe.State, probe.Command, probe.Event]{Category: probe.Category, Decider: probe.Decider, Codec: probe.Codec}
 )
 
 // Commands acts on a ledger.
