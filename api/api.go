@@ -55,6 +55,9 @@ func (s *Server) routes() []route {
 		{method: get, path: "/api/v1/environments/:environmentId", action: access.EnvironmentRead, of: s.ofEnvironment, handle: s.getEnvironment},
 		{method: patch, path: "/api/v1/environments/:environmentId", action: access.EnvironmentChange, of: s.ofEnvironment, handle: s.patchEnvironment},
 		{method: post, path: "/api/v1/environments/:environmentId/archive", action: access.EnvironmentArchive, of: s.ofEnvironment, handle: s.archiveEnvironment},
+		{method: post, path: "/api/v1/environments/:environmentId/probe", action: access.EnvironmentProbe, of: s.ofEnvironment, handle: s.probeEnvironment},
+		{method: post, path: "/api/v1/companies/:companyId/environments/probe", action: access.SettingsProbe, of: s.ofCompany, handle: s.probeSettings},
+		{method: get, path: "/api/v1/probes/:probeId", action: access.ProbeRead, of: s.ofProbe, handle: s.getProbe},
 
 		{method: post, path: "/api/v1/companies/:companyId/leases", action: access.LeaseAcquire, of: s.ofCompany, handle: s.acquireLease},
 		{method: get, path: "/api/v1/companies/:companyId/leases", action: access.LeaseList, of: s.ofCompany, handle: s.listLeases},
@@ -70,6 +73,13 @@ func (s *Server) routes() []route {
 		{method: get, path: "/api/v1/execs/:execId", action: access.ExecRead, of: s.ofExec, handle: s.getExec},
 		{method: post, path: "/api/v1/execs/:execId/kill", action: access.ExecKill, of: s.ofExec, handle: s.killExec},
 		{method: get, path: "/api/v1/execs/:execId/output", action: access.ExecRead, of: s.ofExec, handle: s.execOutput},
+
+		{method: get, path: "/api/v1/plugins", action: access.PluginRead, handle: s.listPlugins},
+		{method: post, path: "/api/v1/plugins", action: access.PluginManage, handle: s.installPlugin},
+		{method: get, path: "/api/v1/plugins/:pluginId", action: access.PluginRead, of: s.ofPlugin, handle: s.getPlugin},
+		{method: post, path: "/api/v1/plugins/:pluginId/enable", action: access.PluginManage, of: s.ofPlugin, handle: s.enablePlugin},
+		{method: post, path: "/api/v1/plugins/:pluginId/disable", action: access.PluginManage, of: s.ofPlugin, handle: s.disablePlugin},
+		{method: get, path: "/api/v1/plugin-installs/:installId", action: access.PluginManage, handle: s.getInstall},
 
 		{method: get, path: "/api/v1/projections", action: access.ProjectionRead, handle: s.listProjections},
 		{method: post, path: "/api/v1/projections/:name/rebuild", action: access.ProjectionRebuild, handle: s.rebuildProjection},

@@ -23,6 +23,11 @@ const (
 	EnvironmentChange   Action = "environment.change"
 	EnvironmentArchive  Action = "environment.archive"
 
+	EnvironmentProbe Action = "environment.probe"
+	// SettingsProbe tries settings that are not saved.
+	SettingsProbe Action = "settings.probe"
+	ProbeRead     Action = "probe.read"
+
 	LeaseAcquire Action = "lease.acquire"
 	LeaseList    Action = "lease.list"
 	// LeaseRead also covers a lease's events.
@@ -39,6 +44,10 @@ const (
 	// ExecRead also covers an exec's output.
 	ExecRead Action = "exec.read"
 	ExecKill Action = "exec.kill"
+
+	PluginRead Action = "plugin.read"
+	// PluginManage installs, enables and disables: it decides which programs run beside the engine.
+	PluginManage Action = "plugin.manage"
 
 	ProjectionRead    Action = "projection.read"
 	ProjectionRebuild Action = "projection.rebuild"
@@ -94,6 +103,10 @@ var table = map[Action]row{
 	EnvironmentChange:   {operators, scopeCompany, "environment"},
 	EnvironmentArchive:  {operators, scopeCompany, "environment"},
 
+	EnvironmentProbe: {operators, scopeCompany, "environment"},
+	SettingsProbe:    {operators, scopeCompany, "company"},
+	ProbeRead:        {everyone, scopeCompany, "probe"},
+
 	LeaseAcquire: {workers, scopeCompany, "company"},
 	LeaseList:    {everyone, scopeCompany, "company"},
 	LeaseRead:    {everyone, scopeCompany, "lease"},
@@ -106,6 +119,9 @@ var table = map[Action]row{
 	ExecList:  {everyone, scopeCompany, "lease"},
 	ExecRead:  {everyone, scopeCompany, "exec"},
 	ExecKill:  {workers, scopeCompany, "exec"},
+
+	PluginRead:   {everyone, scopeFiltered, "plugin"},
+	PluginManage: {admins, scopeUnscoped, "plugin"},
 
 	ProjectionRead:    {readers, scopeUnscoped, ""},
 	ProjectionRebuild: {operators, scopeUnscoped, ""},

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/environment"
@@ -16,9 +17,9 @@ type Probe struct {
 	// Environment is the saved one whose settings are tried; zero for Driver and Config.
 	Environment domain.EnvironmentID
 	Driver      string
-	Config      []byte
+	Config      json.RawMessage
 	// Provider is who would make the runtime, as the environment's driver says.
-	Provider func(driver string, config []byte) string
+	Provider func(driver string, config json.RawMessage) string
 }
 
 // RequestProbe asks whether an environment would work.
