@@ -33,6 +33,9 @@ type fake struct {
 	leases    []*wire.Lease
 	byKey     map[string]*wire.Lease
 	execs     []*fakeExec
+	plugins   []*wire.Plugin
+	installs  []*wire.PluginInstall
+	probes    []*wire.Probe
 	events    map[uuid.UUID][]wire.Event
 	parked    []wire.ParkedStream
 	// changed is closed and made anew with every change.
@@ -63,6 +66,9 @@ func newFake() *fake {
 		"POST /companies/{id}/keys": f.addKey, "GET /companies/{id}/keys": f.listKeys, "GET /keys": f.listKeys, "POST /keys/{id}/revoke": f.revokeKey,
 		"POST /companies/{id}/environments": f.addEnv, "GET /companies/{id}/environments": f.listEnvs,
 		"GET /environments/{id}": f.getEnv, "PATCH /environments/{id}": f.patchEnv, "POST /environments/{id}/archive": f.archiveEnv,
+		"POST /environments/{id}/probe": f.probe, "POST /companies/{id}/environments/probe": f.probe, "GET /probes/{id}": f.getProbe,
+		"GET /plugins": f.listPlugins, "POST /plugins": f.install, "GET /plugin-installs/{id}": f.getInstall,
+		"GET /plugins/{id}": f.getPlugin, "POST /plugins/{id}/{verb}": f.setPlugin,
 		"POST /companies/{id}/leases": f.acquire, "GET /companies/{id}/leases": f.listLeases,
 		"GET /leases/{id}": f.getLease, "POST /leases/{id}/release": f.releaseLease,
 		"POST /companies/{id}/runs/{run}/release": f.releaseRun,

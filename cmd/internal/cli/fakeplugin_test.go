@@ -1,0 +1,89 @@
+package cli_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/tenure-dev/tenure/api/wire"
+)
+
+// install installs what lies anywhere but under /broken; the answer to the call itself is "not yet".
+func (f *fake) install(r *http.Request) (int, any) {
+	in := decode[wire.InstallPlugin](r)
+	f.change()
+	i := &wire.PluginInstall{ID: f.newID(), Status: wire.InstallRequested, Source: in.Source, CreatedAt: f.now}
+	f.installs = append(f.installs, i)
+	return http.StatusAccepted, *i
+}
+
+func (f *fake) getInstall(r *http.Request) (int, any) {
+	i := find(f.installs, r, func(i *wire.PluginInstall) uuid.UUID { return i.ID })
+	if i == nil {
+		return notFound("plugin_install")
+	}
+	if strings.HasPrefix(i.Source, "/broken") {
+		code, message, mend := "manifest_invalid", "version: is missing", "give it one"
+		i.Status, i.Code, i.Message, i.Remediation = wire.InstallFailed, &code, &message, &mend
+		return http.StatusOK, i
+	}
+	f.change()
+	version := "1.0.0"
+	p := &wire.Plugin{
+		ID: f.newID(), Key: "acme.boxes", Version: version, Status: "enabled", CreatedAt: f.now, UpdatedAt: f.now, Revision: 1,
+		Manifest: json.RawMessage(`{"environmentDrivers":[{"driverKey":"box"},{"driverKey":"vm"}]}`),
+		Versions: []wire.PluginVersion{{Version: version}}, Process: &wire.PluginProcess{State: "stopped"},
+	}
+	f.plugins = append(f.plugins, p)
+	i.Status, i.PluginID, i.Version = wire.InstallDone, &p.ID, &version
+	return http.StatusOK, i
+}
+
+func (f *fake) listPlugins(*http.Request) (int, any) { return list(values(f.plugins)) }
+
+func (f *fake) getPlugin(r *http.Request) (int, any) {
+	if p := find(f.plugins, r, func(p *wire.Plugin) uuid.UUID { return p.ID }); p != nil {
+		return http.StatusOK, p
+	}
+	return notFound("plugin")
+}
+
+func (f *fake) setPlugin(r *http.Request) (int, any) {
+	p := find(f.plugins, r, func(p *wire.Plugin) uuid.UUID { return p.ID })
+	if p == nil {
+		return notFound("plugin")
+	}
+	p.Status, p.Reason = r.PathValue("verb")+"d", nil
+	if in := decode[wire.DisablePlugin](r); in.Reason != "" {
+		p.Reason = &in.Reason
+	}
+	return http.StatusOK, p
+}
+
+// probe works for saved environments, and fails for unsaved ones. It is answered when it is asked for again.
+func (f *fake) probe(r *http.Request) (int, any) {
+	f.change()
+	p := &wire.Probe{ID: f.newID(), Driver: "local", Provider: "local", Status: wire.ProbeRunning, CreatedAt: f.now, Version: 1}
+	if id, err := uuid.Parse(r.PathValue("id")); err == nil && !strings.Contains(r.URL.Path, "/companies/") {
+		p.EnvironmentID = &id
+	}
+	f.probes = append(f.probes, p)
+	return http.StatusAccepted, *p
+}
+
+func (f *fake) getProbe(r *http.Request) (int, any) {
+	p := find(f.probes, r, func(p *wire.Probe) uuid.UUID { return p.ID })
+	if p == nil {
+		return notFound("probe")
+	}
+	p.Status, p.Result = wire.ProbeCompleted, &wire.ProbeResult{OK: true, Summary: "a command runs", DriverMs: 12, Diagnostics: []wire.Diagnostic{}}
+	if p.EnvironmentID == nil {
+		phase, mend := "auth", "add the key"
+		p.Result = &wire.ProbeResult{Phase: &phase, Summary: "failed at auth", Diagnostics: []wire.Diagnostic{
+			{Severity: "error", Message: "no key fits", Remediation: &mend},
+		}}
+	}
+	return http.StatusOK, p
+}
