@@ -55,6 +55,7 @@ func (s *Server) routes() []route {
 		{method: get, path: "/api/v1/environments/:environmentId", action: access.EnvironmentRead, of: s.ofEnvironment, handle: s.getEnvironment},
 		{method: patch, path: "/api/v1/environments/:environmentId", action: access.EnvironmentChange, of: s.ofEnvironment, handle: s.patchEnvironment},
 		{method: post, path: "/api/v1/environments/:environmentId/archive", action: access.EnvironmentArchive, of: s.ofEnvironment, handle: s.archiveEnvironment},
+		{method: http.MethodDelete, path: "/api/v1/environments/:environmentId", action: access.EnvironmentDelete, of: s.ofEnvironment, handle: s.deleteEnvironment},
 		{method: post, path: "/api/v1/environments/:environmentId/probe", action: access.EnvironmentProbe, of: s.ofEnvironment, handle: s.probeEnvironment},
 		{method: post, path: "/api/v1/companies/:companyId/environments/probe", action: access.SettingsProbe, of: s.ofCompany, handle: s.probeSettings},
 		{method: get, path: "/api/v1/probes/:probeId", action: access.ProbeRead, of: s.ofProbe, handle: s.getProbe},

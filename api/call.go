@@ -105,6 +105,9 @@ func (c *call) idempotencyKey() (key string, given bool, err error) {
 func (c *call) requestHash() [32]byte {
 	h := sha256.New()
 	h.Write([]byte(c.route.method + "\n" + c.Request().URL.EscapedPath() + "\n"))
+	if query := c.Request().URL.RawQuery; query != "" {
+		h.Write([]byte("?" + query + "\n"))
+	}
 	h.Write(c.body)
 	return [32]byte(h.Sum(nil))
 }

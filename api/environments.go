@@ -80,9 +80,10 @@ func (s *Server) listEnvironments(c *call) error {
 		Company: c.owner, Name: c.QueryParam("name"), Driver: c.QueryParam("driver"), Status: environment.Status(c.QueryParam("status")),
 	}
 	switch f.Status {
-	case environment.StatusNone, environment.StatusActive, environment.StatusArchived:
+	case environment.StatusNone, environment.StatusActive, environment.StatusArchived, environment.StatusArchiving,
+		environment.StatusDeleting, environment.StatusDeleted:
 	default:
-		return invalid("invalid_parameter", "status", "%q is no status of an environment", clip(f.Status.String())).Mend("use active or archived, or leave it out")
+		return invalid("invalid_parameter", "status", "%q is no status of an environment", clip(f.Status.String())).Mend("use active, archiving, archived, deleting or deleted, or leave it out")
 	}
 	page, err := environments.List(c.ctx(), s.deps.DB, f, opts)
 	if err != nil {
@@ -126,16 +127,50 @@ func (s *Server) patchEnvironment(c *call) error {
 }
 
 func (s *Server) archiveEnvironment(c *call) error {
+	var in wire.RetireEnvironment
+	if err := c.decode(&in, true); err != nil {
+		return err
+	}
+	return s.retireEnvironment(c, commands.Retirement{Force: in.Force})
+}
+
+func (s *Server) deleteEnvironment(c *call) error {
+	if err := c.only("force"); err != nil {
+		return err
+	}
+	force, err := c.flag("force")
+	if err != nil {
+		return err
+	}
 	if err := c.decode(&struct{}{}, true); err != nil {
 		return err
 	}
+	return s.retireEnvironment(c, commands.Retirement{Delete: true, Force: force})
+}
+
+// retireEnvironment answers once the environment has ended, or as it is when the time is over: then with 202.
+func (s *Server) retireEnvironment(c *call, how commands.Retirement) error {
 	by, err := c.caller(c.owner, c.id)
 	if err != nil {
 		return err
 	}
-	o, err := s.deps.Commands.ArchiveEnvironment(c.ctx(), by, domain.EnvironmentID{UUID: c.id})
+	wait, _, err := c.wait()
+	if err != nil {
+		return err
+	}
+	o, err := s.deps.Commands.RetireEnvironment(c.ctx(), by, domain.EnvironmentID{UUID: c.id}, how)
 	if o, err = c.done(by, o, err); err != nil {
 		return err
 	}
-	return s.answerEnvironment(c, http.StatusOK, o)
+	now, err := await(c, commands.Environments, c.id, o, wait, func(e environment.State) bool { return !e.Status.Retiring() })
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if now.State.Status.Retiring() {
+		status = http.StatusAccepted
+	}
+	out := showEnvironment(c.id, now)
+	out.Position = max(o.Position, now.Position)
+	return c.answerThing(status, now.Version, out)
 }

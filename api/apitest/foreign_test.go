@@ -24,6 +24,8 @@ var idRoutes = []struct{ method, path, body string }{
 	{"GET", "/api/v1/environments/ENV", ""},
 	{"PATCH", "/api/v1/environments/ENV", `{"name":"mine now"}`},
 	{"POST", "/api/v1/environments/ENV/archive", ""},
+	{"DELETE", "/api/v1/environments/ENV", ""},
+	{"DELETE", "/api/v1/environments/ENV?force=true", ""},
 	{"POST", "/api/v1/environments/ENV/probe", ""},
 	{"POST", "/api/v1/companies/COMPANY/environments/probe", `{"driver":"local"}`},
 	{"GET", "/api/v1/probes/PROBE", ""},

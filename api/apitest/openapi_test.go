@@ -92,7 +92,7 @@ func TestOpenAPISchemasHaveTheFieldsOfTheWireTypes(t *testing.T) {
 		wire.Event{}, wire.StreamDigest{}, wire.Sealed{}, wire.OutputLine{}, wire.ExecResult{}, wire.Exec{}, wire.StartExec{}, wire.KillExec{},
 		wire.Rebuild{}, wire.RebuildStarted{}, wire.Projection{}, wire.ParkedStream{}, wire.Worker{},
 		wire.Plugin{}, wire.PluginVersion{}, wire.PluginProcess{}, wire.InstallPlugin{}, wire.PluginInstall{}, wire.DisablePlugin{},
-		wire.ProbeSettings{}, wire.Probe{}, wire.ProbeResult{}, wire.Diagnostic{},
+		wire.ProbeSettings{}, wire.RetireEnvironment{}, wire.Blocker{}, wire.Probe{}, wire.ProbeResult{}, wire.Diagnostic{},
 	}
 	schemas := openAPI(t).Components.Schemas
 	checked := map[string]bool{}

@@ -114,7 +114,7 @@ func TestAProbeIsAskedByAWorkerAndAnswersInTheLog(t *testing.T) {
 
 	refused := s.problem(s.addKey(access.RoleOperator, tn.company), http.MethodPost, "/api/v1/companies/"+tn.company.String()+"/environments/probe", `{"driver":"moon"}`)
 	require.Equal(t, "unknown_driver", refused.Code)
-	_, err = tn.operator.ArchiveEnvironment(t.Context(), tn.env.ID)
+	_, err = tn.operator.ArchiveEnvironment(t.Context(), tn.env.ID, wire.RetireEnvironment{})
 	require.NoError(t, err)
 	gone := s.problem(s.addKey(access.RoleOperator, tn.company), http.MethodPost, "/api/v1/environments/"+tn.env.ID.String()+"/probe", "")
 	require.Equal(t, "environment_archived", gone.Code)

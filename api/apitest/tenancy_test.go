@@ -149,7 +149,7 @@ func TestArchivedEnvironmentTakesNoLeases(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	tn := s.tenant("acme")
-	archived, err := tn.operator.ArchiveEnvironment(t.Context(), tn.env.ID)
+	archived, err := tn.operator.ArchiveEnvironment(t.Context(), tn.env.ID, wire.RetireEnvironment{})
 	require.NoError(t, err)
 	require.Equal(t, "archived", archived.Status)
 	_, _, err = tn.client.AcquireLease(t.Context(), tn.company, tn.ask("run"))

@@ -114,7 +114,23 @@ func (c *Client) PatchEnvironment(ctx context.Context, id uuid.UUID, patch any, 
 	return out, err
 }
 
-// ArchiveEnvironment lets an environment take no new leases. Those that it has go on.
-func (c *Client) ArchiveEnvironment(ctx context.Context, id uuid.UUID, opts ...CallOption) (wire.Environment, error) {
-	return post[wire.Environment](ctx, c, v1+"/environments/"+id.String()+"/archive", nil, opts)
+// ArchiveEnvironment lets an environment take no new leases. Leases that it has stand in the way, unless they are to be taken
+// down first: then the answer says archiving until they are; with [Wait] it comes when that is done.
+func (c *Client) ArchiveEnvironment(ctx context.Context, id uuid.UUID, in wire.RetireEnvironment, opts ...CallOption) (wire.Environment, error) {
+	return post[wire.Environment](ctx, c, v1+"/environments/"+id.String()+"/archive", in, opts)
+}
+
+// DeleteEnvironment ends an environment for good, as [Client.ArchiveEnvironment] does.
+func (c *Client) DeleteEnvironment(ctx context.Context, id uuid.UUID, in wire.RetireEnvironment, opts ...CallOption) (wire.Environment, error) {
+	var out wire.Environment
+	k, err := newCall(http.MethodDelete, v1+"/environments/"+id.String(), nil, opts)
+	if err != nil {
+		return out, err
+	}
+	k.idempotent()
+	if in.Force {
+		k.query.Set("force", "true")
+	}
+	_, err = c.do(ctx, k, &out)
+	return out, err
 }

@@ -21,7 +21,7 @@ type Environment struct {
 	// MaxLeases is the most leases at once; 0 is no limit.
 	MaxLeases int             `json:"maxLeases"`
 	Metadata  json.RawMessage `json:"metadata"`
-	// Status is active or archived.
+	// Status is active, archived or deleted; archiving or deleting while its leases are taken down first.
 	Status    string    `json:"status"`
 	CreatedAt time.Time `json:"createdAt"`
 	UpdatedAt time.Time `json:"updatedAt"`
@@ -49,4 +49,10 @@ type EnvironmentSettings struct {
 	EnvVars     map[string]string `json:"envVars"`
 	MaxLeases   int               `json:"maxLeases"`
 	Metadata    json.RawMessage   `json:"metadata"`
+}
+
+// RetireEnvironment asks to archive an environment.
+type RetireEnvironment struct {
+	// Force takes down first what stands in the way.
+	Force bool `json:"force,omitempty"`
 }

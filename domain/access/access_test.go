@@ -29,6 +29,7 @@ var wanted = map[access.Action]struct{ roles, scoped, noun string }{
 	access.EnvironmentRead:     {"caoA", "own", "environment"},
 	access.EnvironmentChange:   {"--oA", "own", "environment"},
 	access.EnvironmentArchive:  {"--oA", "own", "environment"},
+	access.EnvironmentDelete:   {"--oA", "own", "environment"},
 	access.EnvironmentProbe:    {"--oA", "own", "environment"},
 	access.SettingsProbe:       {"--oA", "own", "company"},
 	access.ProbeRead:           {"caoA", "own", "probe"},

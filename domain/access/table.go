@@ -23,7 +23,8 @@ const (
 	EnvironmentChange   Action = "environment.change"
 	EnvironmentArchive  Action = "environment.archive"
 
-	EnvironmentProbe Action = "environment.probe"
+	EnvironmentDelete Action = "environment.delete"
+	EnvironmentProbe  Action = "environment.probe"
 	// SettingsProbe tries settings that are not saved.
 	SettingsProbe Action = "settings.probe"
 	ProbeRead     Action = "probe.read"
@@ -103,9 +104,10 @@ var table = map[Action]row{
 	EnvironmentChange:   {operators, scopeCompany, "environment"},
 	EnvironmentArchive:  {operators, scopeCompany, "environment"},
 
-	EnvironmentProbe: {operators, scopeCompany, "environment"},
-	SettingsProbe:    {operators, scopeCompany, "company"},
-	ProbeRead:        {everyone, scopeCompany, "probe"},
+	EnvironmentDelete: {operators, scopeCompany, "environment"},
+	EnvironmentProbe:  {operators, scopeCompany, "environment"},
+	SettingsProbe:     {operators, scopeCompany, "company"},
+	ProbeRead:         {everyone, scopeCompany, "probe"},
 
 	LeaseAcquire: {workers, scopeCompany, "company"},
 	LeaseList:    {everyone, scopeCompany, "company"},

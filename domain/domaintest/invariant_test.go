@@ -155,7 +155,7 @@ func TestEvolveTakesFactsInAnyOrder(t *testing.T) {
 	noon := domaintest.Noon
 	evolveAnyOrder[company.State, company.Command](t, company.Decider, company.Add{Name: "x"})
 	evolveAnyOrder[environment.State, environment.Command](t, environment.Decider,
-		environment.Register{Registered: domaintest.EnvironmentRegistered()}, environment.Reconfigure{}, environment.Archive{})
+		environment.Register{Registered: domaintest.EnvironmentRegistered()}, environment.Reconfigure{}, environment.Archive{}, environment.Delete{}, environment.Retire{}, environment.Retire{Delete: true})
 	evolveAnyOrder[admission.State, admission.Command](t, admission.Decider,
 		admission.Open{}, admission.ChangeCapacity{Capacity: 9}, admission.Close{},
 		admission.Enter{Lease: domaintest.Lease}, admission.Leave{Lease: domaintest.Lease})

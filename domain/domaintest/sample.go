@@ -103,7 +103,9 @@ func Samples() []domain.Event {
 			Name: r.Name, Description: r.Description, Driver: r.Driver, Config: r.Config,
 			EnvVars: r.EnvVars, MaxLeases: r.MaxLeases, Metadata: r.Metadata,
 		},
+		environment.RetirementRequested{Delete: true},
 		environment.Archived{},
+		environment.Deleted{},
 
 		admission.Opened{Capacity: 4},
 		admission.CapacityChanged{Capacity: 8},

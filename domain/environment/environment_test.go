@@ -92,6 +92,32 @@ func TestAnArchivedEnvironmentStaysAsItIs(t *testing.T) {
 		Refused(domain.KindConflict, "environment_exists", "")
 }
 
+func TestARetiringEnvironmentEndsAsItWasAsked(t *testing.T) {
+	t.Parallel()
+	archiving := registered(t).When(environment.Retire{}).Then(environment.RetirementRequested{})
+	require.Equal(t, environment.StatusArchiving, archiving.State().Status)
+	require.True(t, archiving.State().Status.Retiring())
+	archiving.When(environment.Retire{}).Nothing()
+	archiving.When(environment.Reconfigure{Reconfigured: archiving.State().Settings()}).Refused(domain.KindConflict, "environment_archiving", "")
+	archiving.When(environment.Archive{}).Then(environment.Archived{}).When(environment.Retire{}).Nothing()
+
+	deleting := archiving.When(environment.Retire{Delete: true}).Then(environment.RetirementRequested{Delete: true})
+	deleting.When(environment.Retire{Delete: true}).Nothing()
+	deleting.When(environment.Retire{}).Refused(domain.KindConflict, "environment_deleting", "")
+	deleting.When(environment.Archive{}).Refused(domain.KindConflict, "environment_deleting", "")
+	deleted := deleting.When(environment.Delete{}).Then(environment.Deleted{})
+	require.False(t, deleted.State().Status.Retiring())
+	deleted.When(environment.Delete{}).Nothing()
+	deleted.When(environment.Retire{Delete: true}).Refused(domain.KindConflict, "environment_deleted", "")
+	deleted.When(environment.Archive{}).Refused(domain.KindConflict, "environment_deleted", "")
+}
+
+func TestAnEnvironmentOfAnyStatusCanBeDeleted(t *testing.T) {
+	t.Parallel()
+	registered(t).When(environment.Delete{}).Then(environment.Deleted{})
+	registered(t).When(environment.Archive{}).Then(environment.Archived{}).When(environment.Delete{}).Then(environment.Deleted{})
+}
+
 func TestWrongSettingsAreRefusedWhenRegisteredAndWhenChanged(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -38,20 +38,44 @@ type Reconfigured struct {
 	Metadata    json.RawMessage   `json:"metadata,omitempty"`
 }
 
-// Archived says: it takes no new leases. The leases that it has go on.
+// RetirementRequested says: it takes no new leases, those that it has are taken down, and then it is archived, or deleted.
+type RetirementRequested struct {
+	Delete bool `json:"delete"`
+}
+
+func (e RetirementRequested) status() Status {
+	if e.Delete {
+		return StatusDeleting
+	}
+	return StatusArchiving
+}
+
+// Archived says: it takes no new leases.
 type Archived struct{}
+
+// Deleted says: it is gone, and only its history is left.
+type Deleted struct{}
 
 func (Registered) EventName() string   { return "EnvironmentRegistered" }
 func (Reconfigured) EventName() string { return "EnvironmentReconfigured" }
 func (Archived) EventName() string     { return "EnvironmentArchived" }
+func (Deleted) EventName() string      { return "EnvironmentDeleted" }
+
+// EventName is the event's name in the log.
+func (RetirementRequested) EventName() string { return "EnvironmentRetirementRequested" }
 
 func (Registered) environmentEvent()   {}
 func (Reconfigured) environmentEvent() {}
 func (Archived) environmentEvent()     {}
+func (Deleted) environmentEvent()      {}
+
+func (RetirementRequested) environmentEvent() {}
 
 // Codec is the catalog of this part.
 var Codec = domain.NewCodec(
 	domain.Spec[Registered, Event](),
 	domain.Spec[Reconfigured, Event](),
+	domain.Spec[RetirementRequested, Event](),
 	domain.Spec[Archived, Event](),
+	domain.Spec[Deleted, Event](),
 )

@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/domain/install"
 	"github.com/tenure-dev/tenure/domain/lease"
@@ -23,7 +24,7 @@ var wakers = func(events ...domain.Event) map[string]bool {
 	return m
 }(
 	lease.Granted{}, lease.ReleaseRequested{}, lease.Failed{}, lease.ProvisioningAbandoned{},
-	execution.Requested{}, execution.KillRequested{}, probe.Requested{}, install.Requested{},
+	execution.Requested{}, execution.KillRequested{}, probe.Requested{}, install.Requested{}, environment.RetirementRequested{},
 )
 
 // Notify takes note of an event and returns at once.
@@ -48,7 +49,7 @@ func (s *Supervisor) queueOf(stream eventstore.Stream) *queue {
 	switch stream.Category() {
 	case execution.Category:
 		return s.commands
-	case probe.Category, install.Category:
+	case probe.Category, install.Category, environment.Category:
 		return s.others
 	}
 	return s.leases
@@ -83,6 +84,8 @@ func (s *Supervisor) step(stream eventstore.Stream, cause uuid.UUID) {
 			err = s.stepExec(s.work, domain.ExecID{UUID: id}, cause)
 		case probe.Category:
 			err = s.stepProbe(s.work, domain.ProbeID{UUID: id}, cause)
+		case environment.Category:
+			err = s.stepRetire(s.work, domain.EnvironmentID{UUID: id}, cause)
 		case install.Category:
 			err = s.stepInstall(s.work, domain.InstallID{UUID: id}, cause)
 		}

@@ -100,22 +100,6 @@ func (c *Commands) ReconfigureEnvironment(
 	})
 }
 
-// ArchiveEnvironment ends admission to an environment. Leases that it has are not touched.
-func (c *Commands) ArchiveEnvironment(ctx context.Context, by Caller, id domain.EnvironmentID) (eventstore.Outcome, error) {
-	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
-		env, err := viewEnvironment(ctx, w, id)
-		if err != nil {
-			return err
-		}
-		w.Company(env.Company)
-		if _, err = eventstore.Act(ctx, w, Environments, id.UUID, environment.Command(environment.Archive{})); err != nil {
-			return err
-		}
-		_, err = eventstore.Act(ctx, w, Admissions, id.UUID, admission.Command(admission.Close{}))
-		return err
-	})
-}
-
 func viewEnvironment(ctx context.Context, w *eventstore.Work, id domain.EnvironmentID) (environment.State, error) {
 	env, err := eventstore.View(ctx, w, Environments, id.UUID)
 	if err == nil && env.Status == environment.StatusNone {

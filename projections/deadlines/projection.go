@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/domain/install"
 	"github.com/tenure-dev/tenure/domain/lease"
@@ -40,11 +41,14 @@ const (
 	KindProbe Kind = "probe"
 	// KindInstall: a plugin is to be installed, by the node that has it.
 	KindInstall Kind = "install"
+	// KindRetire: the leases of an environment are to be taken down, and then it ends.
+	KindRetire Kind = "retire"
 )
 
 func (k Kind) String() string { return string(k) }
 
-// Deadline is what one stream needs. Exactly one of the states is there.
+// Deadline is what one stream needs. Exactly one of the states is there; an environment needs none, since its last event
+// says all.
 type Deadline struct {
 	// ID is that of the lease, the command, or what else it is.
 	ID      uuid.UUID
@@ -67,7 +71,7 @@ type Row = projections.Row[Deadline]
 // Model is the read model.
 var Model = &projections.Definition[Deadline]{
 	Name: "deadlines", Revision: 3,
-	Categories: []string{lease.Category, execution.Category, probe.Category, install.Category},
+	Categories: []string{lease.Category, execution.Category, probe.Category, install.Category, environment.Category},
 	Columns: []projections.Column[Deadline]{
 		{Name: "company_id", Type: "uuid", Of: func(d *Deadline) any { return d.Company.UUID }},
 		{Name: "kind", Type: "text NOT NULL", Of: func(d *Deadline) any { return d.Kind.String() }},
@@ -111,6 +115,8 @@ func apply(d *Deadline, e *projections.Event) (bool, error) {
 		return applyExec(d, e)
 	case probe.Category:
 		return applyProbe(d, e)
+	case environment.Category:
+		return applyEnvironment(d, e)
 	default:
 		return applyInstall(d, e)
 	}
@@ -205,4 +211,14 @@ func applyInstall(d *Deadline, e *projections.Event) (bool, error) {
 	}
 	d.Kind, d.DueAt = KindInstall, e.RecordedAt
 	return s.Status == install.StatusRequested, nil
+}
+
+// applyEnvironment looks at the event alone: while an environment retires nothing else happens to it.
+func applyEnvironment(d *Deadline, e *projections.Event) (bool, error) {
+	var s environment.State
+	if err := projections.Take(&s, e, environment.Codec, environment.Evolve); err != nil {
+		return false, err
+	}
+	d.Kind, d.DueAt = KindRetire, e.RecordedAt
+	return s.Status.Retiring(), nil
 }

@@ -170,7 +170,7 @@ func drawEnvironment(t *rapid.T) environment.Command {
 		environment.Reconfigure{Reconfigured: environment.Reconfigured{
 			Name: "other", Driver: "local", Config: json.RawMessage(`{ "a": "<b>" }`), MaxLeases: r.MaxLeases,
 		}},
-		environment.Archive{},
+		environment.Archive{}, environment.Delete{}, environment.Retire{}, environment.Retire{Delete: true},
 	}).Draw(t, "command")
 }
 

@@ -65,7 +65,7 @@ func newFake() *fake {
 		"POST /companies": f.addCompany, "GET /companies": f.listCompanies,
 		"POST /companies/{id}/keys": f.addKey, "GET /companies/{id}/keys": f.listKeys, "GET /keys": f.listKeys, "POST /keys/{id}/revoke": f.revokeKey,
 		"POST /companies/{id}/environments": f.addEnv, "GET /companies/{id}/environments": f.listEnvs,
-		"GET /environments/{id}": f.getEnv, "PATCH /environments/{id}": f.patchEnv, "POST /environments/{id}/archive": f.archiveEnv,
+		"GET /environments/{id}": f.getEnv, "PATCH /environments/{id}": f.patchEnv, "POST /environments/{id}/archive": f.archiveEnv, "DELETE /environments/{id}": f.deleteEnv,
 		"POST /environments/{id}/probe": f.probe, "POST /companies/{id}/environments/probe": f.probe, "GET /probes/{id}": f.getProbe,
 		"GET /plugins": f.listPlugins, "POST /plugins": f.install, "GET /plugin-installs/{id}": f.getInstall,
 		"GET /plugins/{id}": f.getPlugin, "POST /plugins/{id}/{verb}": f.setPlugin,

@@ -87,3 +87,22 @@ func (f *fake) getProbe(r *http.Request) (int, any) {
 	}
 	return http.StatusOK, p
 }
+
+// deleteEnv is done at the second call.
+func (f *fake) deleteEnv(r *http.Request) (int, any) {
+	e := find(f.envs, r, func(e *wire.Environment) uuid.UUID { return e.ID })
+	switch {
+	case e == nil:
+		return notFound("environment")
+	case r.URL.Query().Get("force") == "" && e.Status == "active":
+		return http.StatusConflict, wire.Problem{
+			Title: "Conflict", Status: http.StatusConflict, Code: "environment_in_use", Detail: "1 leases stand in the way", Remediation: "release them first",
+			Blockers: []wire.Blocker{{Kind: "lease", ID: "lease-1", Status: "active"}}, RequestID: "7f000001-0000-4000-8000-000000000000",
+		}
+	case e.Status == "active":
+		e.Status = "deleting"
+		return http.StatusAccepted, e
+	}
+	e.Status = "deleted"
+	return http.StatusOK, e
+}
