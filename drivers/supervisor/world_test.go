@@ -41,10 +41,12 @@ func inWorld(t *testing.T, opts fake.Options, test func(t *testing.T, w *world))
 // world is a log, what exists outside, and a client.
 type world struct {
 	*testing.T
-	store       *memory.Store
-	client      *commands.Commands
-	processes   *processes
-	driver      *fake.Driver
+	store     *memory.Store
+	client    *commands.Commands
+	processes *processes
+	driver    *fake.Driver
+	// installer is every process's.
+	installer   supervisor.Installer
 	company     domain.CompanyID
 	environment domain.EnvironmentID
 }
@@ -120,7 +122,7 @@ func (w *world) prepareWith(registry *drivers.Registry, opts supervisor.Options,
 	})
 	n.Supervisor = supervisor.New(supervisor.Deps{
 		Commands: commands.New(n.ledger), Drivers: registry, Todo: &todo{store: w.store, rows: map[eventstore.Stream]projections.Stored{}}, Processes: w.processes,
-		Process: n.process, Installation: uuid.New(), Epoch: memory.Epoch,
+		Process: n.process, Installer: w.installer, Installation: uuid.New(), Epoch: memory.Epoch,
 		JournalDir: func(id domain.ExecID) string { return filepath.Join(journals, id.String()) },
 		Logger:     slog.New(slog.NewTextHandler(n.logs, nil)),
 	}, opts)
