@@ -49,7 +49,7 @@ type Status string
 // What can become of a candidate.
 const (
 	StatusAnswered Status = "answered"
-	// StatusRefused: nobody listens there.
+	// StatusRefused: nobody takes the connection. Curl does not tell that from a missing route.
 	StatusRefused Status = "refused"
 	StatusTimeout Status = "timeout"
 	// StatusUnreachable: no route, a failed TLS handshake, a connection cut, or a name that the runtime cannot resolve.

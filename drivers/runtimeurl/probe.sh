@@ -57,23 +57,28 @@ by_busybox() {
   http_proxy=http://$place guard $busybox -S -O - "http://$authority$path" 3</dev/null
 }
 
-# by_bash speaks HTTP/1.0, so that nothing comes in chunks. It prints at most 64 short lines of the header.
+# by_bash speaks HTTP/1.0, so that nothing comes in chunks. It prints at most 64 short lines of the header. It keeps the time
+# by itself once it is connected, for a runtime without sleep.
 by_bash() {
   peer=$host
   [ $kind = name ] || peer=${addr#[}
   [ "$addr" = - ] || peer=${addr#[}
   peer=${peer%]}
-  PEER=$peer PORT=$port NAME=$authority ROUTE=$path guard bash -c '
+  PEER=$peer PORT=$port NAME=$authority ROUTE=$path LIMIT=$seconds guard bash -c '
+    left() { echo $((LIMIT > SECONDS ? LIMIT - SECONDS : 0)).01; }
+    late() { [ $1 -le 128 ] || { echo timed out; exit 1; }; }
     exec 4<>"/dev/tcp/$PEER/$PORT" || exit 1
     printf "GET %s HTTP/1.0\r\nHost: %s\r\nConnection: close\r\n\r\n" "$ROUTE" "$NAME" >&4
     for ((i = 0; i < 64; i++)); do
-      IFS= read -r -n 2048 line <&4 || break
+      IFS= read -r -n 2048 -t $(left) line <&4 || { late $?; break; }
       line=${line%$'"'\\\\r'"'}
       [ -n "$line" ] || break
       printf "%s\n" "$line"
     done
-    IFS= read -r -d "" -n 1024 body <&4
-    printf "%s\n" "$body"' 3</dev/null
+    IFS= read -r -d "" -n 1024 -t $(left) body <&4
+    result=$?
+    printf "%s\n" "$body"
+    late $result' 3</dev/null
 }
 
 # limit passes on what is read at most, header included.

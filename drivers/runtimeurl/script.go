@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -87,15 +88,13 @@ func (r reply) judge() (Status, string) {
 	code, body := 0, ""
 	for line := range strings.SplitSeq(text, "\t") {
 		line = strings.TrimSpace(line)
-		switch {
+		switch c := statusCode(line); {
 		case body != "":
 			body += " " + line
-		case code == 200 && strings.HasPrefix(line, "{"):
+		case c >= 200:
+			code = max(code, c) // busybox follows a redirect to the same address, and shows both
+		case code == 200 && !headerPattern.MatchString(line) && line != busyboxNoise:
 			body = line
-		default:
-			if c := statusCode(line); c >= 200 {
-				code = max(code, c) // busybox follows a redirect to the same address, and shows both
-			}
 		}
 	}
 	if code != 0 {
@@ -105,6 +104,8 @@ func (r reply) judge() (Status, string) {
 	switch {
 	case strings.Contains(lower, "refused"):
 		return StatusRefused, ""
+	case r.tool == "curl" && rc == "7":
+		return StatusRefused, clean(text) // newer ones do not say which
 	case strings.Contains(lower, "timed out") || rc == "137" || r.tool == "curl" && rc == "28":
 		return StatusTimeout, ""
 	case rc == "126" || rc == "127" || r.tool == "bash" && strings.Contains(lower, "no such file or directory"):
@@ -112,6 +113,11 @@ func (r reply) judge() (Status, string) {
 	}
 	return StatusUnreachable, r.tool + " ended with " + clean(rc) + ": " + clean(text)
 }
+
+// headerPattern is a line of a header; busyboxNoise is what busybox says between header and body.
+var headerPattern = regexp.MustCompile(`^[A-Za-z0-9_-]+:|^$`)
+
+const busyboxNoise = "writing to stdout"
 
 // statusCode reads a line such as "HTTP/1.1 200 OK"; 0 is none.
 func statusCode(line string) int {
