@@ -24,7 +24,7 @@ import (
 // What is in the log, as it is sent.
 
 func showCompany(id uuid.UUID, now eventstore.Loaded[company.State]) wire.Company {
-	return wire.Company{ID: id, Name: now.State.Name, CreatedAt: now.State.AddedAt.UTC(), Version: now.Version}
+	return wire.Company{ID: id, Name: now.State.Name, CreatedAt: now.State.AddedAt.UTC(), DefaultEnvironmentID: idOrNull(now.State.DefaultEnvironment.UUID), Version: now.Version}
 }
 
 func showKey(id uuid.UUID, now eventstore.Loaded[key.State]) wire.Key {

@@ -32,6 +32,7 @@ var frozen = map[string]string{
 	"active_leases v2": "a145b5f417f416b9",
 	"active_leases v3": "a530c7a65854464b",
 	"companies v1":     "cb692c64646ba9f1",
+	"companies v2":     "a7fbcea0d6a0172a",
 	"deadlines v1":     "fd4dc90274ec3933",
 	"deadlines v2":     "1d27e7bae9ab7ba4",
 	"deadlines v3":     "25b75b7349eece47",
