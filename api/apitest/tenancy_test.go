@@ -54,7 +54,7 @@ func TestDefaultEnvironmentIsSetOnTheCompanysVersion(t *testing.T) {
 
 	archived, err := tn.operator.AddEnvironment(t.Context(), tn.company, wire.AddEnvironment{Name: "old", Driver: "local"})
 	require.NoError(t, err)
-	_, err = tn.operator.ArchiveEnvironment(t.Context(), archived.ID)
+	_, err = tn.operator.ArchiveEnvironment(t.Context(), archived.ID, wire.RetireEnvironment{})
 	require.NoError(t, err)
 	for patch, want := range map[string]wire.Problem{
 		`{"defaultEnvironmentId":"` + other.env.ID.String() + `"}`: {Status: 404, Code: "environment_not_found", Field: "defaultEnvironmentId"},

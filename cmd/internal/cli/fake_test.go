@@ -265,7 +265,9 @@ func orEmpty(raw json.RawMessage) json.RawMessage {
 	return raw
 }
 
-func (f *fake) listEnvs(*http.Request) (int, any) { return list(values(f.envs)) }
+func (f *fake) listEnvs(r *http.Request) (int, any) {
+	return list(slices.DeleteFunc(values(f.envs), func(e wire.Environment) bool { return e.CompanyID.String() != r.PathValue("id") }))
+}
 
 func (f *fake) env(r *http.Request) *wire.Environment {
 	return find(f.envs, r, func(e *wire.Environment) uuid.UUID { return e.ID })
