@@ -2,11 +2,13 @@ package commands
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/admission"
+	"github.com/tenure-dev/tenure/domain/company"
 	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/eventstore"
@@ -23,8 +25,8 @@ type Retirement struct {
 // mostBlockers bounds how many leases a refusal lists.
 const mostBlockers = 20
 
-// RetireEnvironment archives or deletes an environment. Leases that it has, and that something may be left of, stand in the
-// way: they are listed in the refusal, or taken down first. Doing so again changes nothing.
+// RetireEnvironment archives or deletes an environment. What stands in the way is listed in the refusal, or dealt with first:
+// leases that it has, or that something may be left of, are taken down, and it is no longer its company's default. Doing so again changes nothing.
 func (c *Commands) RetireEnvironment(ctx context.Context, by Caller, id domain.EnvironmentID, how Retirement) (eventstore.Outcome, error) {
 	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
 		env, err := viewEnvironment(ctx, w, id)
@@ -36,14 +38,24 @@ func (c *Commands) RetireEnvironment(ctx context.Context, by Caller, id domain.E
 		if err != nil {
 			return err
 		}
+		owner, err := eventstore.View(ctx, w, Companies, env.Company.UUID)
+		if err != nil {
+			return err
+		}
+		isDefault := owner.DefaultEnvironment == id
 		var cmd environment.Command = environment.Archive{}
 		switch left := leasesIn(admitted); {
 		case len(left) > 0 && how.Force:
 			cmd = environment.Retire{Delete: how.Delete}
-		case len(left) > 0 && !over(env.Status, how.Delete):
-			return inUse(ctx, w, left)
+		case (len(left) > 0 || isDefault) && !how.Force && !over(env.Status, how.Delete):
+			return inUse(ctx, w, env.Company, isDefault, left)
 		case how.Delete:
 			cmd = environment.Delete{}
+		}
+		if isDefault && how.Force {
+			if _, err := eventstore.Act(ctx, w, Companies, env.Company.UUID, company.Command(company.SetDefaultEnvironment{})); err != nil {
+				return err
+			}
 		}
 		if _, err = eventstore.Act(ctx, w, Environments, id.UUID, cmd); err != nil {
 			return err
@@ -65,9 +77,19 @@ func leasesIn(a admission.State) []domain.LeaseID {
 	return all
 }
 
-func inUse(ctx context.Context, w *eventstore.Work, left []domain.LeaseID) error {
-	refusal := domain.Refuse(domain.KindConflict, "environment_in_use", "%d leases stand in the way", len(left)).
-		Mend("release them first, or add force=true, which does that before it ends the environment")
+// inUse lists what stands in the way: leases, and the company whose runs get this environment when nobody names one.
+func inUse(ctx context.Context, w *eventstore.Work, owner domain.CompanyID, isDefault bool, left []domain.LeaseID) error {
+	what := fmt.Sprintf("%d leases stand in the way", len(left))
+	if isDefault && len(left) == 0 {
+		what = "it is the default of its company"
+	} else if isDefault {
+		what += ", and it is the default of its company"
+	}
+	refusal := domain.Refuse(domain.KindConflict, "environment_in_use", "%s", what).
+		Mend("release the leases and set another default first, or add force=true, which does that before it ends the environment")
+	if isDefault {
+		refusal.Blockers = append(refusal.Blockers, domain.Blocker{Kind: "default", ID: owner.String(), Status: "default"})
+	}
 	for _, id := range left[:min(len(left), mostBlockers)] {
 		l, err := eventstore.View(ctx, w, Leases, id.UUID)
 		if err != nil {
