@@ -18,6 +18,7 @@ type (
 	principalKind   struct{}
 	workerKind      struct{}
 	nodeKind        struct{}
+	secretKind      struct{}
 )
 
 // The ids of the domain.
@@ -40,4 +41,6 @@ type (
 	WorkerID = ID[workerKind]
 	// NodeID names a machine's data directory.
 	NodeID = ID[nodeKind]
+	// SecretID names a secret, whose values are not in the log.
+	SecretID = ID[secretKind]
 )

@@ -23,6 +23,18 @@ const (
 	EnvironmentChange   Action = "environment.change"
 	EnvironmentArchive  Action = "environment.archive"
 
+	SecretAdd  Action = "secret.add"
+	SecretList Action = "secret.list"
+	// SecretSee shows a secret without its values, which nobody is shown.
+	SecretSee Action = "secret.see"
+	// SecretRotate adds a version, SecretSwitch disables and enables one.
+	SecretRotate Action = "secret.rotate"
+	SecretSwitch Action = "secret.switch"
+	// SecretDestroy covers versions too.
+	SecretDestroy Action = "secret.destroy"
+	// SecretReads lists who read it.
+	SecretReads Action = "secret.reads"
+
 	LeaseAcquire Action = "lease.acquire"
 	LeaseList    Action = "lease.list"
 	// LeaseRead also covers a lease's events.
@@ -93,6 +105,14 @@ var table = map[Action]row{
 	EnvironmentRead:     {everyone, scopeCompany, "environment"},
 	EnvironmentChange:   {operators, scopeCompany, "environment"},
 	EnvironmentArchive:  {operators, scopeCompany, "environment"},
+
+	SecretAdd:     {operators, scopeCompany, "company"},
+	SecretList:    {readers, scopeCompany, "company"},
+	SecretSee:     {readers, scopeCompany, "secret"},
+	SecretRotate:  {operators, scopeCompany, "secret"},
+	SecretSwitch:  {operators, scopeCompany, "secret"},
+	SecretDestroy: {operators, scopeCompany, "secret"},
+	SecretReads:   {readers, scopeCompany, "secret"},
 
 	LeaseAcquire: {workers, scopeCompany, "company"},
 	LeaseList:    {everyone, scopeCompany, "company"},

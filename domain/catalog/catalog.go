@@ -19,6 +19,8 @@ import (
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/readmodel"
 	"github.com/tenure-dev/tenure/domain/runtime"
+	"github.com/tenure-dev/tenure/domain/secret"
+	"github.com/tenure-dev/tenure/domain/secretread"
 )
 
 // Part is one part of the domain and its events.
@@ -39,6 +41,8 @@ var parts = []Part{
 	part(execution.Category, execution.Codec),
 	part(key.Category, key.Codec),
 	part(readmodel.Category, readmodel.Codec),
+	part(secret.Category, secret.Codec),
+	part(secretread.Category, secretread.Codec),
 }
 
 func part[E domain.Event](category string, codec domain.Codec[E]) Part {
