@@ -18,6 +18,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/key"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/runtime"
+	"github.com/tenure-dev/tenure/domain/secret"
 	"github.com/tenure-dev/tenure/eventstore"
 )
 
@@ -33,6 +34,7 @@ type History struct {
 	runtimes map[uuid.UUID]runtime.State
 	envs     map[uuid.UUID]environment.State
 	keys     map[uuid.UUID]key.State
+	secrets  map[uuid.UUID]secret.State
 }
 
 // NewHistory makes an empty history.
@@ -40,7 +42,7 @@ func NewHistory(t require.TestingT) *History {
 	return &History{
 		t: t, versions: map[eventstore.Stream]int64{}, now: domaintest.Noon,
 		leases: map[uuid.UUID]lease.State{}, execs: map[uuid.UUID]execution.State{}, runtimes: map[uuid.UUID]runtime.State{},
-		envs: map[uuid.UUID]environment.State{}, keys: map[uuid.UUID]key.State{},
+		envs: map[uuid.UUID]environment.State{}, keys: map[uuid.UUID]key.State{}, secrets: map[uuid.UUID]secret.State{},
 	}
 }
 
@@ -73,6 +75,11 @@ func (h *History) Environment(id uuid.UUID, c environment.Command) {
 // Key asks a key.
 func (h *History) Key(id uuid.UUID, c key.Command) {
 	h.keys[id] = act(h, key.Category, id, key.Decider, key.Codec, h.keys[id], c)
+}
+
+// Secret asks a secret.
+func (h *History) Secret(id uuid.UUID, c secret.Command) {
+	h.secrets[id] = act(h, secret.Category, id, secret.Decider, secret.Codec, h.secrets[id], c)
 }
 
 // Company adds a company.
@@ -113,7 +120,7 @@ func Random(t *rapid.T) []eventstore.Recorded {
 	h.Company(domaintest.Company.UUID, "Acme")
 	for range rapid.IntRange(1, 80).Draw(t, "steps") {
 		h.Pass(time.Duration(rapid.IntRange(0, 5_000_000).Draw(t, "µs")) * time.Microsecond)
-		switch rapid.IntRange(0, 9).Draw(t, "what") {
+		switch rapid.IntRange(0, 10).Draw(t, "what") {
 		case 0:
 			h.Environment(few[domain.EnvironmentID](t, "env", 20), drawEnvironment(t))
 		case 1:
@@ -123,6 +130,8 @@ func Random(t *rapid.T) []eventstore.Recorded {
 		case 4, 5:
 			id := few[domain.ExecID](t, "exec", 50)
 			h.Exec(id, drawExec(t, h.execs[id]))
+		case 6:
+			h.Secret(few[domain.SecretID](t, "secret", 70), drawSecret(t))
 		default:
 			id := few[domain.LeaseID](t, "lease", 60)
 			h.Lease(id, h.drawLease(t, id))
@@ -136,6 +145,8 @@ func drawEnvironment(t *rapid.T) environment.Command {
 	r.MaxLeases = rapid.IntRange(0, 3).Draw(t, "max")
 	if rapid.Bool().Draw(t, "bare") {
 		r.Metadata, r.EnvVars = nil, nil
+	} else if rapid.Bool().Draw(t, "secret") {
+		r.EnvVars = map[string]domain.EnvValue{"LANG": {Plain: "C.UTF-8"}, "TOKEN": {Ref: domain.SecretRef{Secret: domaintest.Secret, Version: 2}}}
 	}
 	return rapid.SampledFrom([]environment.Command{
 		environment.Register{Registered: r},
@@ -143,6 +154,19 @@ func drawEnvironment(t *rapid.T) environment.Command {
 			Name: "other", Driver: "local", Config: json.RawMessage(`{ "a": "<b>" }`), MaxLeases: r.MaxLeases,
 		}},
 		environment.Archive{},
+	}).Draw(t, "command")
+}
+
+func drawSecret(t *rapid.T) secret.Command {
+	version := rapid.IntRange(1, 3).Draw(t, "version")
+	return rapid.SampledFrom([]secret.Command{
+		secret.Add{Added: domaintest.SecretAdded()},
+		secret.Add{Added: domaintest.SecretAdded()},
+		secret.AddVersion{},
+		secret.Disable{Version: version},
+		secret.Enable{Version: version},
+		secret.DestroyVersion{Version: version},
+		secret.Destroy{},
 	}).Draw(t, "command")
 }
 
