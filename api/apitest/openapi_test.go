@@ -91,6 +91,7 @@ func TestOpenAPISchemasHaveTheFieldsOfTheWireTypes(t *testing.T) {
 		wire.Lease{}, wire.LeaseContext{}, wire.AcquireLease{}, wire.Acquired{}, wire.Release{}, wire.Cancel{}, wire.ReleasedLease{}, wire.RunReleased{},
 		wire.Event{}, wire.StreamDigest{}, wire.Sealed{}, wire.OutputLine{}, wire.ExecResult{}, wire.Exec{}, wire.StartExec{}, wire.KillExec{},
 		wire.Rebuild{}, wire.RebuildStarted{}, wire.Projection{}, wire.ParkedStream{}, wire.Worker{},
+		wire.Secret{}, wire.SecretVersion{}, wire.AddSecret{}, wire.AddSecretVersion{}, wire.SecretRead{},
 	}
 	schemas := openAPI(t).Components.Schemas
 	checked := map[string]bool{}
