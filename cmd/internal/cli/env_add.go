@@ -28,9 +28,11 @@ func (r *root) envAdd() *cobra.Command {
 			if in.Metadata, err = r.jsonValue("metadata", metadata); err != nil {
 				return err
 			}
-			if in.EnvVars, err = r.variables(*pairs); err != nil {
+			vars, err := r.variables(*pairs)
+			if err != nil {
 				return err
 			}
+			in.EnvVars = wire.PlainVars(vars)
 			c, err := r.api(ctx)
 			if err != nil {
 				return err

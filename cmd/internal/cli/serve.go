@@ -23,6 +23,8 @@ type ServeOptions struct {
 	DatabaseURL string
 	// DatabaseDirectURL leads to the same database past a pooler; "" where there is none in between. It may hold a password.
 	DatabaseDirectURL string
+	// Keyset is the text of a keyset that is used instead of the data directory's file; "" for the file. It is never logged.
+	Keyset string
 	// ExecUID is the user that commands of the local driver run as; -1 lets the server choose.
 	ExecUID int
 	// AllowRootExec lets commands of the local driver run as root.
@@ -143,7 +145,7 @@ func (r *root) serve() *cobra.Command {
 			if err := r.settings.Apply(cmd.Flags(), serveFlags...); err != nil {
 				return usagef("%s", err).of(cmd)
 			}
-			o.DataDir = r.flags.dataDir
+			o.DataDir, o.Keyset = r.flags.dataDir, r.Env("TENURE_KEYSET")
 			if err := o.Validate(); err != nil {
 				return usagef("%s", err).of(cmd)
 			}
