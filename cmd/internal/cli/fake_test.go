@@ -30,6 +30,7 @@ type fake struct {
 	companies []*wire.Company
 	keys      []*wire.Key
 	envs      []*wire.Environment
+	secrets   []*wire.Secret
 	leases    []*wire.Lease
 	byKey     map[string]*wire.Lease
 	execs     []*fakeExec
@@ -63,6 +64,9 @@ func newFake() *fake {
 		"POST /companies/{id}/keys": f.addKey, "GET /companies/{id}/keys": f.listKeys, "GET /keys": f.listKeys, "POST /keys/{id}/revoke": f.revokeKey,
 		"POST /companies/{id}/environments": f.addEnv, "GET /companies/{id}/environments": f.listEnvs,
 		"GET /environments/{id}": f.getEnv, "PATCH /environments/{id}": f.patchEnv, "POST /environments/{id}/archive": f.archiveEnv,
+		"POST /companies/{id}/secrets": f.addSecret, "GET /companies/{id}/secrets": f.listSecrets,
+		"GET /secrets/{id}": f.getSecret, "DELETE /secrets/{id}": f.destroySecret, "POST /secrets/{id}/versions": f.rotateSecret,
+		"POST /secrets/{id}/versions/{version}/{verb}": f.switchSecret, "GET /secrets/{id}/reads": f.secretReads,
 		"POST /companies/{id}/leases": f.acquire, "GET /companies/{id}/leases": f.listLeases,
 		"GET /leases/{id}": f.getLease, "POST /leases/{id}/release": f.releaseLease,
 		"POST /companies/{id}/runs/{run}/release": f.releaseRun,

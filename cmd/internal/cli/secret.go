@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -101,7 +102,7 @@ func fromFileFlag(cmd *cobra.Command) *string {
 }
 
 // secretValue reads a value: from a file, from stdin, or typed on a terminal that does not show it.
-func (r *root) secretValue(file string) (string, error) {
+func (r *root) secretValue(ctx context.Context, file string) (string, error) {
 	if file != "" {
 		raw, err := os.ReadFile(file)
 		if err != nil {
@@ -109,7 +110,7 @@ func (r *root) secretValue(file string) (string, error) {
 		}
 		return string(raw), nil
 	}
-	raw, err := r.readValue()
+	raw, err := r.readValue(ctx)
 	if err != nil {
 		return "", fmt.Errorf("read the value: %w", err)
 	}
@@ -120,13 +121,36 @@ func (r *root) secretValue(file string) (string, error) {
 	return value, nil
 }
 
-func (r *root) readValue() ([]byte, error) {
+func (r *root) readValue(ctx context.Context) ([]byte, error) {
 	if f, ok := r.Stdin.(*os.File); ok && isTerminal(f) {
-		fmt.Fprint(r.Stderr, "value (not shown): ")
-		defer fmt.Fprintln(r.Stderr)
-		return term.ReadPassword(int(f.Fd()))
+		return r.typed(ctx, int(f.Fd()))
 	}
 	return io.ReadAll(io.LimitReader(r.Stdin, maxInput))
+}
+
+// typed reads a line from a terminal that does not show it. Whoever interrupts it gets the terminal back as it was.
+func (r *root) typed(ctx context.Context, fd int) ([]byte, error) {
+	before, err := term.GetState(fd)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprint(r.Stderr, "value (not shown): ")
+	defer fmt.Fprintln(r.Stderr)
+	type line struct {
+		text []byte
+		err  error
+	}
+	read := make(chan line, 1)
+	go func() { // a read of a terminal cannot be called off; it ends with the process at the latest
+		text, err := term.ReadPassword(fd)
+		read <- line{text, err}
+	}()
+	select {
+	case l := <-read:
+		return l.text, l.err
+	case <-ctx.Done():
+		return nil, errors.Join(context.Cause(ctx), term.Restore(fd, before))
+	}
 }
 
 // secretVersion is the VERSION argument, a whole number.

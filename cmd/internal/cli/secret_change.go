@@ -22,7 +22,7 @@ func (r *root) secretRotate() *cobra.Command {
 		},
 		exits: exitsOfCalls,
 		run: func(ctx context.Context, args []string) error {
-			value, err := r.secretValue(*file)
+			value, err := r.secretValue(ctx, *file)
 			if err != nil {
 				return err
 			}

@@ -23,8 +23,6 @@ type ServeOptions struct {
 	DatabaseURL string
 	// DatabaseDirectURL leads to the same database past a pooler; "" where there is none in between. It may hold a password.
 	DatabaseDirectURL string
-	// Keyset is the text of a keyset that is used instead of the data directory's file; "" for the file. It is never logged.
-	Keyset string
 	// ExecUID is the user that commands of the local driver run as; -1 lets the server choose.
 	ExecUID int
 	// AllowRootExec lets commands of the local driver run as root.
@@ -46,6 +44,8 @@ type ServeOptions struct {
 	DrainTimeout time.Duration
 	// Parallel is how many steps of leases are worked on at once.
 	Parallel int
+	// Keyset is the text of a keyset that is used instead of the data directory's file; "" for the file. It is never logged.
+	Keyset string
 }
 
 // DefaultServeOptions are those of a server that was told nothing.
@@ -134,7 +134,9 @@ func (r *root) serve() *cobra.Command {
 			"admin key into the data directory, and ends in order on SIGINT or SIGTERM.\n\n" +
 			"Behind a pooler that gives each transaction another session (PgBouncer with pool_mode=transaction) everything works,\n" +
 			"but events that another server appends are noticed after up to half a second, since no NOTIFY gets through. With\n" +
-			"--database-direct-url, which leads past the pooler, they are noticed at once; it is used for one connection that listens.",
+			"--database-direct-url, which leads past the pooler, they are noticed at once; it is used for one connection that listens.\n\n" +
+			"Secrets are sealed with the keys in keyset.json of the data directory, made at the first start; TENURE_KEYSET may hold\n" +
+			"the text of that file instead. Keep a copy apart from the database's backups: without it no secret opens again.",
 		examples: [2]string{
 			"tenure serve",
 			"tenure serve --listen 127.0.0.1:8080 --data-dir /srv/tenure --log-format json",
