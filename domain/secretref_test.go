@@ -34,7 +34,7 @@ func TestAReferenceIsReadStrictly(t *testing.T) {
 	want.Version = 0
 	raw, err := json.Marshal(want)
 	require.NoError(t, err)
-	require.Equal(t, `{"type":"secret_ref","secretId":"`+secretID+`","version":"latest"}`, string(raw))
+	require.JSONEq(t, `{"type":"secret_ref","secretId":"`+secretID+`","version":"latest"}`, string(raw))
 	for _, bad := range []string{
 		`null`, `{}`, `[]`, `"MARK"`, `{"type":"MARK","secretId":"` + secretID + `"}`, `{"secretId":"` + secretID + `"}`, `{"type":"secret_ref"}`,
 		`{"type":"secret_ref","secretId":"MARK"}`, `{"type":"secret_ref","secretId":"00000000-0000-0000-0000-000000000000"}`,
@@ -57,7 +57,7 @@ func TestAVariableIsTextOrAReference(t *testing.T) {
 	vars := map[string]domain.EnvValue{"A": {Plain: "1"}, "B": {}, "C": {Ref: ref}, "D": {Ref: ref}, "E": {Plain: `{"type":"secret_ref"}`}}
 	raw, err := json.Marshal(vars)
 	require.NoError(t, err)
-	require.Equal(t, `{"A":"1","B":"","C":{"type":"secret_ref","secretId":"`+secretID+`","version":3},"D":{"type":"secret_ref","secretId":"`+secretID+
+	require.JSONEq(t, `{"A":"1","B":"","C":{"type":"secret_ref","secretId":"`+secretID+`","version":3},"D":{"type":"secret_ref","secretId":"`+secretID+
 		`","version":3},"E":"{\"type\":\"secret_ref\"}"}`, string(raw))
 	var back map[string]domain.EnvValue
 	require.NoError(t, json.Unmarshal(raw, &back))

@@ -14,11 +14,11 @@ type Add struct{ Added Added }
 // AddVersion gives it a new value.
 type AddVersion struct{}
 
-// Disable takes a version out of use, Enable puts it back. Doing so again changes nothing.
-type (
-	Disable struct{ Version int }
-	Enable  struct{ Version int }
-)
+// Disable takes a version out of use; doing so again changes nothing.
+type Disable struct{ Version int }
+
+// Enable puts a disabled version back into use; doing so again changes nothing.
+type Enable struct{ Version int }
 
 // DestroyVersion ends a version for good; doing so again changes nothing.
 type DestroyVersion struct{ Version int }
@@ -92,14 +92,15 @@ func destroyed() error {
 
 func (s State) set(version int, status Status, e Event) ([]Event, error) {
 	v := s.Version(version)
-	switch {
-	case v.Status == StatusNone:
+	switch v.Status {
+	case StatusNone:
 		return nil, domain.Refuse(domain.KindNotFound, "secret_version_not_found", "the secret has no version %d", version).On("version").
 			Mend("use a number from 1 to %d", s.Latest())
-	case v.Status == status:
+	case status:
 		return nil, nil
-	case v.Status == StatusDestroyed:
+	case StatusDestroyed:
 		return nil, domain.Refuse(domain.KindConflict, "secret_version_destroyed", "version %d is destroyed", version).Mend("add a new version")
+	case StatusActive, StatusDisabled:
 	}
 	return []Event{e}, nil
 }

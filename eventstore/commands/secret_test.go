@@ -195,7 +195,7 @@ func TestDestroyedValuesAreGoneFromTheTable(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, map[eventstore.Stream]int{own: 3, other: 1}, count())
 	_, err = w.commands.OpenSecrets(t.Context(), resolved)
-	refused(t, err, "secret_version_destroyed")
+	_ = refused(t, err, "secret_version_destroyed")
 	_, err = w.commands.DestroySecret(t.Context(), commands.Caller{}, id)
 	require.NoError(t, err)
 	require.Equal(t, map[eventstore.Stream]int{other: 1}, count())
@@ -292,7 +292,7 @@ func TestAReadIsHeldToTheSecretAsItWasSeen(t *testing.T) {
 		}
 		return err
 	})
-	refused(t, err, "secret_version_disabled")
+	_ = refused(t, err, "secret_version_disabled")
 	require.Empty(t, w.reads(id))
 }
 

@@ -60,7 +60,7 @@ func (s *Store) ForgetKey(ctx context.Context, id uint32) (done bool, err error)
 		DELETE FROM vault_keys k
 		 WHERE k.id = $1
 		   AND NOT EXISTS (SELECT FROM inputs i WHERE substring(i.value FROM 1 FOR 6) = '\x0101'::bytea || int4send($2::int))`,
-		id, int32(id)) //nolint:gosec // the same four bytes
+		id, int32(id)) // the same four bytes
 	return err == nil && tag.RowsAffected() > 0, unavailable(wrap(err, "forget a key"))
 }
 

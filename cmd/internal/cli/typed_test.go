@@ -37,7 +37,7 @@ func echoes(t *testing.T, tty *os.File) bool {
 	return state.Lflag&unix.ECHO != 0
 }
 
-func callOnTerminal(t *testing.T, ctx context.Context, f *fake, program *os.File) (code chan int, stdout *bytes.Buffer) {
+func callOnTerminal(ctx context.Context, t *testing.T, f *fake, program *os.File) (code chan int, stdout *bytes.Buffer) {
 	t.Helper()
 	stdout, code = &bytes.Buffer{}, make(chan int, 1)
 	env := map[string]string{"TENURE_SERVER": f.URL, "TENURE_API_KEY": "admin", "HOME": t.TempDir()}
@@ -56,7 +56,7 @@ func TestASecretThatIsTypedIsNotShown(t *testing.T) {
 	defer f.Close()
 	f.companies = []*wire.Company{{ID: f.newID(), Name: "acme"}}
 	person, program := terminal(t)
-	code, stdout := callOnTerminal(t, t.Context(), f, program)
+	code, stdout := callOnTerminal(t.Context(), t, f, program)
 	_, err := person.WriteString("MARKER\n")
 	require.NoError(t, err)
 	require.Equal(t, 0, <-code)
@@ -76,7 +76,7 @@ func TestWhoInterruptsTheTypingGetsTheTerminalBack(t *testing.T) {
 	defer f.Close()
 	person, program := terminal(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	code, _ := callOnTerminal(t, ctx, f, program)
+	code, _ := callOnTerminal(ctx, t, f, program)
 	cancel()
 	require.NotEqual(t, 0, <-code)
 	require.True(t, echoes(t, program))
