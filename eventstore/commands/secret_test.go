@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tenure-dev/tenure/domain"
+	companies "github.com/tenure-dev/tenure/domain/company"
 	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/secretread"
@@ -146,6 +147,32 @@ func TestASecretOfAnotherCompanyLooksLikeNone(t *testing.T) {
 	require.Contains(t, a.Message, foreign.String())
 	require.Equal(t, domain.KindNotFound, a.Kind)
 	require.Empty(t, w.reads(foreign))
+
+	// One that is good beside one that is not is not read.
+	own := w.add(w.own, mark)
+	_, err := w.use(w.own, secretread.Read{}, domain.SecretRef{Secret: own}, domain.SecretRef{Secret: foreign})
+	_ = refused(t, err, "secret_not_found")
+	require.Empty(t, w.reads(own))
+}
+
+// A claim that cannot have its secrets may go on without them, and no read is recorded.
+func TestAnAppendGoesOnWithoutSecretsThatWereRefused(t *testing.T) {
+	t.Parallel()
+	w := inMemory(t)
+	own, none := w.add(w.own, mark), domain.SecretID{UUID: uuid.New()}
+	company := domain.CompanyID{UUID: uuid.New()}
+	_, err := eventstore.Execute(t.Context(), w.commands.Ledger(), eventstore.Options{}, func(ctx context.Context, work *eventstore.Work) error {
+		work.Company(w.own)
+		_, err := commands.ResolveSecrets(ctx, work, w.own, []domain.SecretRef{{Secret: own}, {Secret: none}}, secretread.Read{})
+		_ = refused(t, err, "secret_not_found")
+		_, err = eventstore.Act(ctx, work, commands.Companies, company.UUID, companies.Command(companies.Add{Name: "another"}))
+		return err
+	})
+	require.NoError(t, err)
+	require.Empty(t, w.reads(own))
+	made, err := eventstore.Load(t.Context(), w.commands.Ledger(), commands.Companies, company.UUID)
+	require.NoError(t, err)
+	require.True(t, made.State.Known)
 }
 
 func TestWhatIsDisabledOrDestroyedIsRefusedByName(t *testing.T) {

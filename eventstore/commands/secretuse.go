@@ -30,17 +30,13 @@ type SecretValues map[domain.SecretRef]string
 
 // ResolveSecrets finds which versions references mean, and puts a read of each into the work's append, as read describes it
 // but for its version. Each secret must be the company's own, and the version usable; the refusal names the first one that
-// is not. The append is held to the secrets as they were seen, so no value of a version is given out that was disabled or
-// destroyed before; reads of others do not stand in the way. Two references to one version are one read.
+// is not, and then no read is put into the append, which may go on without the values. The append is held to the secrets as
+// they were seen, so no value of a version is given out that was disabled or destroyed before; reads of others do not stand
+// in the way. Two references to one version are one read.
 func ResolveSecrets(
 	ctx context.Context, w *eventstore.Work, company domain.CompanyID, refs []domain.SecretRef, read secretread.Read,
 ) (Resolved, error) {
-	type use struct {
-		secret  domain.SecretID
-		version int
-	}
 	var out Resolved
-	var noted []use
 	for _, ref := range refs {
 		if slices.ContainsFunc(out, func(r ResolvedSecret) bool { return r.Ref == ref }) {
 			continue
@@ -50,12 +46,15 @@ func ResolveSecrets(
 			return nil, err
 		}
 		out = append(out, ResolvedSecret{Ref: ref, Company: company, Name: s.Name, Version: version})
-		if u := (use{ref.Secret, version}); !slices.Contains(noted, u) {
-			noted = append(noted, u)
-			read.Version = version
-			if err := eventstore.Note(w, SecretReads, ref.Secret.UUID, secretread.Event(read)); err != nil {
-				return nil, err
-			}
+	}
+	for i, r := range out {
+		same := func(o ResolvedSecret) bool { return o.Ref.Secret == r.Ref.Secret && o.Version == r.Version }
+		if slices.ContainsFunc(out[:i], same) {
+			continue
+		}
+		read.Version = r.Version
+		if err := eventstore.Note(w, SecretReads, r.Ref.Secret.UUID, secretread.Event(read)); err != nil {
+			return nil, err
 		}
 	}
 	return out, nil
