@@ -36,7 +36,7 @@ type route struct {
 type handler func(*call) error
 
 func (s *Server) routes() []route {
-	const get, post, patch = http.MethodGet, http.MethodPost, http.MethodPatch
+	const get, post, patch, remove = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
 	return []route{
 		{method: get, path: "/api/health", handle: s.health},
 		{method: get, path: "/api/v1/openapi.yaml", handle: s.openAPI},
@@ -60,6 +60,16 @@ func (s *Server) routes() []route {
 		{method: post, path: "/api/v1/environments/:environmentId/probe", action: access.EnvironmentProbe, of: s.ofEnvironment, handle: s.probeEnvironment},
 		{method: post, path: "/api/v1/companies/:companyId/environments/probe", action: access.SettingsProbe, of: s.ofCompany, handle: s.probeSettings},
 		{method: get, path: "/api/v1/probes/:probeId", action: access.ProbeRead, of: s.ofProbe, handle: s.getProbe},
+
+		{method: post, path: "/api/v1/companies/:companyId/secrets", action: access.SecretAdd, of: s.ofCompany, handle: s.addSecret},
+		{method: get, path: "/api/v1/companies/:companyId/secrets", action: access.SecretList, of: s.ofCompany, handle: s.listSecrets},
+		{method: get, path: "/api/v1/secrets/:secretId", action: access.SecretSee, of: s.ofSecret, handle: s.getSecret},
+		{method: remove, path: "/api/v1/secrets/:secretId", action: access.SecretDestroy, of: s.ofSecret, handle: s.destroySecret},
+		{method: post, path: "/api/v1/secrets/:secretId/versions", action: access.SecretRotate, of: s.ofSecret, handle: s.addSecretVersion},
+		{method: post, path: "/api/v1/secrets/:secretId/versions/:version/disable", action: access.SecretSwitch, of: s.ofSecret, handle: s.disableSecretVersion},
+		{method: post, path: "/api/v1/secrets/:secretId/versions/:version/enable", action: access.SecretSwitch, of: s.ofSecret, handle: s.enableSecretVersion},
+		{method: post, path: "/api/v1/secrets/:secretId/versions/:version/destroy", action: access.SecretDestroy, of: s.ofSecret, handle: s.destroySecretVersion},
+		{method: get, path: "/api/v1/secrets/:secretId/reads", action: access.SecretReads, of: s.ofSecret, handle: s.listSecretReads},
 
 		{method: post, path: "/api/v1/companies/:companyId/leases", action: access.LeaseAcquire, of: s.ofCompany, handle: s.acquireLease},
 		{method: get, path: "/api/v1/companies/:companyId/leases", action: access.LeaseList, of: s.ofCompany, handle: s.listLeases},

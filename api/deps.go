@@ -68,6 +68,8 @@ type EnvironmentChecker interface {
 	// Provider is who makes the runtimes of an environment with this driver and configuration; ok is false for a driver that
 	// this process does not know, and provider is "" for a configuration that does not say.
 	Provider(driver string, config json.RawMessage) (provider string, ok bool)
+	// SecretFields are the fields that config has a secret in, as a value or as a reference.
+	SecretFields(driver string, config json.RawMessage) []SecretField
 }
 
 // PluginProcesses knows how the processes of plugins stand on this engine.
@@ -86,6 +88,10 @@ type PluginProcess struct {
 	Error   string
 	RetryAt time.Time
 }
+
+// SecretField is a secret within a configuration, as JSON pointers (RFC 6901): where the secret itself may be written, and
+// where a reference to it is kept, which may be the same place.
+type SecretField struct{ Value, Ref string }
 
 // OutputReader opens the outputs of commands.
 type OutputReader interface {

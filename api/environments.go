@@ -28,8 +28,8 @@ func (s *Server) addEnvironment(c *call) error {
 	}
 	o, err := s.deps.Commands.RegisterEnvironment(c.ctx(), by, domain.EnvironmentID{UUID: id}, environment.Registered{
 		Company: c.owner, Name: in.Name, Description: in.Description, Driver: in.Driver, Config: in.Config,
-		EnvVars: in.EnvVars, MaxLeases: in.MaxLeases, Metadata: in.Metadata,
-	})
+		EnvVars: wantedVars(in.EnvVars), MaxLeases: in.MaxLeases, Metadata: in.Metadata,
+	}, s.secretFields)
 	if o, err = c.done(by, o, err); err != nil {
 		return err
 	}
@@ -58,6 +58,15 @@ func (s *Server) checkDriver(driver string, config json.RawMessage) error {
 		return err
 	}
 	return invalid("invalid_config", "config", "%s", err).Mend("see what the driver %s takes in its documentation", driver)
+}
+
+// secretFields are the places for secrets in a driver's configuration.
+func (s *Server) secretFields(driver string, config json.RawMessage) []commands.SecretField {
+	var fields []commands.SecretField
+	for _, f := range s.deps.Checker.SecretFields(driver, config) {
+		fields = append(fields, commands.SecretField(f))
+	}
+	return fields
 }
 
 // answerEnvironment sends an environment as it is after a command, or as it is now.
@@ -115,11 +124,14 @@ func (s *Server) patchEnvironment(c *call) error {
 	o, err := s.deps.Commands.ReconfigureEnvironment(c.ctx(), by, domain.EnvironmentID{UUID: c.id}, version,
 		func(now environment.Reconfigured) (environment.Reconfigured, error) {
 			next, err := patched(now, patch)
+			if err == nil {
+				next.Config, err = commands.PreferRawSecrets(next.Config, s.secretFields(next.Driver, next.Config))
+			}
 			if err == nil && (next.Driver != now.Driver || !domain.SameJSON(next.Config, now.Config)) {
 				err = s.checkDriver(next.Driver, next.Config)
 			}
 			return next, err
-		})
+		}, s.secretFields)
 	if o, err = c.done(by, o, err); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/plugin"
 	"github.com/tenure-dev/tenure/domain/probe"
+	"github.com/tenure-dev/tenure/domain/secret"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
 )
@@ -87,5 +88,11 @@ func (s *Server) ofProbe(c *call) error {
 func (s *Server) ofPlugin(c *call) error {
 	return load(c, "pluginId", commands.Plugins, func(p plugin.State) (domain.CompanyID, bool) {
 		return domain.CompanyID{}, p.Status != plugin.StatusNone
+	})
+}
+
+func (s *Server) ofSecret(c *call) error {
+	return load(c, "secretId", commands.Secrets, func(x secret.State) (domain.CompanyID, bool) {
+		return x.Company, x.Status != secret.StatusNone
 	})
 }

@@ -21,6 +21,7 @@ type (
 	pluginKind      struct{}
 	probeKind       struct{}
 	installKind     struct{}
+	secretKind      struct{}
 )
 
 // The ids of the domain.
@@ -49,4 +50,6 @@ type (
 	ProbeID = ID[probeKind]
 	// InstallID names a wish to install a plugin.
 	InstallID = ID[installKind]
+	// SecretID names a secret, whose values are not in the log.
+	SecretID = ID[secretKind]
 )

@@ -24,7 +24,7 @@ func (s *server) env(tn tenant, name, driver string) uuid.UUID {
 
 func (s *server) archive(tn tenant, env uuid.UUID) {
 	s.t.Helper()
-	_, err := tn.operator.ArchiveEnvironment(s.t.Context(), env, wire.RetireEnvironment{})
+	_, err := tn.operator.ArchiveEnvironment(s.t.Context(), env, wire.RetireEnvironment{Force: true})
 	require.NoError(s.t, err)
 }
 

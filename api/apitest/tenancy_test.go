@@ -156,7 +156,7 @@ func TestEnvironmentIsChangedByMergePatchOnItsVersion(t *testing.T) {
 	s := start(t)
 	tn := s.tenant("acme")
 	env, err := tn.operator.AddEnvironment(t.Context(), tn.company, wire.AddEnvironment{
-		Name: "build", Driver: "local", Description: "old", MaxLeases: 2, EnvVars: map[string]string{"A": "1", "B": "2"},
+		Name: "build", Driver: "local", Description: "old", MaxLeases: 2, EnvVars: wire.PlainVars(map[string]string{"A": "1", "B": "2"}),
 		Metadata: json.RawMessage(`{"deep":{"keep":12345678901234567890,"drop":1}}`),
 	})
 	require.NoError(t, err)
@@ -166,7 +166,7 @@ func TestEnvironmentIsChangedByMergePatchOnItsVersion(t *testing.T) {
 	}, client.IfMatch(env.Version))
 	require.NoError(t, err)
 	require.Empty(t, changed.Description)
-	require.Equal(t, map[string]string{"B": "2", "C": "3"}, changed.EnvVars)
+	require.Equal(t, wire.PlainVars(map[string]string{"B": "2", "C": "3"}), changed.EnvVars)
 	require.JSONEq(t, `{"deep":{"keep":12345678901234567890}}`, string(changed.Metadata))
 	require.Contains(t, string(changed.Metadata), "12345678901234567890")
 	require.Equal(t, 5, changed.MaxLeases)

@@ -16,8 +16,8 @@ type Environment struct {
 	Driver      string    `json:"driver"`
 	// Config is the driver's own.
 	Config json.RawMessage `json:"config"`
-	// EnvVars are in the environment of every command.
-	EnvVars map[string]string `json:"envVars"`
+	// EnvVars are in the environment of every command. The values of secrets are not here, only references.
+	EnvVars map[string]EnvValue `json:"envVars"`
 	// MaxLeases is the most leases at once; 0 is no limit.
 	MaxLeases int             `json:"maxLeases"`
 	Metadata  json.RawMessage `json:"metadata"`
@@ -31,24 +31,24 @@ type Environment struct {
 
 // AddEnvironment asks for an environment.
 type AddEnvironment struct {
-	Name        string            `json:"name"`
-	Description string            `json:"description,omitempty"`
-	Driver      string            `json:"driver"`
-	Config      json.RawMessage   `json:"config,omitempty"`
-	EnvVars     map[string]string `json:"envVars,omitempty"`
-	MaxLeases   int               `json:"maxLeases,omitempty"`
-	Metadata    json.RawMessage   `json:"metadata,omitempty"`
+	Name        string              `json:"name"`
+	Description string              `json:"description,omitempty"`
+	Driver      string              `json:"driver"`
+	Config      json.RawMessage     `json:"config,omitempty"`
+	EnvVars     map[string]EnvValue `json:"envVars,omitempty"`
+	MaxLeases   int                 `json:"maxLeases,omitempty"`
+	Metadata    json.RawMessage     `json:"metadata,omitempty"`
 }
 
 // EnvironmentSettings is what of an environment a merge patch (RFC 7396) applies to.
 type EnvironmentSettings struct {
-	Name        string            `json:"name"`
-	Description string            `json:"description"`
-	Driver      string            `json:"driver"`
-	Config      json.RawMessage   `json:"config"`
-	EnvVars     map[string]string `json:"envVars"`
-	MaxLeases   int               `json:"maxLeases"`
-	Metadata    json.RawMessage   `json:"metadata"`
+	Name        string              `json:"name"`
+	Description string              `json:"description"`
+	Driver      string              `json:"driver"`
+	Config      json.RawMessage     `json:"config"`
+	EnvVars     map[string]EnvValue `json:"envVars"`
+	MaxLeases   int                 `json:"maxLeases"`
+	Metadata    json.RawMessage     `json:"metadata"`
 }
 
 // RetireEnvironment asks to archive an environment.

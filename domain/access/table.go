@@ -30,6 +30,17 @@ const (
 	// SettingsProbe tries settings that are not saved.
 	SettingsProbe Action = "settings.probe"
 	ProbeRead     Action = "probe.read"
+	SecretAdd     Action = "secret.add"
+	SecretList    Action = "secret.list"
+	// SecretSee shows a secret without its values, which nobody is shown.
+	SecretSee Action = "secret.see"
+	// SecretRotate adds a version, SecretSwitch disables and enables one.
+	SecretRotate Action = "secret.rotate"
+	SecretSwitch Action = "secret.switch"
+	// SecretDestroy covers versions too.
+	SecretDestroy Action = "secret.destroy"
+	// SecretReads lists who read it.
+	SecretReads Action = "secret.reads"
 
 	LeaseAcquire Action = "lease.acquire"
 	LeaseList    Action = "lease.list"
@@ -112,6 +123,13 @@ var table = map[Action]row{
 	EnvironmentProbe:  {operators, scopeCompany, "environment"},
 	SettingsProbe:     {operators, scopeCompany, "company"},
 	ProbeRead:         {everyone, scopeCompany, "probe"},
+	SecretAdd:         {operators, scopeCompany, "company"},
+	SecretList:        {readers, scopeCompany, "company"},
+	SecretSee:         {readers, scopeCompany, "secret"},
+	SecretRotate:      {operators, scopeCompany, "secret"},
+	SecretSwitch:      {operators, scopeCompany, "secret"},
+	SecretDestroy:     {operators, scopeCompany, "secret"},
+	SecretReads:       {readers, scopeCompany, "secret"},
 
 	LeaseAcquire: {workers, scopeCompany, "company"},
 	LeaseList:    {everyone, scopeCompany, "company"},

@@ -22,6 +22,8 @@ import (
 	"github.com/tenure-dev/tenure/domain/probe"
 	"github.com/tenure-dev/tenure/domain/readmodel"
 	"github.com/tenure-dev/tenure/domain/runtime"
+	"github.com/tenure-dev/tenure/domain/secret"
+	"github.com/tenure-dev/tenure/domain/secretread"
 )
 
 // Part is one part of the domain and its events.
@@ -45,6 +47,8 @@ var parts = []Part{
 	part(plugin.Category, plugin.Codec),
 	part(install.Category, install.Codec),
 	part(probe.Category, probe.Codec),
+	part(secret.Category, secret.Codec),
+	part(secretread.Category, secretread.Codec),
 }
 
 func part[E domain.Event](category string, codec domain.Codec[E]) Part {

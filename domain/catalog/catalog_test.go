@@ -76,6 +76,13 @@ var frozen = []domain.Entry{
 	{Name: "RuntimeHeld", Revision: 1},
 	{Name: "RuntimeIntended", Revision: 1},
 	{Name: "RuntimeMade", Revision: 1},
+	{Name: "SecretAdded", Revision: 1},
+	{Name: "SecretDestroyed", Revision: 1},
+	{Name: "SecretRead", Revision: 1},
+	{Name: "SecretVersionAdded", Revision: 1},
+	{Name: "SecretVersionDestroyed", Revision: 1},
+	{Name: "SecretVersionDisabled", Revision: 1},
+	{Name: "SecretVersionEnabled", Revision: 1},
 }
 
 func TestEveryNameAndRevisionIsFrozen(t *testing.T) {

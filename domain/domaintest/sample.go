@@ -18,6 +18,8 @@ import (
 	"github.com/tenure-dev/tenure/domain/probe"
 	"github.com/tenure-dev/tenure/domain/readmodel"
 	"github.com/tenure-dev/tenure/domain/runtime"
+	"github.com/tenure-dev/tenure/domain/secret"
+	"github.com/tenure-dev/tenure/domain/secretread"
 )
 
 // The ids that the samples use.
@@ -30,6 +32,8 @@ var (
 	Principal   = ID[domain.PrincipalID](6)
 	Node        = ID[domain.NodeID](7)
 	Key         = ID[domain.KeyID](8)
+	Secret      = ID[domain.SecretID](9)
+	Exec        = ID[domain.ExecID](10)
 )
 
 // Noon is a time of no meaning.
@@ -65,7 +69,7 @@ func ExecRequested() execution.Requested {
 func EnvironmentRegistered() environment.Registered {
 	return environment.Registered{
 		Company: Company, Name: "local", Description: "this machine", Driver: "local",
-		Config: json.RawMessage(`{"root":"/srv"}`), EnvVars: map[string]string{"LANG": "C.UTF-8"},
+		Config: json.RawMessage(`{"root":"/srv"}`), EnvVars: map[string]domain.EnvValue{"LANG": {Plain: "C.UTF-8"}},
 		MaxLeases: 4, Metadata: json.RawMessage(`{"owner":"platform"}`),
 	}
 }
@@ -87,6 +91,11 @@ func ProbeRequested() probe.Requested {
 	return probe.Requested{
 		Company: Company, Environment: Environment, Driver: "ssh", Provider: "ssh", Config: json.RawMessage(`{"host":"h"}`), Kept: []string{"/privateKey"},
 	}
+}
+
+// SecretAdded is an addition that a secret accepts.
+func SecretAdded() secret.Added {
+	return secret.Added{Company: Company, Name: "deploy key", Description: "for the build hosts"}
 }
 
 // Samples has one event of each name, with every field set.
@@ -177,6 +186,16 @@ func Samples() []domain.Event {
 		probe.Completed{
 			OK: true, Phase: "auth", Summary: "failed at auth", DriverMs: 12,
 			Diagnostics: []probe.Diagnostic{{Severity: "error", Code: "auth_failed", Message: "no key fits", Remediation: "add the key"}},
+		},
+
+		SecretAdded(),
+		secret.VersionAdded{Version: 2},
+		secret.VersionDisabled{Version: 2},
+		secret.VersionEnabled{Version: 2},
+		secret.VersionDestroyed{Version: 2},
+		secret.Destroyed{},
+		secretread.Read{
+			Version: 2, Purpose: secretread.PurposeExec, Lease: Lease, Exec: Exec, Environment: Environment, Worker: Worker,
 		},
 	}
 }

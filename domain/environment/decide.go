@@ -148,7 +148,7 @@ func check(r Reconfigured) error {
 	if err := domain.CheckObject("config", r.Config); err != nil {
 		return err
 	}
-	if err := domain.CheckEnvVars("envVars", r.EnvVars); err != nil {
+	if err := domain.CheckEnvValues("envVars", r.EnvVars); err != nil {
 		return err
 	}
 	if r.MaxLeases < 0 {

@@ -60,7 +60,7 @@ type State struct {
 	Driver      string
 	// Config is the driver's own; nobody else opens it.
 	Config    json.RawMessage
-	EnvVars   map[string]string
+	EnvVars   map[string]domain.EnvValue
 	MaxLeases int
 	Metadata  json.RawMessage
 

@@ -67,7 +67,7 @@ func TestEverySettingCounts(t *testing.T) {
 		"description": func(r *environment.Reconfigured) { r.Description = "x" },
 		"driver":      func(r *environment.Reconfigured) { r.Driver = "x" },
 		"config":      func(r *environment.Reconfigured) { r.Config = json.RawMessage(`{"root":"/x"}`) },
-		"envVars":     func(r *environment.Reconfigured) { r.EnvVars = map[string]string{"LANG": "x"} },
+		"envVars":     func(r *environment.Reconfigured) { r.EnvVars = map[string]domain.EnvValue{"LANG": {Plain: "x"}} },
 		"maxLeases":   func(r *environment.Reconfigured) { r.MaxLeases = 5 },
 		"metadata":    func(r *environment.Reconfigured) { r.Metadata = nil },
 	} {
@@ -132,8 +132,8 @@ func TestWrongSettingsAreRefusedWhenRegisteredAndWhenChanged(t *testing.T) {
 		"driver of lines":    {func(r *environment.Reconfigured) { r.Driver = "a\nb" }, "invalid_text", "driver"},
 		"config of null":     {func(r *environment.Reconfigured) { r.Config = json.RawMessage(`null`) }, "invalid_json", "config"},
 		"NUL in config":      {func(r *environment.Reconfigured) { r.Config = json.RawMessage(`{"a":"\u0000"}`) }, "invalid_text", "config"},
-		"variable with =":    {func(r *environment.Reconfigured) { r.EnvVars = map[string]string{"A=B": ""} }, "invalid_env_name", "envVars.A=B"},
-		"NUL in variable":    {func(r *environment.Reconfigured) { r.EnvVars = map[string]string{"A": "\x00"} }, "invalid_text", "envVars.A"},
+		"variable with =":    {func(r *environment.Reconfigured) { r.EnvVars = map[string]domain.EnvValue{"A=B": {Plain: ""}} }, "invalid_env_name", "envVars.A=B"},
+		"NUL in variable":    {func(r *environment.Reconfigured) { r.EnvVars = map[string]domain.EnvValue{"A": {Plain: "\x00"}} }, "invalid_text", "envVars.A"},
 		"negative maxLeases": {func(r *environment.Reconfigured) { r.MaxLeases = -1 }, "invalid_capacity", "maxLeases"},
 		"metadata of a list": {func(r *environment.Reconfigured) { r.Metadata = json.RawMessage(`[]`) }, "invalid_json", "metadata"},
 	} {

@@ -16,12 +16,12 @@ type Event interface {
 
 // Registered says: a company has a place to run work.
 type Registered struct {
-	Company     domain.CompanyID  `json:"companyId"`
-	Name        string            `json:"name"`
-	Description string            `json:"description,omitempty"`
-	Driver      string            `json:"driver"`
-	Config      json.RawMessage   `json:"config"`
-	EnvVars     map[string]string `json:"envVars,omitempty"`
+	Company     domain.CompanyID           `json:"companyId"`
+	Name        string                     `json:"name"`
+	Description string                     `json:"description,omitempty"`
+	Driver      string                     `json:"driver"`
+	Config      json.RawMessage            `json:"config"`
+	EnvVars     map[string]domain.EnvValue `json:"envVars,omitempty"`
 	// MaxLeases is the most leases that may be active at once; 0 is no limit.
 	MaxLeases int             `json:"maxLeases"`
 	Metadata  json.RawMessage `json:"metadata,omitempty"`
@@ -29,13 +29,13 @@ type Registered struct {
 
 // Reconfigured says: its settings are these now, all of them.
 type Reconfigured struct {
-	Name        string            `json:"name"`
-	Description string            `json:"description,omitempty"`
-	Driver      string            `json:"driver"`
-	Config      json.RawMessage   `json:"config"`
-	EnvVars     map[string]string `json:"envVars,omitempty"`
-	MaxLeases   int               `json:"maxLeases"`
-	Metadata    json.RawMessage   `json:"metadata,omitempty"`
+	Name        string                     `json:"name"`
+	Description string                     `json:"description,omitempty"`
+	Driver      string                     `json:"driver"`
+	Config      json.RawMessage            `json:"config"`
+	EnvVars     map[string]domain.EnvValue `json:"envVars,omitempty"`
+	MaxLeases   int                        `json:"maxLeases"`
+	Metadata    json.RawMessage            `json:"metadata,omitempty"`
 }
 
 // RetirementRequested says: it takes no new leases, those that it has are taken down, and then it is archived, or deleted.

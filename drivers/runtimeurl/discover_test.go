@@ -241,7 +241,9 @@ func (forbidden) DialContext(context.Context, string, string) (net.Conn, error) 
 func TestOverADialerTheSameRulesHold(t *testing.T) {
 	t.Parallel()
 	far := newAPI(t, healthy)
-	away := newAPI(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, far.URL+"/api/health", http.StatusFound) })
+	away := newAPI(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, far.URL+"/api/health", http.StatusFound)
+	})
 	var written atomic.Int64
 	huge := newAPI(t, func(w http.ResponseWriter, _ *http.Request) {
 		block := []byte(strings.Repeat("x", 1<<16))

@@ -89,16 +89,25 @@ func (c *Commands) RevokeKey(ctx context.Context, by Caller, id domain.KeyID) (e
 	})
 }
 
-// RegisterEnvironment adds an environment to a company and opens its admission.
+// RegisterEnvironment adds an environment to a company and opens its admission. Secrets that stand in its configuration in
+// the clear, in the places that fields names, are stored as secrets of the company in the same append.
 func (c *Commands) RegisterEnvironment(
-	ctx context.Context, by Caller, id domain.EnvironmentID, registered environment.Registered,
+	ctx context.Context, by Caller, id domain.EnvironmentID, registered environment.Registered, fields SecretFields,
 ) (eventstore.Outcome, error) {
 	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
 		if err := needCompany(ctx, w, registered.Company); err != nil {
 			return err
 		}
 		w.Company(registered.Company)
-		_, err := eventstore.Act(ctx, w, Environments, id.UUID, environment.Command(environment.Register{Registered: registered}))
+		settings, err := c.storeSettings(ctx, w, registered.Company, environment.Reconfigured{}, environment.Reconfigured{
+			Name: registered.Name, Driver: registered.Driver, Config: registered.Config, EnvVars: registered.EnvVars,
+		}, fields)
+		if err != nil {
+			return err
+		}
+		stored := registered
+		stored.Config = settings.Config
+		_, err = eventstore.Act(ctx, w, Environments, id.UUID, environment.Command(environment.Register{Registered: stored}))
 		if err != nil {
 			return err
 		}
@@ -108,10 +117,11 @@ func (c *Commands) RegisterEnvironment(
 }
 
 // ReconfigureEnvironment changes an environment's settings through change, which gets the present ones. ifVersion is the
-// version of the environment that the caller saw; 0 for whatever it is now.
+// version of the environment that the caller saw; 0 for whatever it is now. Secrets in the clear are stored as
+// [Commands.RegisterEnvironment] does it.
 func (c *Commands) ReconfigureEnvironment(
 	ctx context.Context, by Caller, id domain.EnvironmentID, ifVersion int64,
-	change func(environment.Reconfigured) (environment.Reconfigured, error),
+	change func(environment.Reconfigured) (environment.Reconfigured, error), fields SecretFields,
 ) (eventstore.Outcome, error) {
 	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
 		env, err := viewEnvironment(ctx, w, id)
@@ -127,6 +137,9 @@ func (c *Commands) ReconfigureEnvironment(
 			return err
 		}
 		w.Company(env.Company)
+		if settings, err = c.storeSettings(ctx, w, env.Company, env.Settings(), settings, fields); err != nil {
+			return err
+		}
 		_, err = eventstore.Act(ctx, w, Environments, id.UUID, environment.Command(environment.Reconfigure{Reconfigured: settings}))
 		if err != nil || settings.MaxLeases == env.MaxLeases {
 			return err

@@ -59,8 +59,9 @@ func (c *Commands) AcquireLease(ctx context.Context, by Caller, a Acquire) (even
 		if err != nil {
 			return err
 		}
-		if values.some() {
-			w.Keep(values.input(a.Lease.UUID, a.Company, Leases.Stream(a.Lease.UUID)))
+		kept := eventstore.Input{ID: a.Lease.UUID, Company: a.Company, Subject: Leases.Stream(a.Lease.UUID)}
+		if err := c.keepValues(w, values, kept); err != nil {
+			return err
 		}
 		return grantAdmitted(ctx, w, entered)
 	})

@@ -23,6 +23,7 @@ import (
 	"github.com/tenure-dev/tenure/projections/leases"
 	"github.com/tenure-dev/tenure/projections/plugins"
 	"github.com/tenure-dev/tenure/projections/runtimes"
+	"github.com/tenure-dev/tenure/projections/secrets"
 )
 
 // frozen are the shapes of what each revision stores: its columns and the type of its data. A shape that changes needs a
@@ -38,6 +39,7 @@ var frozen = map[string]string{
 	"deadlines v2":     "1d27e7bae9ab7ba4",
 	"deadlines v3":     "ef48ba57bb1e1ab5",
 	"environments v1":  "e6e8ddc4e7bd8dc0",
+	"environments v2":  "e56bbc64fd647837",
 	"executions v1":    "9640f7dcc05f7c25",
 	"keys v1":          "8c5a2c8d4475dd95",
 	"leases v1":        "23914c196d94ba5b",
@@ -45,6 +47,7 @@ var frozen = map[string]string{
 	"leases v3":        "6c33b0cbe1c628ff",
 	"plugins v1":       "9e88027d57f651b3",
 	"runtimes v1":      "f7546cf9290bd055",
+	"secrets v1":       "a59ced4e03331b69",
 }
 
 func TestWhatARevisionStoresIsFrozen(t *testing.T) {
@@ -53,6 +56,7 @@ func TestWhatARevisionStoresIsFrozen(t *testing.T) {
 		"active_leases": activeleases.Row{}.Data, "companies": companies.Row{}.Data, "deadlines": deadlines.Row{}.Data,
 		"environments": environments.Row{}.Data, "executions": executions.Row{}.Data, "keys": keys.Row{}.Data,
 		"leases": leases.Row{}.Data, "plugins": plugins.Row{}.Data, "runtimes": runtimes.Row{}.Data,
+		"secrets": secrets.Row{}.Data,
 	}
 	for _, m := range catalog.All() {
 		key := m.Key()

@@ -21,6 +21,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/plugin"
 	"github.com/tenure-dev/tenure/domain/probe"
 	"github.com/tenure-dev/tenure/domain/runtime"
+	"github.com/tenure-dev/tenure/domain/secret"
 	"github.com/tenure-dev/tenure/eventstore"
 )
 
@@ -39,6 +40,7 @@ type History struct {
 	plugins  map[uuid.UUID]plugin.State
 	installs map[uuid.UUID]install.State
 	probes   map[uuid.UUID]probe.State
+	secrets  map[uuid.UUID]secret.State
 }
 
 // NewHistory makes an empty history.
@@ -47,7 +49,7 @@ func NewHistory(t require.TestingT) *History {
 		t: t, versions: map[eventstore.Stream]int64{}, now: domaintest.Noon,
 		leases: map[uuid.UUID]lease.State{}, execs: map[uuid.UUID]execution.State{}, runtimes: map[uuid.UUID]runtime.State{},
 		envs: map[uuid.UUID]environment.State{}, keys: map[uuid.UUID]key.State{}, plugins: map[uuid.UUID]plugin.State{},
-		installs: map[uuid.UUID]install.State{}, probes: map[uuid.UUID]probe.State{},
+		installs: map[uuid.UUID]install.State{}, probes: map[uuid.UUID]probe.State{}, secrets: map[uuid.UUID]secret.State{},
 	}
 }
 
@@ -97,6 +99,11 @@ func (h *History) Probe(id uuid.UUID, c probe.Command) {
 	h.probes[id] = act(h, probe.Category, id, probe.Decider, probe.Codec, h.probes[id], c)
 }
 
+// Secret asks a secret.
+func (h *History) Secret(id uuid.UUID, c secret.Command) {
+	h.secrets[id] = act(h, secret.Category, id, secret.Decider, secret.Codec, h.secrets[id], c)
+}
+
 // Company adds a company.
 func (h *History) Company(id uuid.UUID, name string) {
 	act(h, company.Category, id, company.Decider, company.Codec, company.State{}, company.Command(company.Add{Name: name}))
@@ -135,7 +142,7 @@ func Random(t *rapid.T) []eventstore.Recorded {
 	h.Company(domaintest.Company.UUID, "Acme")
 	for range rapid.IntRange(1, 80).Draw(t, "steps") {
 		h.Pass(time.Duration(rapid.IntRange(0, 5_000_000).Draw(t, "µs")) * time.Microsecond)
-		switch rapid.IntRange(0, 12).Draw(t, "what") {
+		switch rapid.IntRange(0, 13).Draw(t, "what") {
 		case 0:
 			h.Environment(few[domain.EnvironmentID](t, "env", 20), drawEnvironment(t))
 		case 1:
@@ -151,6 +158,8 @@ func Random(t *rapid.T) []eventstore.Recorded {
 			h.Install(few[domain.InstallID](t, "install", 80), drawInstall(t))
 		case 8:
 			h.Probe(few[domain.ProbeID](t, "probe", 90), h.drawProbe(t))
+		case 9:
+			h.Secret(few[domain.SecretID](t, "secret", 100), drawSecret(t))
 		default:
 			id := few[domain.LeaseID](t, "lease", 60)
 			h.Lease(id, h.drawLease(t, id))
@@ -164,6 +173,8 @@ func drawEnvironment(t *rapid.T) environment.Command {
 	r.MaxLeases = rapid.IntRange(0, 3).Draw(t, "max")
 	if rapid.Bool().Draw(t, "bare") {
 		r.Metadata, r.EnvVars = nil, nil
+	} else if rapid.Bool().Draw(t, "secret") {
+		r.EnvVars = map[string]domain.EnvValue{"LANG": {Plain: "C.UTF-8"}, "TOKEN": {Ref: domain.SecretRef{Secret: domaintest.Secret, Version: 2}}}
 	}
 	return rapid.SampledFrom([]environment.Command{
 		environment.Register{Registered: r},
@@ -171,6 +182,19 @@ func drawEnvironment(t *rapid.T) environment.Command {
 			Name: "other", Driver: "local", Config: json.RawMessage(`{ "a": "<b>" }`), MaxLeases: r.MaxLeases,
 		}},
 		environment.Archive{}, environment.Delete{}, environment.Retire{}, environment.Retire{Delete: true},
+	}).Draw(t, "command")
+}
+
+func drawSecret(t *rapid.T) secret.Command {
+	version := rapid.IntRange(1, 3).Draw(t, "version")
+	return rapid.SampledFrom([]secret.Command{
+		secret.Add{Added: domaintest.SecretAdded()},
+		secret.Add{Added: domaintest.SecretAdded()},
+		secret.AddVersion{},
+		secret.Disable{Version: version},
+		secret.Enable{Version: version},
+		secret.DestroyVersion{Version: version},
+		secret.Destroy{},
 	}).Draw(t, "command")
 }
 

@@ -110,6 +110,23 @@ func (c checker) Provider(driver string, config json.RawMessage) (string, bool) 
 	return provider, ok
 }
 
+// SecretFields are the places for secrets in a configuration. A driver that cannot be told is asked by CheckConfig first.
+func (c checker) SecretFields(driver string, config json.RawMessage) []api.SecretField {
+	provider, ok, err := c.drivers.Provider(driver, config)
+	if !ok || err != nil {
+		return nil
+	}
+	d, err := c.drivers.Resolve(drivers.Target{Driver: driver, Provider: provider})
+	if err != nil {
+		return nil
+	}
+	var fields []api.SecretField
+	for _, f := range drivers.SecretFields(d, config) {
+		fields = append(fields, api.SecretField(f))
+	}
+	return fields
+}
+
 // outputs opens the journals of this node.
 type outputs struct{ dir func(domain.ExecID) string }
 

@@ -30,6 +30,7 @@ type fake struct {
 	companies []*wire.Company
 	keys      []*wire.Key
 	envs      []*wire.Environment
+	secrets   []*wire.Secret
 	leases    []*wire.Lease
 	byKey     map[string]*wire.Lease
 	execs     []*fakeExec
@@ -69,6 +70,9 @@ func newFake() *fake {
 		"POST /environments/{id}/probe": f.probe, "POST /companies/{id}/environments/probe": f.probe, "GET /probes/{id}": f.getProbe,
 		"GET /plugins": f.listPlugins, "POST /plugins": f.install, "GET /plugin-installs/{id}": f.getInstall,
 		"GET /plugins/{id}": f.getPlugin, "POST /plugins/{id}/{verb}": f.setPlugin,
+		"POST /companies/{id}/secrets": f.addSecret, "GET /companies/{id}/secrets": f.listSecrets,
+		"GET /secrets/{id}": f.getSecret, "DELETE /secrets/{id}": f.destroySecret, "POST /secrets/{id}/versions": f.rotateSecret,
+		"POST /secrets/{id}/versions/{version}/{verb}": f.switchSecret, "GET /secrets/{id}/reads": f.secretReads,
 		"POST /companies/{id}/leases": f.acquire, "GET /companies/{id}/leases": f.listLeases,
 		"GET /leases/{id}": f.getLease, "POST /leases/{id}/release": f.releaseLease,
 		"POST /companies/{id}/runs/{run}/release": f.releaseRun,

@@ -46,6 +46,8 @@ type ServeOptions struct {
 	DrainTimeout time.Duration
 	// Parallel is how many steps of leases are worked on at once.
 	Parallel int
+	// Keyset is the text of a keyset that is used instead of the data directory's file; "" for the file. It is never logged.
+	Keyset string
 }
 
 // DefaultServeOptions are those of a server that was told nothing.
@@ -134,7 +136,9 @@ func (r *root) serve() *cobra.Command {
 			"admin key into the data directory, and ends in order on SIGINT or SIGTERM.\n\n" +
 			"Behind a pooler that gives each transaction another session (PgBouncer with pool_mode=transaction) everything works,\n" +
 			"but events that another server appends are noticed after up to half a second, since no NOTIFY gets through. With\n" +
-			"--database-direct-url, which leads past the pooler, they are noticed at once; it is used for one connection that listens.",
+			"--database-direct-url, which leads past the pooler, they are noticed at once; it is used for one connection that listens.\n\n" +
+			"Secrets are sealed with the keys in keyset.json of the data directory, made at the first start; TENURE_KEYSET may hold\n" +
+			"the text of that file instead. Keep a copy apart from the database's backups: without it no secret opens again.",
 		examples: [2]string{
 			"tenure serve",
 			"tenure serve --listen 127.0.0.1:8080 --data-dir /srv/tenure --log-format json",
@@ -145,7 +149,7 @@ func (r *root) serve() *cobra.Command {
 			if err := r.settings.Apply(cmd.Flags(), serveFlags...); err != nil {
 				return usagef("%s", err).of(cmd)
 			}
-			o.DataDir = r.flags.dataDir
+			o.DataDir, o.Keyset = r.flags.dataDir, r.Env("TENURE_KEYSET")
 			if err := o.Validate(); err != nil {
 				return usagef("%s", err).of(cmd)
 			}
