@@ -180,6 +180,26 @@ func TestCandidatesComeInOrderAndOnce(t *testing.T) {
 	require.Equal(t, want, got.Tried)
 }
 
+func TestWhatIsDerivedForARemoteRuntimeNamesNoAddressOfItsOwn(t *testing.T) {
+	t.Parallel()
+	hosts := []string{"localhost", "api.localhost:80", "127.0.0.1", "[::1]:81", "169.254.1.1", "http://0.0.0.0:82", "10.0.0.9"}
+	for bind, want := range map[string][]string{
+		"0.0.0.0:3100":     {"http://10.0.0.9:3100", "http://10.0.0.8:3100"},
+		"169.254.3.3:3100": {"http://10.0.0.9:3100"},
+		"127.0.0.1:3100":   nil,
+	} {
+		d := newDiscoverer(t, func(o *runtimeurl.Options) {
+			o.Listen, o.PublicURL, o.AllowedHosts = bind, "http://localhost:3100", hosts
+			o.Interfaces = interfacesOf("127.0.0.1/8", "169.254.7.7/16", "10.0.0.8/8")
+		})
+		var got []string
+		for _, o := range d.Discover(t.Context(), newNetwork(t, nil), runtimeurl.Query{}).Tried {
+			got = append(got, o.URL)
+		}
+		require.Equal(t, want, got, bind)
+	}
+}
+
 func TestWhoIsRefusedIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	good := newAPI(t, healthy)
@@ -241,7 +261,9 @@ func (forbidden) DialContext(context.Context, string, string) (net.Conn, error) 
 func TestOverADialerTheSameRulesHold(t *testing.T) {
 	t.Parallel()
 	far := newAPI(t, healthy)
-	away := newAPI(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, far.URL+"/api/health", http.StatusFound) })
+	away := newAPI(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, far.URL+"/api/health", http.StatusFound)
+	})
 	var written atomic.Int64
 	huge := newAPI(t, func(w http.ResponseWriter, _ *http.Request) {
 		block := []byte(strings.Repeat("x", 1<<16))
@@ -364,9 +386,11 @@ func newWard(t *testing.T) *ward {
 	l, err := net.Listen("tcp", "0.0.0.0:0")
 	require.NoError(t, err)
 	w.port = l.Addr().(*net.TCPAddr).Port
-	server := &http.Server{Handler: w, ReadHeaderTimeout: 5 * time.Second}
-	go server.Serve(l)
-	t.Cleanup(func() { server.Close() })
+	server := httptest.NewUnstartedServer(w)
+	server.Listener.Close()
+	server.Listener = l
+	server.Start()
+	t.Cleanup(server.Close)
 	return w
 }
 
