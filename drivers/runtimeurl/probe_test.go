@@ -23,6 +23,8 @@ import (
 // shell runs scripts by a real sh that finds the given programs and no others.
 type shell struct {
 	sh, path string
+	// printed is how much the last script printed.
+	printed atomic.Int64
 }
 
 func newShell(t *testing.T, sh string, programs ...string) *shell {
@@ -55,6 +57,7 @@ func (s *shell) RunScript(ctx context.Context, script string, stdin []byte) ([]b
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
+	s.printed.Store(int64(len(out)))
 	if err != nil {
 		return out, fmt.Errorf("%w: %s", err, stderr.String())
 	}
@@ -87,6 +90,13 @@ func eachToolIn(t *testing.T, shells []string, test func(t *testing.T, r *shell)
 			})
 		}
 	}
+}
+
+// name of the tool of a test of [eachTool].
+func name(t *testing.T) string {
+	t.Helper()
+	parts := strings.Split(t.Name(), "/")
+	return parts[len(parts)-1]
 }
 
 const healthBody = `{"status":"ok","version":"1.2.3"}` + "\n"
@@ -218,6 +228,10 @@ func TestOnlyTheBeginningOfABodyIsRead(t *testing.T) {
 			require.Empty(t, got.URL, "%s", got)
 			require.Equal(t, []runtimeurl.Status{runtimeurl.StatusNotOurs}, statuses(got), "%s", got)
 			require.Less(t, written.Load(), int64(64<<20), "the rest of the body was read too")
+			require.Less(t, r.printed.Load(), int64(8500))
+			if strings.HasPrefix(name(t), "bash") {
+				require.Less(t, r.printed.Load(), int64(1500))
+			}
 		}
 	})
 }
