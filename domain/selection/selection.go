@@ -13,6 +13,7 @@
 package selection
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/tenure-dev/tenure/domain"
@@ -102,7 +103,7 @@ func Select(r Request) (Choice, error) {
 			}
 			problem := r.problem(c)
 			if problem == ProblemNone {
-				return Choice{Environment: c.Environment, Level: level, Reason: reason(r, level, skipped), Skipped: skipped}, nil
+				return Choice{Environment: c.Environment, Level: level, Reason: reason(level, skipped), Skipped: skipped}, nil
 			}
 			if level == LevelIssue {
 				return Choice{}, refuseIssue(c, problem)
@@ -111,7 +112,7 @@ func Select(r Request) (Choice, error) {
 		}
 	}
 	return Choice{}, domain.Refuse(domain.KindConflict, "no_environment", "nothing says in which environment to work: %s",
-		strings.Join(passedOver(r, len(Levels()), skipped), ", ")).
+		strings.Join(passedOver(Levels(), skipped), ", ")).
 		On("environmentId").
 		Mend("name one in environmentId, set the company's default with PATCH /api/v1/companies/%s, or add an environment with the driver %s", r.Company, DriverLocal)
 }
@@ -145,21 +146,17 @@ func refuseIssue(c Candidate, p Problem) error {
 }
 
 // reason says who named the environment, and what became of the levels above.
-func reason(r Request, level Level, skipped []Skip) string {
+func reason(level Level, skipped []Skip) string {
 	said := map[Level]string{
 		LevelIssue: "the issue names it", LevelProject: "the project names it", LevelAgent: "the agent names it",
 		LevelCompany: "it is the company's default", LevelLocal: "it is the company's first environment with the driver local",
 	}
-	above := 0
-	for Levels()[above] != level {
-		above++
-	}
-	parts := append([]string{said[level]}, passedOver(r, above, skipped)...)
-	return strings.Join(parts, ", ")
+	above := Levels()[:slices.Index(Levels(), level)]
+	return strings.Join(append([]string{said[level]}, passedOver(above, skipped)...), ", ")
 }
 
-// passedOver says what became of the first n levels.
-func passedOver(r Request, n int, skipped []Skip) []string {
+// passedOver says what became of levels that did not win.
+func passedOver(levels []Level, skipped []Skip) []string {
 	none := map[Level]string{
 		LevelIssue: "the issue names none", LevelProject: "the project names none", LevelAgent: "the agent names none",
 		LevelCompany: "the company has no default", LevelLocal: "no active environment has the driver local",
@@ -172,7 +169,7 @@ func passedOver(r Request, n int, skipped []Skip) []string {
 		ProblemMissing: "does not exist", ProblemArchived: "is archived", ProblemFake: "has the provider fake", ProblemNotLocal: "has another driver",
 	}
 	var parts []string
-	for _, level := range Levels()[:n] {
+	for _, level := range levels {
 		found := false
 		for _, s := range skipped {
 			if s.Level == level && !found {

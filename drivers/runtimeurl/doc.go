@@ -20,8 +20,8 @@
 // names it. What is tried is the address that was checked: by curl (--resolve), by wget over http (the address in the URL or
 // as the proxy, the name in the Host header), by bash and by a [Dialer]. What does not hold: GNU wget over https resolves the
 // name once more, inside the runtime, and so does every tool for a name that Allow names and the engine cannot resolve.
-// Redirects are never followed to another address, at most 1 KiB of a body is read, and proxies of the runtime's environment
-// are not used, since its commands have none either.
+// Redirects are never followed to another address (busybox wget asks the same one for what they name), no more than 8 KiB of an answer are taken from a tool and 1 KiB of its body
+// looked at, and proxies of the runtime's environment are not used, since its commands have none either.
 //
 // The answer that counts is status 200 with the body of /api/health. https needs curl, GNU wget or a [Dialer]: busybox wget
 // does not check certificates and bash knows no TLS.

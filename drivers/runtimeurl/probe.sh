@@ -64,14 +64,14 @@ by_bash() {
   [ $kind = name ] || peer=${addr#[}
   [ "$addr" = - ] || peer=${addr#[}
   peer=${peer%]}
-  PEER=$peer PORT=$port NAME=$authority ROUTE=$path LIMIT=$seconds guard bash -c '
+  PEER=$peer PORT=$port NAME=$authority ROUTE=$path LIMIT=$seconds CR=$cr guard bash -c '
     left() { echo $((LIMIT > SECONDS ? LIMIT - SECONDS : 0)).01; }
     late() { [ $1 -le 128 ] || { echo timed out; exit 1; }; }
     exec 4<>"/dev/tcp/$PEER/$PORT" || exit 1
     printf "GET %s HTTP/1.0\r\nHost: %s\r\nConnection: close\r\n\r\n" "$ROUTE" "$NAME" >&4
     for ((i = 0; i < 64; i++)); do
       IFS= read -r -n 2048 -t $(left) line <&4 || { late $?; break; }
-      line=${line%$'"'\\\\r'"'}
+      line=${line%"$CR"}
       [ -n "$line" ] || break
       printf "%s\n" "$line"
     done

@@ -56,7 +56,7 @@ func parseTarget(raw string) (target, error) {
 	}
 	for part := range strings.SplitSeq(u.Path, "/") {
 		if part == "." || part == ".." {
-			return target{}, errors.New("has a path with . or ..")
+			return target{}, errors.New("has . or .. in its path")
 		}
 	}
 	t := target{scheme: scheme, host: strings.ToLower(u.Hostname()), authority: strings.ToLower(u.Host), port: u.Port()}
