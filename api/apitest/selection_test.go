@@ -130,7 +130,7 @@ func TestWhatCannotBeUsedIsPassedOverUnlessTheIssueNamesIt(t *testing.T) {
 	s.archive(tn, archived)
 	got := s.selected(tn, &wire.SelectFrom{ProjectEnvironmentID: &archived, AgentEnvironmentID: &other.env.ID})
 	require.Equal(t, wire.Selection{EnvironmentID: tn.env.ID, Level: "local", Reason: "it is the company's first environment with the driver local, " +
-		"the issue names none, the project's is archived, the agent's does not exist, the company's default is archived"}, got)
+		"the issue names none, the project's is archived, the agent's does not exist, the company has no default"}, got)
 
 	before := s.head()
 	path := "/api/v1/companies/" + tn.company.String() + "/leases"
