@@ -27,7 +27,7 @@ func (s *search) dial(ctx context.Context, it *item) {
 }
 
 func (s *search) dialAttempt(ctx context.Context, a attempt) (Status, string) {
-	ctx, cancel := context.WithTimeout(ctx, s.d.opts.PerTry)
+	ctx, cancel := context.WithTimeout(ctx, s.perTry)
 	defer cancel()
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
