@@ -54,6 +54,13 @@ func newNetwork(t *testing.T, reach map[string]string) *network {
 	return &network{shell: newShell(t, "dash"), reach: reach}
 }
 
+// seen are the addresses that were dialed.
+func (n *network) seen() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.dialed)
+}
+
 func (n *network) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	n.mu.Lock()
 	n.dialed = append(n.dialed, addr)
@@ -259,7 +266,7 @@ func TestOneThatNeverAnswersIsTriedOnceMore(t *testing.T) {
 	d := newDiscoverer(t, func(o *runtimeurl.Options) { o.Budget, o.PerTry = time.Minute, 50*time.Millisecond })
 	got := d.Discover(t.Context(), n, runtimeurl.Query{Configured: []string{"http://10.0.0.1"}})
 	require.Equal(t, []runtimeurl.Status{runtimeurl.StatusTimeout}, statuses(got), "%s", got)
-	require.Len(t, n.dialed, 2)
+	require.Len(t, n.seen(), 2)
 }
 
 // silentNetwork drops what goes to where nobody is.
@@ -387,7 +394,7 @@ func TestTheTableOfAllowedAndDenied(t *testing.T) {
 			n := newNetwork(t, nil)
 			got := d.Discover(t.Context(), n, runtimeurl.Query{Configured: []string{row.url}})
 			require.Equal(t, []runtimeurl.Status{row.want}, statuses(got), "%s", got)
-			require.Equal(t, row.want == runtimeurl.StatusRefused, len(n.dialed) > 0, "dialed %v", n.dialed)
+			require.Equal(t, row.want == runtimeurl.StatusRefused, len(n.seen()) > 0, "dialed %v", n.seen())
 		})
 	}
 }
@@ -400,7 +407,7 @@ func TestAPublicNameThatLeadsToTheRuntimeItselfIsNotTried(t *testing.T) {
 	n := newNetwork(t, nil)
 	got := d.Discover(t.Context(), n, runtimeurl.Query{})
 	require.Equal(t, []runtimeurl.Status{runtimeurl.StatusDenied}, statuses(got), "%s", got)
-	require.Empty(t, n.dialed)
+	require.Empty(t, n.seen())
 }
 
 // ward is a set of servers on loopback addresses that count who comes, and may send away to each other.
