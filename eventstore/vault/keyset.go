@@ -88,6 +88,12 @@ func (k *Keyset) Encode() ([]byte, error) {
 	return append(out, '\n'), err
 }
 
+// String counts the keys and shows none.
+func (k *Keyset) String() string { return fmt.Sprintf("keyset of %d keys", k.handle.Len()) }
+
+// GoString is String.
+func (k *Keyset) GoString() string { return k.String() }
+
 // Keys lists the keys, the oldest first.
 func (k *Keyset) Keys() []Key {
 	info := k.handle.KeysetInfo()

@@ -3,6 +3,7 @@ package vault_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -313,4 +314,13 @@ func TestTwoMachinesThatStartAtOnceOnANewDatabaseGetOneKeyset(t *testing.T) {
 	}
 	require.Equal(t, 1, started, "one makes the keyset, the others are told which file to copy")
 	require.Len(t, d.known, 1)
+}
+
+func TestNoPrintShowsAKey(t *testing.T) {
+	t.Parallel()
+	k := newKeyset(t)
+	v := newVault(t, k)
+	require.Equal(t, "keyset of 1 keys keyset of 1 keys", fmt.Sprintf("%+v %#v", k, k))
+	want := fmt.Sprintf("vault with key %d", v.Primary())
+	require.Equal(t, want+" "+want, fmt.Sprintf("%+v %#v", v, v))
 }
