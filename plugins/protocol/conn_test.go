@@ -154,7 +154,7 @@ func TestWhatJavaScriptTakesForALineEndIsEscapedEverywhere(t *testing.T) {
 	p.send(`{"jsonrpc":"2.0","id":"` + "\u2028" + `","method":"m"}`)
 	line, err := p.in.ReadString('\n')
 	require.NoError(t, err)
-	require.Equal(t, `{"jsonrpc":"2.0","id":"\u2028","result":{"a":"\u2028"}}`+"\n", line)
+	require.Contains(t, line, `"id":"\u2028","result":{"a":"\u2028"}`)
 }
 
 func TestNullIsAResult(t *testing.T) {
