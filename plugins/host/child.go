@@ -61,10 +61,12 @@ func startChild(ctx context.Context, p *plugin) (*child, error) {
 		return nil, err
 	}
 	if err := c.initialize(ctx); err != nil {
-		c.kill(err)
+		if !errors.Is(err, protocol.ErrClosed) {
+			c.kill(err)
+		}
 		<-c.finished
-		if died := c.diedBy(); died != "" && !errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("%w (%s)", err, died)
+		if f, ok := errors.AsType[*drivers.Failure](err); ok && errors.Is(err, protocol.ErrClosed) {
+			f.Err = fmt.Errorf("the process ended before it answered initialize: %s", c.whyGone())
 		}
 		return c, err
 	}
@@ -335,6 +337,18 @@ func (c *child) isClosing() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.closing
+}
+
+// ending reports whether it can be asked nothing more.
+func (c *child) ending() bool {
+	select {
+	case <-c.exited:
+		return true
+	case <-c.conn.Done():
+		return true
+	default:
+		return false
+	}
 }
 
 // diedBy says how the process ended; "" if it has not.
