@@ -41,8 +41,8 @@ func wait(t *testing.T, e drivers.Exec) drivers.ExecResult {
 func TestACommandsOutputComesByCredit(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(o *host.Options) { o.OutputWindow = 256 << 10 }, installed(boxed()))
-	const n = 20 << 20
-	e, dir, err := w.start("x-1", "spew", "20971520")
+	const n = 8 << 20
+	e, dir, err := w.start("x-1", "spew", "8388608")
 	require.NoError(t, err)
 	require.NotZero(t, e.Process().PID)
 	r := wait(t, e)
@@ -74,7 +74,7 @@ func TestWhatComesBeforeTheAnswerIsNotLost(t *testing.T) {
 func TestAWorkerThatSendsMoreThanItMayLosesThatOutputOnly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(o *host.Options) { o.OutputWindow = 64 << 10 }, installed(boxed()))
-	honest, _, err := w.start("x-2", "spew", "3000000")
+	honest, _, err := w.start("x-2", "spew", "1000000")
 	require.NoError(t, err)
 	// The journal of the greedy one may keep up; then nothing is lost. So it is tried until it does not.
 	for i := range 100 {

@@ -343,7 +343,7 @@ func (s *scripted) acquire(m message) {
 		return
 	case "flood":
 		long := strings.Repeat("y", 100)
-		for range 200_000 {
+		for range 20_000 {
 			fmt.Fprintln(os.Stderr, long)
 		}
 	case "close-stdout":
