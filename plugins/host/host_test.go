@@ -495,9 +495,11 @@ func TestErrorsKeepTheirMeaning(t *testing.T) {
 	failure(t, refuse(`{"code":-32002,"message":"boom","data":{"schema":"paperclip/environment-sync-error/v1"}}`), drivers.OutcomeAmbiguous, "provider_error")
 	failure(t, refuse(`{"code":-32602,"message":"what?"}`), drivers.OutcomeDefinite, "provider_refused")
 	require.ErrorIs(t, refuse(`{"code":-32601,"message":"no"}`), drivers.ErrUnsupported)
-	_, err := w.worker().Acquire(t.Context(), acquire(`{"do":"bad-reply"}`))
-	failure(t, err, drivers.OutcomeAmbiguous, "worker_bad_reply")
-	_, err = w.worker().Release(t.Context(), provider.EndRequest{LeaseRequest: lease(`{"answers":{"environmentReleaseLease":{"error":{"code":500,"message":"x"}}}}`)})
+	for _, do := range []string{"bad-reply", "null"} {
+		_, err := w.worker().Acquire(t.Context(), acquire(`{"do":"`+do+`"}`))
+		failure(t, err, drivers.OutcomeAmbiguous, "worker_bad_reply")
+	}
+	_, err := w.worker().Release(t.Context(), provider.EndRequest{LeaseRequest: lease(`{"answers":{"environmentReleaseLease":{"error":{"code":500,"message":"x"}}}}`)})
 	failure(t, err, drivers.OutcomeRetryable, "provider_error")
 }
 

@@ -325,6 +325,9 @@ func (s *scripted) acquire(m message) {
 	case "separators":
 		s.line([]byte(`{"jsonrpc":"2.0","id":` + fmt.Sprint(m["id"]) + `,"result":{"providerLeaseId":"a` + "\u2028" + `b"}}`))
 		return
+	case "null":
+		s.reply(m, nil)
+		return
 	case "bad-reply":
 		s.reply(m, "no lease")
 		return
