@@ -46,7 +46,9 @@ type child struct {
 	inflight    int
 	idle        chan struct{} // closed when closing and nothing is in flight
 	invocations map[string]*invocation
-	execs       map[string]*execution
+	// orphans says that a command may still write whose call is over.
+	orphans bool
+	execs   map[string]*execution
 }
 
 // startChild starts a worker and shakes hands with it. If it fails after the process began, the process has been ended and

@@ -227,21 +227,31 @@ func TestTheOutputOfTwoCompaniesAtOnceDoesNotMix(t *testing.T) {
 
 func TestAWorkerThatNamesNoInvocationIsUnderstoodWhileItRunsOne(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil, installed(legacy(), "legacy", "no-echo"))
+	w := newWorld(t, func(o *host.Options) { o.Timeouts.ExecuteMargin = time.Millisecond }, installed(legacy(), "legacy", "no-echo"))
 	var live bytes.Buffer
 	_, err := execute(w, "c-1", provider.ExecuteRequest{Argv: []string{"echo", "x"}, Output: func(c provider.OutputChunk) { live.Write(c.Data) }})
 	require.NoError(t, err)
 	require.Equal(t, "x", live.String())
 	var both sync.WaitGroup
-	for range 2 {
+	for _, name := range []string{"y", "z"} {
 		both.Go(func() {
-			got, err := execute(w, "c-1", provider.ExecuteRequest{Argv: []string{"pair", "y"}, Output: func(provider.OutputChunk) { t.Error("whose is it?") }})
-			if err != nil || string(got.Stdout) != "y" {
+			got, err := execute(w, "c-1", provider.ExecuteRequest{Argv: []string{"pair", name}, Output: func(c provider.OutputChunk) {
+				if string(c.Data) != name {
+					t.Error("this is another's")
+				}
+			}})
+			if err != nil || string(got.Stdout) != name {
 				t.Errorf("%s, %v", got.Stdout, err)
 			}
 		})
 	}
 	both.Wait()
+
+	// One that nobody waited for may still write, and nobody may get that.
+	_, err = execute(w, "c-1", provider.ExecuteRequest{Argv: []string{"forever"}, Timeout: 50 * time.Millisecond, Output: func(provider.OutputChunk) {}})
+	failure(t, err, drivers.OutcomeAmbiguous, "worker_timeout")
+	_, err = execute(w, "c-2", provider.ExecuteRequest{Argv: []string{"echo", "x"}, Output: func(provider.OutputChunk) { t.Error("whose is it?") }})
+	require.NoError(t, err)
 }
 
 func TestACommandThatIsNotWaitedForIsNotWaitedFor(t *testing.T) {

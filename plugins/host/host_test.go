@@ -178,7 +178,7 @@ func lease(config string) provider.LeaseRequest {
 }
 
 // failure is err as what it must be.
-func failure(t *testing.T, err error, outcome drivers.Outcome, code string) *drivers.Failure {
+func failure(t *testing.T, err error, outcome drivers.Outcome, code string) drivers.Failure {
 	t.Helper()
 	f, ok := errors.AsType[*drivers.Failure](err)
 	require.True(t, ok, "%T: %v", err, err)
@@ -186,7 +186,7 @@ func failure(t *testing.T, err error, outcome drivers.Outcome, code string) *dri
 	require.Equal(t, code, f.Code, "%v", err)
 	require.NotEmpty(t, f.Step)
 	require.NotEmpty(t, f.Remediation)
-	return f
+	return *f
 }
 
 func TestAWorkerMakesARuntime(t *testing.T) {
@@ -294,7 +294,7 @@ func TestALineWithoutEndKillsThatPluginOnly(t *testing.T) {
 	require.NoError(t, err)
 	_, err = w.worker().Acquire(t.Context(), acquire(`{"do":"endless"}`))
 	f := failure(t, err, drivers.OutcomeAmbiguous, "worker_died")
-	require.ErrorContains(t, f, "a line is longer than 1048576 bytes")
+	require.ErrorContains(t, &f, "a line is longer than 1048576 bytes")
 	_, err = bystander.Acquire(t.Context(), acquire(`{}`))
 	require.NoError(t, err)
 	_, err = w.worker().Acquire(t.Context(), acquire(`{}`))
@@ -400,8 +400,8 @@ func TestAWorkerThatDiesOverACallLeavesItAmbiguous(t *testing.T) {
 	wk := w.worker()
 	_, err := wk.Acquire(t.Context(), acquire(`{"do":"die"}`))
 	f := failure(t, err, drivers.OutcomeAmbiguous, "worker_died")
-	require.ErrorContains(t, f, "exit status 3")
-	require.ErrorContains(t, f, "going down")
+	require.ErrorContains(t, &f, "exit status 3")
+	require.ErrorContains(t, &f, "going down")
 	_, err = wk.Acquire(t.Context(), acquire(`{}`))
 	failure(t, err, drivers.OutcomeRetryable, "worker_unavailable")
 	_, err = w.worker().Acquire(t.Context(), acquire(`{}`))
@@ -435,7 +435,7 @@ func TestALateReplyIsNotForgotten(t *testing.T) {
 	require.NoError(t, err)
 	cancel(errors.New("the run was stopped"))
 	f := failure(t, <-done, drivers.OutcomeAmbiguous, "worker_no_reply")
-	require.ErrorContains(t, f, "the run was stopped")
+	require.ErrorContains(t, &f, "the run was stopped")
 	got := <-late
 	require.Equal(t, "box-1", *got.ProviderLeaseID)
 	require.JSONEq(t, `{"k":"v"}`, string(got.Metadata))
@@ -458,7 +458,7 @@ func TestTheProvidersOwnReasonWinsOverTheLimit(t *testing.T) {
 
 	_, err = w.worker().Acquire(t.Context(), acquire(`{"do":"silent"}`))
 	f = failure(t, err, drivers.OutcomeAmbiguous, "worker_timeout")
-	require.ErrorContains(t, f, "limit is over after 2s")
+	require.ErrorContains(t, &f, "limit is over after 2s")
 }
 
 func TestErrorsKeepTheirMeaning(t *testing.T) {
@@ -602,7 +602,7 @@ func TestSecretsOfCallsGoNowhere(t *testing.T) {
 	w := scriptedWorld(t)
 	_, err := w.worker().Acquire(t.Context(), acquire(`{"do":"chatter","apiKey":"line-one-of-key\"quoted"}`))
 	f := failure(t, err, drivers.OutcomeAmbiguous, "provider_error")
-	require.ErrorContains(t, f, "the key [secret] is not accepted (code 401)")
+	require.ErrorContains(t, &f, "the key [secret] is not accepted (code 401)")
 	w.logs.wait(t, "key is [secret]")
 	w.logs.wait(t, "using key [secret]")
 	for _, text := range []string{w.logs.text(), w.status().Stderr, err.Error()} {

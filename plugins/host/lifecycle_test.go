@@ -98,6 +98,8 @@ func TestAWorkerThatKeepsCrashingIsGivenUpUntilACallAsks(t *testing.T) {
 			crash()
 			require.Len(t, starts(t, path), 5, "a call asks")
 
+			w.until("failed again", func(s host.Status) bool { return s.State == host.StateFailed && s.NextTry.After(given.NextTry) })
+
 			// Who enables it again begins anew.
 			off := installed(boxed(), append(flags, "starts="+path)...)
 			off.Enabled = false
@@ -142,7 +144,7 @@ func TestAWorkerThatIsStuckIsNoticedAndStartedAgain(t *testing.T) {
 	w := newWorld(t, func(o *host.Options) { o.Timeouts.Health, o.Timeouts.HealthReply = 50*time.Millisecond, 2*time.Second }, installed(boxed()))
 	_, err := w.worker().Acquire(t.Context(), acquire(`{"do":"stuck"}`))
 	f := failure(t, err, drivers.OutcomeAmbiguous, "worker_died")
-	require.ErrorContains(t, f, "did not answer health within 2s")
+	require.ErrorContains(t, &f, "did not answer health within 2s")
 	_, err = w.worker().Acquire(t.Context(), acquire(`{}`))
 	require.NoError(t, err)
 }
@@ -154,7 +156,7 @@ func gone(t *testing.T, p drivers.Process) {
 	if err != nil || !process.Alive(p) {
 		return
 	}
-	defer fd.Close()
+	defer fd.Close() //nolint:errcheck // it only names a process
 	if process.Alive(p) {
 		waitReadable(t, fd)
 	}

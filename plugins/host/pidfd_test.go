@@ -23,7 +23,7 @@ func waitReadable(t *testing.T, f *os.File) {
 	fds := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}
 	for {
 		n, err := unix.Poll(fds, 20_000)
-		if err == unix.EINTR { //nolint:errorlint // an errno as it is
+		if err == unix.EINTR {
 			continue
 		}
 		require.NoError(t, err)

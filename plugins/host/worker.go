@@ -80,8 +80,15 @@ func (w *worker) do(ctx context.Context, k call, params, result any) error {
 		}))
 	}
 	err := c.conn.Call(ctx, k.verb.method, params, result, opts...)
-	if _, unanswered := errors.AsType[*protocol.CallError](err); !unanswered || k.late == nil {
+	gaveUp, ok := errors.AsType[*protocol.CallError](err)
+	unanswered := ok && gaveUp.Sent
+	if !unanswered || k.late == nil {
 		release() // else the worker still has them, and writes about them
+	}
+	if unanswered && k.relay != nil {
+		c.mu.Lock()
+		c.orphans = true
+		c.mu.Unlock()
 	}
 	return c.translate(k.verb, err)
 }
