@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -43,7 +42,7 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 	}
 	l := d.layout(req.RuntimeID)
 	base := append(baseEnv(config, l), drivers.EnvVar{Name: runtimeVar, Value: req.RuntimeID})
-	if err := refuse(drivers.ValidateExec(req, base...)); err != nil {
+	if err := drivers.Refuse(drivers.ValidateExec(req, base...)); err != nil {
 		return nil, err
 	}
 	if req.JournalDir == "" {
@@ -98,22 +97,4 @@ func (d *Driver) start(ctx context.Context, l layout, config Config, req drivers
 			}
 		},
 	}, spec)
-}
-
-// refuse turns field problems into the error of the stage that they belong to.
-func refuse(problems []drivers.FieldProblem) error {
-	if len(problems) == 0 {
-		return nil
-	}
-	stage, _, _ := strings.Cut(problems[0].Field, "[")
-	if stage == "env" {
-		stage = "environment"
-	}
-	texts := make([]error, 0, len(problems))
-	for _, p := range problems {
-		texts = append(texts, fmt.Errorf("%s %s", p.Field, p.Problem))
-	}
-	return &drivers.StartError{
-		Stage: stage, Code: "refused", Remediation: problems[0].Remediation, Err: errors.Join(texts...),
-	}
 }
