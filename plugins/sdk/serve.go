@@ -167,6 +167,7 @@ func (s *server) finish() error {
 	_ = s.conn.Flush(flush) // who does not read any more does not need it
 	_ = s.conn.Close()
 	s.end(errClosing)
+	s.streams.Wait()
 	var err error
 	if s.plugin.Closed != nil {
 		err = s.plugin.Closed()
