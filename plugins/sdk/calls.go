@@ -114,7 +114,7 @@ func (s *server) validateConfig(p protocol.ValidateConfigParams) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = drivers.CheckConfig(d, p.Config)
+	err = drivers.CheckConfig(d, object(p.Config))
 	problem, bad := errors.AsType[*drivers.ConfigError](err)
 	if err != nil && !bad {
 		return nil, err
@@ -137,7 +137,7 @@ func (s *server) probe(ctx context.Context, p protocol.ProbeParams) (any, error)
 	if err != nil {
 		return nil, err
 	}
-	found, err := drivers.Probe(ctx, d, drivers.ProbeRequest{CompanyID: p.CompanyID, EnvironmentID: p.EnvironmentID, Config: p.Config})
+	found, err := drivers.Probe(ctx, d, drivers.ProbeRequest{CompanyID: p.CompanyID, EnvironmentID: p.EnvironmentID, Config: object(p.Config)})
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +158,7 @@ func (s *server) acquire(ctx context.Context, p protocol.AcquireParams) (any, er
 	req := drivers.AcquireRequest{
 		CompanyID: p.CompanyID, EnvironmentID: p.EnvironmentID, RunID: p.RunID, IssueID: text(p.IssueID), AgentID: text(p.AgentID),
 		ExecutionWorkspaceID: text(p.ExecutionWorkspaceID), ExecutionWorkspaceMode: text(p.WorkspaceMode), AdapterType: text(p.AdapterType),
-		Config: p.Config, StoredConfig: p.Config, Attempt: 1,
+		Config: object(p.Config), StoredConfig: object(p.Config), Attempt: 1,
 	}
 	t := p.Tenure
 	if t != nil {
@@ -280,7 +280,7 @@ func (s *server) list(ctx context.Context, p protocol.ListParams) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := drivers.ListRuntimes(ctx, d, drivers.ListRequest{Installation: p.Installation, Config: p.Config})
+	found, err := drivers.ListRuntimes(ctx, d, drivers.ListRequest{Installation: p.Installation, Config: object(p.Config)})
 	if err != nil {
 		return nil, err
 	}
@@ -299,7 +299,7 @@ const rfc3339Nano = "2006-01-02T15:04:05.999999999Z07:00"
 // handleOf names the runtime that a call is about.
 func handleOf(p protocol.LeaseParams) drivers.Handle {
 	h := drivers.Handle{
-		ProviderLeaseID: p.ProviderLeaseID, Metadata: p.LeaseMetadata, Config: p.Config, CompanyID: p.CompanyID,
+		ProviderLeaseID: p.ProviderLeaseID, Metadata: object(p.LeaseMetadata), Config: object(p.Config), CompanyID: p.CompanyID,
 		EnvironmentID: p.EnvironmentID, IssueID: text(p.IssueID),
 	}
 	if t := p.Tenure; t != nil {
@@ -311,6 +311,14 @@ func handleOf(p protocol.LeaseParams) drivers.Handle {
 		_ = json.Unmarshal(said[runtimeIDField], &h.RuntimeID) // absent: the provider's own name must do
 	}
 	return h
+}
+
+// object is raw, or nothing where the host sent null.
+func object(raw json.RawMessage) json.RawMessage {
+	if string(raw) == "null" {
+		return nil
+	}
+	return raw
 }
 
 func text(s *string) string {
