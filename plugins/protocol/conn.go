@@ -185,6 +185,13 @@ type callOptions struct {
 	invocation   *Invocation
 	invocationID string
 	late         func(json.RawMessage, error)
+	enough       <-chan struct{}
+}
+
+// CancelWhen tells the peer by "$/cancel" when enough is closed and goes on waiting until the context is done: a peer that
+// heeds it still has the time to say why it did not get further.
+func CancelWhen(enough <-chan struct{}) CallOption {
+	return func(o *callOptions) { o.enough = enough }
 }
 
 // WithInvocation sends an invocation, from host to worker.
@@ -221,11 +228,16 @@ func (c *Conn) Call(ctx context.Context, method string, params, result any, opts
 		c.forget(id)
 		return &CallError{Method: method, Err: err}
 	}
-	select {
-	case r := <-in.reply:
-		return r.decode(method, result)
-	case <-ctx.Done():
-		return c.abandon(ctx, id, in, result)
+	for {
+		select {
+		case r := <-in.reply:
+			return r.decode(method, result)
+		case <-ctx.Done():
+			return c.abandon(ctx, id, in, result)
+		case <-o.enough:
+			o.enough = nil
+			c.offer(outgoing{Method: NotifyCancel, Params: cancelParams{ID: json.RawMessage(id)}})
+		}
 	}
 }
 

@@ -570,3 +570,18 @@ func FuzzConn(f *testing.F) {
 		}
 	})
 }
+
+func TestAPeerThatIsToldInTimeSaysWhyItGotNoFurther(t *testing.T) {
+	t.Parallel()
+	began := make(chan struct{})
+	host, _ := pair(t, protocol.Options{}, protocol.Options{Request: func(ctx context.Context, _ protocol.Request) (any, error) {
+		close(began)
+		<-ctx.Done()
+		return nil, errors.New("the image cannot be pulled")
+	}})
+	enough := make(chan struct{})
+	wait := inBackground(func() error { return host.Call(t.Context(), "m", nil, nil, protocol.CancelWhen(enough)) })
+	<-began
+	close(enough)
+	require.ErrorContains(t, wait(), "the image cannot be pulled")
+}
