@@ -162,9 +162,11 @@ func (s *server) finish() error {
 	s.mu.Unlock()
 	// The host is gone or has had its answers: no grace.
 	s.endExecs("worker_ended", 0, s.plugin.Drain/2)
-	flush, cancel := context.WithTimeout(context.Background(), time.Second)
+	flush, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	_ = s.conn.Flush(flush) // who does not read any more does not need it
+	// Who does not read any more does not need it, and a call that is not over by now has no answer.
+	_ = s.conn.Answered(flush)
+	_ = s.conn.Flush(flush)
 	_ = s.conn.Close()
 	s.end(errClosing)
 	s.streams.Wait()
