@@ -278,28 +278,45 @@ func checkInstallations(ctx context.Context, s *session) error {
 }
 
 func checkCanceled(ctx context.Context, s *session) error {
+	// A worker that is fast has answered before it is told; what it made must go all the same.
+	for _, patience := range []time.Duration{time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond} {
+		l := s.newLease()
+		s.open = append(s.open, l)
+		if err := s.giveUp(ctx, l, patience); err != nil {
+			return err
+		}
+		if err := s.takenDown(ctx, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// giveUp asks for a runtime and gives up soon. It returns when the reply, late or not, has come.
+func (s *session) giveUp(ctx context.Context, l *lease, patience time.Duration) error {
 	w, err := s.host.worker(ctx)
 	if err != nil {
 		return err
 	}
-	l := s.newLease()
-	s.open = append(s.open, l)
-	// The reply, late or not, is awaited before anything is judged.
-	gave, cancel := context.WithCancel(ctx)
+	short, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	late := make(chan struct{}, 1)
-	go cancel()
-	callErr := w.Call(gave, protocol.MethodAcquire, s.acquireParams(l), nil, protocol.OnLate(func(json.RawMessage, error) { late <- struct{}{} }),
+	err = w.Call(short, protocol.MethodAcquire, s.acquireParams(l), nil, protocol.OnLate(func(json.RawMessage, error) { late <- struct{}{} }),
 		protocol.WithInvocation(protocol.Invocation{ID: uuid.NewString(), Scope: protocol.InvocationScope{CompanyID: l.company}}))
-	if lost, ok := errors.AsType[*protocol.CallError](callErr); ok && lost.Sent {
-		ctx, cancel := context.WithTimeoutCause(ctx, s.opts.CallTimeout, errors.New("the canceled call is never answered"))
-		defer cancel()
-		select {
-		case <-late:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	lost, ok := errors.AsType[*protocol.CallError](err)
+	if !ok || !lost.Sent {
+		return nil
 	}
-	return s.takenDown(ctx, l)
+	ctx, cancel = context.WithTimeoutCause(ctx, s.opts.CallTimeout, errors.New("the canceled call is never answered"))
+	defer cancel()
+	select {
+	case <-late:
+		return nil
+	case <-w.Done():
+		return w.explain(lost)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // takenDown releases a runtime that perhaps exists, by its id alone.

@@ -16,6 +16,7 @@ import (
 	"github.com/tenure-dev/tenure/drivers/execparent"
 	"github.com/tenure-dev/tenure/drivers/local"
 	"github.com/tenure-dev/tenure/plugins/fake"
+	"github.com/tenure-dev/tenure/plugins/plugintest"
 	"github.com/tenure-dev/tenure/plugins/plugintest/conformance"
 	"github.com/tenure-dev/tenure/plugins/sdk"
 )
@@ -26,6 +27,8 @@ func TestMain(m *testing.M) {
 	switch {
 	case len(os.Args) > 2 && os.Args[1] == "__fake":
 		err = fake.Serve(context.Background(), os.Args[2])
+	case len(os.Args) > 3 && os.Args[1] == "__bad":
+		err = serveBad(os.Args[2], os.Args[3])
 	case len(os.Args) > 2 && os.Args[1] == "__local":
 		err = serveLocal(os.Args[2])
 	case len(os.Args) > 1 && os.Args[1] == driverstest.ParentArg:
@@ -99,4 +102,26 @@ func TestTheLocalDriverConforms(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAProviderOnTheNPMSDKConforms(t *testing.T) {
+	t.Parallel()
+	npm := plugintest.NPMProvider(t)
+	root := t.TempDir()
+	config, err := json.Marshal(map[string]string{"root": root})
+	require.NoError(t, err)
+	report := run(t, conformance.Target{Dir: npm.Dir, Node: npm.Node}, conformance.Options{Config: config})
+	require.False(t, report.Extension)
+	require.Equal(t, "tenure-test.tmpdir", report.Plugin)
+	require.Zero(t, report.ExitCode())
+	passed := 0
+	for _, r := range report.Results {
+		if r.Status == conformance.Pass {
+			passed++
+		}
+	}
+	require.GreaterOrEqual(t, passed, 20)
+	left, err := os.ReadDir(root)
+	require.NoError(t, err)
+	require.Empty(t, left)
 }
