@@ -173,11 +173,7 @@ func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error 
 			Remediation: "look at the ledger of the fake provider", Err: errors.New("a blind provider knows runtimes only by the name it gave them"),
 		}
 	}
-	name := req.RuntimeID
-	if req.ProviderLeaseID != nil && (name == "" || d.class == drivers.ClassBlind) {
-		name = *req.ProviderLeaseID
-	}
-	cl, err := d.world.begin(VerbRelease, name, c)
+	cl, err := d.world.begin(VerbRelease, d.nameOf(req.Handle), c)
 	if err != nil {
 		return err
 	}
@@ -191,6 +187,14 @@ func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error 
 		return err
 	}
 	return cl.at(ctx, PlaceReply)
+}
+
+// nameOf is the name by which the driver knows a runtime: the engine's id or, where it knows none, its own.
+func (d *Driver) nameOf(h drivers.Handle) string {
+	if h.ProviderLeaseID != nil && (h.RuntimeID == "" || d.class == drivers.ClassBlind) {
+		return *h.ProviderLeaseID
+	}
+	return h.RuntimeID
 }
 
 func (d *Driver) takeDown(h drivers.Handle) error {

@@ -123,7 +123,7 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 			Err: errors.New(problems[0].Field + " " + problems[0].Problem),
 		}
 	}
-	cl, err := d.world.begin(VerbExec, req.RuntimeID, c)
+	cl, err := d.world.begin(VerbExec, d.nameOf(req.Handle), c)
 	if err != nil {
 		return nil, &drivers.StartError{Stage: "process", Code: "script_unreadable", Err: err}
 	}

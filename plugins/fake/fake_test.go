@@ -126,27 +126,25 @@ func TestTheLedgerIsWhatExistsOutside(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for _, class := range classes {
-		t.Run(string(class), func(t *testing.T) {
-			req := request(t)
-			// The worker is another one at every call.
-			rt, err := open(t, dir).Driver(class).Acquire(t.Context(), req)
-			require.NoError(t, err)
-			live := read(t, dir).Live()
-			require.Len(t, live, 1)
-			require.Equal(t, *rt.ProviderLeaseID, live[0].ID)
-			require.Equal(t, req.LeaseID, live[0].LeaseID)
-			require.Equal(t, req.EnvironmentID, live[0].EnvironmentID)
-			for _, other := range classes {
-				if other != class { // a runtime belongs to the provider that made it
-					require.NoError(t, open(t, dir).Driver(other).Release(t.Context(), release(req, rt)))
-					require.Len(t, read(t, dir).Live(), 1)
-				}
+		req := request(t)
+		// The worker is another one at every call.
+		rt, err := open(t, dir).Driver(class).Acquire(t.Context(), req)
+		require.NoError(t, err)
+		live := read(t, dir).Live()
+		require.Len(t, live, 1)
+		require.Equal(t, *rt.ProviderLeaseID, live[0].ID)
+		require.Equal(t, req.LeaseID, live[0].LeaseID)
+		require.Equal(t, req.EnvironmentID, live[0].EnvironmentID)
+		for _, other := range classes {
+			if other != class { // a runtime belongs to the provider that made it
+				require.NoError(t, open(t, dir).Driver(other).Release(t.Context(), release(req, rt)))
+				require.Len(t, read(t, dir).Live(), 1)
 			}
-			require.NoError(t, open(t, dir).Driver(class).Release(t.Context(), release(req, rt)))
-			led := read(t, dir)
-			require.Empty(t, led.Live())
-			require.Equal(t, led.Created(), led.Destroyed())
-		})
+		}
+		require.NoError(t, open(t, dir).Driver(class).Release(t.Context(), release(req, rt)))
+		led := read(t, dir)
+		require.Empty(t, led.Live())
+		require.Equal(t, led.Created(), led.Destroyed())
 	}
 	torn, err := os.OpenFile(fake.LedgerPath(dir), os.O_APPEND|os.O_WRONLY, 0)
 	require.NoError(t, err)

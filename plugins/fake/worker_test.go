@@ -19,6 +19,7 @@ import (
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/driverstest"
 	"github.com/tenure-dev/tenure/plugins/fake"
+	"github.com/tenure-dev/tenure/plugins/manifest"
 	"github.com/tenure-dev/tenure/plugins/protocol"
 )
 
@@ -132,7 +133,7 @@ func TestTwoWorkersAndAKillKeepOneLedger(t *testing.T) {
 	work.Wait()
 	led := read(t, dir)
 	live := led.Live()
-	require.Equal(t, led.Created()-led.Destroyed(), len(live))
+	require.Len(t, live, led.Created()-led.Destroyed())
 	byID := map[string]int{}
 	for _, e := range live {
 		byID[e.RuntimeID]++
@@ -238,7 +239,23 @@ func TestTheManifestOffersThreeClasses(t *testing.T) {
 	t.Parallel()
 	raw, err := fake.ManifestJSON()
 	require.NoError(t, err)
+	m, err := manifest.Parse(raw)
+	require.NoError(t, err)
+	require.Len(t, m.Drivers, 3)
 	for _, class := range classes {
-		require.Contains(t, string(raw), `"class": "`+string(class)+`"`)
+		d, ok := m.Driver(fake.KeyOf(class))
+		require.True(t, ok)
+		require.Equal(t, string(class), d.Tenure.Class)
+		require.Equal(t, class != drivers.ClassBlind, d.Tenure.List)
+		require.True(t, d.ReusableLeases)
+		// The schema, by which an engine goes before a worker runs, and the worker itself say the same.
+		for config, good := range map[string]bool{
+			`{}`: true, `{"image": "a", "reuseLease": true, "script": [{"verb": "exec", "action": "fail"}], "scriptFile": "/x"}`: true,
+			`{"image": ""}`: false, `{"image": 1}`: false, `{"size": 1}`: false, `{"scriptFile": "x"}`: false, `{"reuseLease": 1}`: false,
+			`{"script": {}}`: false, `[]`: false,
+		} {
+			require.Equal(t, good, d.CheckConfig(json.RawMessage(config)) == nil, "schema: %s", config)
+			require.Equal(t, good, (&fake.World{}).Driver(class).CheckConfig(json.RawMessage(config)) == nil, "worker: %s", config)
+		}
 	}
 }

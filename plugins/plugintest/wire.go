@@ -53,7 +53,7 @@ func pluginManifest() sdk.Manifest {
 // serve serves p to whoever connects, one after the other, and returns where.
 func serve(t *testing.T, p sdk.Plugin) (socket string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "wire-") // a socket's name must be short, and t.TempDir's is not
+	dir, err := os.MkdirTemp("", "wire-") //nolint:usetesting // a socket's name must be short, and t.TempDir's is not
 	require.NoError(t, err)
 	socket = filepath.Join(dir, "s")
 	var c net.ListenConfig

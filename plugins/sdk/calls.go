@@ -28,7 +28,7 @@ func (s *server) request(ctx context.Context, req protocol.Request) (result any,
 	defer s.calls.Done()
 	defer func() {
 		if what := recover(); what != nil {
-			fmt.Fprintf(os.Stderr, "panic in %s: %v\n%s", req.Method, what, debug.Stack())
+			s.sayPanic(req.Method, what)
 			err = panicked(what)
 		}
 		if err != nil {
@@ -36,6 +36,11 @@ func (s *server) request(ctx context.Context, req protocol.Request) (result any,
 		}
 	}()
 	return s.answer(ctx, req)
+}
+
+// sayPanic tells the author of the driver where it panicked.
+func (s *server) sayPanic(in string, what any) {
+	fmt.Fprintf(os.Stderr, "panic in %s: %v\n%s", in, what, debug.Stack())
 }
 
 func (s *server) answer(ctx context.Context, req protocol.Request) (any, error) {

@@ -19,8 +19,9 @@ type execution struct {
 	journal string
 	credit  *credit
 	// ready is closed when exec is set, or is known to stay nil because the command did not start.
-	ready chan struct{}
-	exec  drivers.Exec
+	ready   chan struct{}
+	exec    drivers.Exec
+	process drivers.Process
 	// told is closed when the command has ended and nothing more is said of it.
 	told chan struct{}
 }
@@ -39,9 +40,13 @@ func (s *server) begin(ctx context.Context, d drivers.Driver, req drivers.ExecRe
 	started := false
 	defer func() { // also when the driver panics
 		close(e.ready)
-		if !started {
-			s.forget(e)
+		if started {
+			return
 		}
+		if e.exec != nil { // it runs, and nobody will ever hear of it
+			_ = e.exec.Kill(context.WithoutCancel(ctx), "start_failed")
+		}
+		s.forget(e)
 	}()
 	var err error
 	if e.journal, err = s.scratch.journal(); err != nil {
@@ -50,9 +55,12 @@ func (s *server) begin(ctx context.Context, d drivers.Driver, req drivers.ExecRe
 		}
 	}
 	req.JournalDir = e.journal
-	if e.exec, err = drivers.StartExec(ctx, d, req); err != nil {
+	running, err := drivers.StartExec(ctx, d, req)
+	if err != nil {
 		return nil, err
 	}
+	e.exec = running // not what a failed start returned
+	e.process = running.Process()
 	started = true
 	return e, nil
 }
@@ -105,8 +113,7 @@ func (s *server) execStart(ctx context.Context, p protocol.ExecStartParams) (any
 		return nil, err
 	}
 	s.streams.Go(func() { s.stream(e) })
-	process := e.exec.Process()
-	return protocol.ExecStartResult{PID: process.PID, StartTime: process.StartTime, BootID: process.BootID}, nil
+	return protocol.ExecStartResult{PID: e.process.PID, StartTime: e.process.StartTime, BootID: e.process.BootID}, nil
 }
 
 func (s *server) execKill(ctx context.Context, p protocol.ExecKillParams) error {
@@ -178,6 +185,13 @@ func (s *server) waitFor(e *execution) *end {
 	w := &end{ended: make(chan struct{})}
 	s.streams.Go(func() {
 		defer close(w.ended)
+		defer func() {
+			if what := recover(); what != nil {
+				s.sayPanic("the wait for a command", what)
+				w.result = drivers.ExecResult{End: drivers.ExecUnknown, Why: "the plugin's driver panicked"}
+				w.result.Output.State = drivers.OutputLost
+			}
+		}()
 		w.result, w.err = e.exec.Wait(s.life)
 	})
 	return w

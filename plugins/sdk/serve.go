@@ -96,7 +96,7 @@ type server struct {
 	conn      *protocol.Conn
 	connected chan struct{} // closed when conn is set
 	// life ends when nothing is served any more.
-	life context.Context //nolint:containedctx // it is the server's own, not a caller's
+	life context.Context
 	end  context.CancelCauseFunc
 
 	calls    sync.WaitGroup
@@ -132,15 +132,15 @@ func (s *server) drain() {
 		s.closing = true
 		s.mu.Unlock()
 		// Half the time for calls, so that what they make is told; then commands are asked to end; then they are ended.
-		s.await(&s.calls, time.Until(deadline)/2)
+		await(&s.calls, time.Until(deadline)/2, s.conn.Done())
 		s.endExecs("worker_ended", time.Until(deadline)*2/3, time.Until(deadline))
 		close(s.drained)
 	})
 	<-s.drained
 }
 
-// await waits for a group, but not for ever.
-func (s *server) await(group *sync.WaitGroup, limit time.Duration) {
+// await waits for a group, but not for ever, and not when enough is closed.
+func await(group *sync.WaitGroup, limit time.Duration, enough <-chan struct{}) {
 	done := make(chan struct{})
 	go func() {
 		group.Wait()
@@ -151,7 +151,7 @@ func (s *server) await(group *sync.WaitGroup, limit time.Duration) {
 	select {
 	case <-done:
 	case <-timer.C:
-	case <-s.conn.Done():
+	case <-enough:
 	}
 }
 
@@ -169,7 +169,7 @@ func (s *server) finish() error {
 	_ = s.conn.Flush(flush)
 	_ = s.conn.Close()
 	s.end(errClosing)
-	s.streams.Wait()
+	await(&s.streams, time.Second, nil) // a driver that waits on regardless does not hold up the end
 	var err error
 	if s.plugin.Closed != nil {
 		err = s.plugin.Closed()

@@ -237,6 +237,55 @@ func TestAPanicIsAnErrorOfTheCall(t *testing.T) {
 	require.NoError(t, w.Call(t.Context(), protocol.MethodHealth, nil, nil), "the worker lives on")
 }
 
+// stranger is a driver whose commands panic: when they are asked which process they are, or when they are waited for.
+type stranger struct {
+	*holding
+	atOnce bool
+}
+
+func (s stranger) StartExec(ctx context.Context, req drivers.ExecRequest) (drivers.Exec, error) {
+	e, err := s.holding.StartExec(ctx, req)
+	return strangeExec{e, s.atOnce}, err
+}
+
+type strangeExec struct {
+	drivers.Exec
+	atOnce bool
+}
+
+func (e strangeExec) Process() drivers.Process {
+	if e.atOnce {
+		panic("which process?")
+	}
+	return e.Exec.Process()
+}
+
+func (strangeExec) Wait(context.Context) (drivers.ExecResult, error) { panic("wait?") }
+
+func TestAPanicOfACommandIsItsEnd(t *testing.T) {
+	t.Parallel()
+	for _, atOnce := range []bool{false, true} {
+		p, _ := fakePlugin(t)
+		d := stranger{&holding{Driver: p.Drivers["fake"]}, atOnce}
+		p.Drivers = map[string]drivers.Driver{"fake": d}
+		w := serve(t, p)
+		w.initialize(true)
+		lease, err := w.acquire("r1", "")
+		require.NoError(t, err)
+		err = w.start("x1", leaseParams("r1", "", lease), 1<<20, "sleep")
+		if atOnce {
+			_, data := dataOf(t, err)
+			require.Equal(t, "panic", data.Code)
+			result, err := d.exec.Wait(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, drivers.ExecKilled, result.End, "what was started is not left running")
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, drivers.ExecUnknown, w.end("x1").End)
+	}
+}
+
 func TestAShutdownDrainsInOrder(t *testing.T) {
 	t.Parallel()
 	p, dir := fakePlugin(t)
