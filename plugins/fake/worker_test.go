@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -200,6 +201,55 @@ func TestAWorkerSaysJunkAndStillAnswers(t *testing.T) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	require.Equal(t, []string{"started v1.2", `{"level": "info"}`, strings.Repeat("x", 100), `{"jsonrpc": "2.0", "id"`}, w.junk)
+}
+
+func TestJunkStaysBetweenMessages(t *testing.T) {
+	t.Parallel()
+	w := start(t, t.TempDir())
+	var work sync.WaitGroup
+	errs := make(chan error, 40)
+	for i := range cap(errs) {
+		step := fake.Step{Verb: fake.VerbAcquire, Action: fake.ActionSwell, Bytes: 500_000}
+		if i%2 == 0 {
+			step = fake.Step{Verb: fake.VerbAcquire, Action: fake.ActionJunk, Message: "junk", At: fake.PlaceReply}
+		}
+		req := request(t, step)
+		work.Go(func() { errs <- w.acquire(t, req) })
+	}
+	work.Wait()
+	for range cap(errs) {
+		require.NoError(t, <-errs)
+	}
+	require.NoError(t, w.Call(t.Context(), protocol.MethodHealth, nil, nil))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	require.Len(t, w.junk, cap(errs)/2)
+	for _, line := range w.junk {
+		require.Equal(t, "junk", line)
+	}
+}
+
+func TestWorkersThatRaceMakeOneRuntimeForOneID(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	workers := []*worker{start(t, dir), start(t, dir), start(t, dir)}
+	for _, w := range workers {
+		require.NoError(t, w.Call(t.Context(), protocol.MethodHealth, nil, nil))
+	}
+	req := request(t)
+	const ids = 300
+	errs := make(chan error, len(workers))
+	for n := range ids { // one after the other, so that all of them are at the same one
+		req.RuntimeID = fmt.Sprint("id-", n)
+		for _, w := range workers {
+			go func() { errs <- w.acquire(t, req) }()
+		}
+		for range workers {
+			require.NoError(t, <-errs)
+		}
+	}
+	live := len(read(t, dir).Live())
+	require.Equal(t, ids, live)
 }
 
 func TestAWorkerCanFailToStart(t *testing.T) {

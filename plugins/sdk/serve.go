@@ -127,7 +127,7 @@ func (s *server) enter() bool {
 // drain ends what runs in order. When it returns, everything that is to be told has its place on the wire.
 func (s *server) drain() {
 	s.draining.Do(func() {
-		deadline := time.Now().Add(s.plugin.Drain)
+		deadline := time.Now().Add(s.plugin.Drain * 3 / 4) // the rest is for what is on its way
 		s.mu.Lock()
 		s.closing = true
 		s.mu.Unlock()
@@ -162,7 +162,7 @@ func (s *server) finish() error {
 	s.mu.Unlock()
 	// The host is gone or has had its answers: no grace.
 	s.endExecs("worker_ended", 0, s.plugin.Drain/2)
-	flush, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	flush, cancel := context.WithTimeout(context.Background(), s.plugin.Drain/4)
 	defer cancel()
 	// Who does not read any more does not need it, and a call that is not over by now has no answer.
 	_ = s.conn.Answered(flush)

@@ -330,6 +330,9 @@ func TestTheWorkerEndsWithItsHost(t *testing.T) {
 			p, dir := fakePlugin(t)
 			held := &holding{Driver: p.Drivers["fake"]}
 			p.Drivers["fake"] = held
+			closed := p.Closed
+			p.Closed = nil // it would end the command as well
+			t.Cleanup(func() { require.NoError(t, closed()) })
 			w := serve(t, p)
 			w.initialize(true)
 			lease, err := w.acquire("r1", "")
@@ -340,9 +343,11 @@ func TestTheWorkerEndsWithItsHost(t *testing.T) {
 			stop(w)
 			require.NoError(t, <-w.served)
 			w.served <- nil
-			result, err := held.exec.Wait(t.Context())
-			require.NoError(t, err)
-			require.Equal(t, drivers.ExecKilled, result.End, "a command does not outlive its worker")
+			ended, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			result, err := held.exec.Wait(ended)
+			require.NoError(t, err, "a command does not outlive its worker")
+			require.Equal(t, drivers.ExecKilled, result.End)
 			require.NoDirExists(t, held.journal)
 		})
 	}
@@ -391,4 +396,110 @@ func TestAManifestSaysWhatTheDriversAre(t *testing.T) {
 	require.ErrorContains(t, err, "absent")
 	_, err = sdk.Plugin{}.ManifestJSON()
 	require.Error(t, err)
+}
+
+func TestEveryAnswerIsOnTheWireBeforeItCloses(t *testing.T) {
+	t.Parallel()
+	p, dir := fakePlugin(t)
+	p.Drain = 40 * time.Second
+	w := serve(t, p)
+	w.initialize(true)
+	acquired := make(chan error, 1)
+	go func() { // the call is over long before its answer is encoded
+		_, err := w.acquire("r1", `{"script": [{"verb": "acquire", "action": "swell", "bytes": 10000000}, {"verb": "acquire", "action": "delay", "ms": 100}]}`)
+		acquired <- err
+	}()
+	w.awaitCall("acquire r1", dir)
+	require.NoError(t, w.Call(t.Context(), protocol.MethodShutdown, nil, nil))
+	require.NoError(t, <-acquired)
+	require.NoError(t, <-w.served)
+	w.served <- nil
+}
+
+// listening is a driver that remembers what it was asked.
+type listening struct {
+	drivers.Driver
+	acquire drivers.AcquireRequest
+	release drivers.ReleaseRequest
+	exec    drivers.ExecRequest
+	list    drivers.ListRequest
+	probe   drivers.ProbeRequest
+	resume  drivers.Handle
+}
+
+func (l *listening) Acquire(_ context.Context, req drivers.AcquireRequest) (drivers.Runtime, error) {
+	l.acquire = req
+	return drivers.Runtime{}, nil
+}
+
+func (l *listening) Release(_ context.Context, req drivers.ReleaseRequest) error {
+	l.release = req
+	return nil
+}
+
+func (l *listening) StartExec(_ context.Context, req drivers.ExecRequest) (drivers.Exec, error) {
+	l.exec = req
+	return nil, drivers.ErrGone
+}
+
+func (l *listening) ListRuntimes(_ context.Context, req drivers.ListRequest) ([]drivers.ListedRuntime, error) {
+	l.list = req
+	return nil, nil
+}
+
+func (l *listening) Probe(_ context.Context, req drivers.ProbeRequest) (drivers.ProbeResult, error) {
+	l.probe = req
+	return drivers.ProbeResult{}, nil
+}
+
+func (l *listening) Resume(_ context.Context, h drivers.Handle) (drivers.Runtime, error) {
+	l.resume = h
+	return drivers.Runtime{}, drivers.ErrGone
+}
+
+func TestADriverIsToldEverythingThatTheHostSays(t *testing.T) {
+	t.Parallel()
+	p, _ := fakePlugin(t)
+	l := &listening{Driver: p.Drivers["fake"]}
+	p.Drivers = map[string]drivers.Driver{"fake": l}
+	w := serve(t, p)
+	w.initialize(true)
+	text := func(s string) *string { return &s }
+	config := json.RawMessage(`{"a":1}`)
+	b := protocol.Base{DriverKey: "fake", CompanyID: "company", EnvironmentID: "environment", IssueID: text("issue"), Config: config}
+	token := &protocol.TenureToken{RuntimeID: "runtime", Installation: "installation", LeaseID: "lease", Fence: 1<<60 + 1, Epoch: 3, Attempt: 4}
+	require.NoError(t, w.Call(t.Context(), protocol.MethodAcquire, protocol.AcquireParams{
+		Base: b, RunID: "run", AgentID: text("agent"), ExecutionWorkspaceID: text("workspace"), WorkspaceMode: text("mode"), AdapterType: text("adapter"), Tenure: token,
+	}, nil))
+	require.Equal(t, drivers.AcquireRequest{
+		RuntimeID: "runtime", Installation: "installation", Epoch: 3, Attempt: 4, Fence: 1<<60 + 1, LeaseID: "lease", CompanyID: "company",
+		EnvironmentID: "environment", RunID: "run", IssueID: "issue", AgentID: "agent", ExecutionWorkspaceID: "workspace", ExecutionWorkspaceMode: "mode",
+		AdapterType: "adapter", Config: config, StoredConfig: config,
+	}, l.acquire)
+
+	lease := protocol.LeaseParams{Base: b, ProviderLeaseID: text("provider"), LeaseMetadata: json.RawMessage(`{"m":1}`), Tenure: token}
+	h := drivers.Handle{
+		RuntimeID: "runtime", ProviderLeaseID: text("provider"), Metadata: lease.LeaseMetadata, Config: config, Installation: "installation",
+		Fence: 1<<60 + 1, LeaseID: "lease", CompanyID: "company", EnvironmentID: "environment", IssueID: "issue",
+	}
+	require.NoError(t, w.Call(t.Context(), protocol.MethodRelease, protocol.EndParams{LeaseParams: lease}, nil))
+	require.Equal(t, drivers.ReleaseRequest{Handle: h, Attempt: 4}, l.release)
+	require.NoError(t, w.Call(t.Context(), protocol.MethodResume, lease, nil))
+	require.Equal(t, h, l.resume)
+
+	require.Error(t, w.Call(t.Context(), protocol.MethodExecStart, protocol.ExecStartParams{
+		LeaseParams: lease, ExecID: "x", Argv: [][]byte{[]byte("a"), []byte("\xff")}, Cwd: []byte("dir"), Stdin: []byte("in"),
+		Env: []protocol.ExecValue{{Name: []byte("A"), Value: []byte("\x80")}}, TimeoutMs: 1500, GraceMs: 250,
+	}, nil))
+	require.NotEmpty(t, l.exec.JournalDir)
+	l.exec.JournalDir = ""
+	require.Equal(t, drivers.ExecRequest{
+		Handle: h, ExecID: "x", Argv: []string{"a", "\xff"}, Cwd: "dir", Env: []drivers.EnvVar{{Name: "A", Value: "\x80"}}, Stdin: []byte("in"),
+		Timeout: 1500 * time.Millisecond, Grace: 250 * time.Millisecond,
+	}, l.exec)
+
+	require.NoError(t, w.Call(t.Context(), protocol.MethodList, protocol.ListParams{Base: b, Installation: "other"}, nil))
+	require.Equal(t, drivers.ListRequest{Installation: "other", Config: config}, l.list)
+	require.NoError(t, w.Call(t.Context(), protocol.MethodProbe, protocol.ProbeParams{Base: b}, nil))
+	require.Equal(t, drivers.ProbeRequest{CompanyID: "company", EnvironmentID: "environment", Config: config}, l.probe)
 }
