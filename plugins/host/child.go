@@ -46,7 +46,9 @@ type child struct {
 	inflight    int
 	idle        chan struct{} // closed when closing and nothing is in flight
 	invocations map[string]*invocation
-	execs       map[string]*execution
+	// orphans says that a command may still write whose call is over.
+	orphans bool
+	execs   map[string]*execution
 }
 
 // startChild starts a worker and shakes hands with it. If it fails after the process began, the process has been ended and
@@ -61,10 +63,12 @@ func startChild(ctx context.Context, p *plugin) (*child, error) {
 		return nil, err
 	}
 	if err := c.initialize(ctx); err != nil {
-		c.kill(err)
+		if !errors.Is(err, protocol.ErrClosed) {
+			c.kill(err)
+		}
 		<-c.finished
-		if died := c.diedBy(); died != "" && !errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("%w (%s)", err, died)
+		if f, ok := errors.AsType[*drivers.Failure](err); ok && errors.Is(err, protocol.ErrClosed) {
+			f.Err = fmt.Errorf("the process ended before it answered initialize: %s", c.whyGone())
 		}
 		return c, err
 	}
@@ -335,6 +339,18 @@ func (c *child) isClosing() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.closing
+}
+
+// ending reports whether it can be asked nothing more.
+func (c *child) ending() bool {
+	select {
+	case <-c.exited:
+		return true
+	case <-c.conn.Done():
+		return true
+	default:
+		return false
+	}
 }
 
 // diedBy says how the process ended; "" if it has not.

@@ -122,7 +122,7 @@ func (c *child) refusal(v verb, said *protocol.Error) error {
 // refusalInOurWords is an error whose data says what it left behind.
 func (c *child) refusalInOurWords(v verb, message string, data protocol.ErrorData) error {
 	clean := func(s string) string { return c.secrets.clean(clip(s, 1000)) }
-	var err error = errors.New(message)
+	err := errors.New(message)
 	if len(data.Problems) > 0 {
 		problems := make([]drivers.FieldProblem, 0, len(data.Problems))
 		for _, p := range data.Problems {

@@ -109,14 +109,14 @@ func (h *Host) Offer(q provider.Query) (provider.Offer, error) {
 	}
 	d, ok := p.installed.Manifest.Driver(q.Key)
 	if !ok || d.Kind != q.Kind {
-		return nil, notHere(q, drivers.OutcomeDefinite, "provider_not_offered",
+		return nil, notHere(drivers.OutcomeDefinite, "provider_not_offered",
 			fmt.Errorf("plugin %q %s has no %s %q", p.installed.Plugin.Key, p.installed.Plugin.Version, q.Kind, q.Key),
 			"upgrade the plugin, or use one that has it")
 	}
 	return offer{plugin: p, driver: d}, nil
 }
 
-func notHere(q provider.Query, outcome drivers.Outcome, code string, err error, remediation string) error {
+func notHere(outcome drivers.Outcome, code string, err error, remediation string) error {
 	return &drivers.Failure{Outcome: outcome, Code: code, Step: "find_plugin", Err: err, Remediation: remediation}
 }
 
@@ -145,10 +145,10 @@ func (h *Host) find(q provider.Query) (*plugin, error) {
 	case found != nil:
 		return found, nil
 	case disabled != "":
-		return nil, notHere(q, drivers.OutcomeDefinite, "plugin_disabled", fmt.Errorf("the plugin %q, which has %s %q, is disabled", disabled, q.Kind, q.Key),
+		return nil, notHere(drivers.OutcomeDefinite, "plugin_disabled", fmt.Errorf("the plugin %q, which has %s %q, is disabled", disabled, q.Kind, q.Key),
 			fmt.Sprintf("enable it: tenure plugin enable %s", disabled))
 	default:
-		return nil, notHere(q, drivers.OutcomeDefinite, "provider_not_installed", fmt.Errorf("no plugin here has %s %q", q.Kind, q.Key),
+		return nil, notHere(drivers.OutcomeDefinite, "provider_not_installed", fmt.Errorf("no plugin here has %s %q", q.Kind, q.Key),
 			"install one: tenure plugin install; tenure plugin list shows what is here")
 	}
 }
@@ -172,12 +172,12 @@ func (h *Host) pinned(q provider.Query) (*plugin, error) {
 		}
 	}
 	if !ok {
-		return nil, notHere(q, drivers.OutcomeRetryable, "plugin_version_missing",
+		return nil, notHere(drivers.OutcomeRetryable, "plugin_version_missing",
 			fmt.Errorf("the plugin %q %s, which made this runtime, is not installed here", q.Plugin.Key, q.Plugin.Version),
 			fmt.Sprintf("install version %s of it again", q.Plugin.Version))
 	}
 	if !p.isUsable() {
-		return nil, notHere(q, drivers.OutcomeRetryable, "plugin_disabled", fmt.Errorf("the plugin %q, which made this runtime, is disabled", q.Plugin.Key),
+		return nil, notHere(drivers.OutcomeRetryable, "plugin_disabled", fmt.Errorf("the plugin %q, which made this runtime, is disabled", q.Plugin.Key),
 			fmt.Sprintf("enable it: tenure plugin enable %s", q.Plugin.Key))
 	}
 	return p, nil

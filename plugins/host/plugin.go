@@ -111,10 +111,11 @@ func (p *plugin) worker(ctx context.Context) (*child, error) {
 		case p.gone || !p.usable:
 			p.mu.Unlock()
 			return nil, p.unavailable("plugin_stopping", errors.New("it is being ended, because it was disabled, changed or removed, or because the engine stops"))
-		case p.state == StateRunning:
+		case p.state == StateRunning && !p.current.ending():
 			running := p.current
 			p.mu.Unlock()
 			return running, nil
+		case p.state == StateRunning: // its end is not yet noted here
 		case tries:
 			p.begin()
 			waited = true

@@ -16,7 +16,7 @@ type invocation struct {
 
 // capabilityOf is what a plugin must declare for what it asks of a host. A method that is not here has no capability of its
 // own.
-var capabilityOf = map[string]string{
+var capabilityOf = map[string]string{ //nolint:gosec // names of methods and capabilities
 	"secrets.resolve": "secrets.read-ref", "http.fetch": "http.outbound", "metrics.write": "metrics.write",
 	"state.get": "plugin.state.read", "state.set": "plugin.state.write", "state.delete": "plugin.state.write",
 	"events.subscribe": "events.subscribe", "events.emit": "events.emit", "activity.log": "activity.log.write",
@@ -53,7 +53,10 @@ func (c *child) scope(req protocol.Request) error {
 	var p struct {
 		CompanyID string `json:"companyId"`
 	}
-	if len(req.Params) == 0 || json.Unmarshal(req.Params, &p) != nil || p.CompanyID == "" {
+	if len(req.Params) > 0 {
+		_ = json.Unmarshal(req.Params, &p) // a company that is no string names none that we know
+	}
+	if p.CompanyID == "" {
 		return nil
 	}
 	c.mu.Lock()
@@ -97,7 +100,8 @@ func (c *child) notification(n protocol.Notification) {
 }
 
 // relayOf finds whose output a piece is. Each goes by its own invocation, so two commands, of one company or two, never get
-// into each other's way; a worker on an old SDK that names none is understood while it runs only one.
+// into each other's way. A worker on an old SDK that names none is understood while it runs only one, unless a command whose
+// end nobody waited for may still be writing.
 func (c *child) relayOf(invocationID string) *relay {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -105,6 +109,9 @@ func (c *child) relayOf(invocationID string) *relay {
 		if inv := c.invocations[invocationID]; inv != nil {
 			return inv.output
 		}
+		return nil
+	}
+	if c.orphans {
 		return nil
 	}
 	var only *relay

@@ -80,8 +80,15 @@ func (w *worker) do(ctx context.Context, k call, params, result any) error {
 		}))
 	}
 	err := c.conn.Call(ctx, k.verb.method, params, result, opts...)
-	if _, unanswered := errors.AsType[*protocol.CallError](err); !unanswered || k.late == nil {
+	gaveUp, ok := errors.AsType[*protocol.CallError](err)
+	unanswered := ok && gaveUp.Sent
+	if !unanswered || k.late == nil {
 		release() // else the worker still has them, and writes about them
+	}
+	if unanswered && k.relay != nil {
+		c.mu.Lock()
+		c.orphans = true
+		c.mu.Unlock()
 	}
 	return c.translate(k.verb, err)
 }
@@ -155,16 +162,19 @@ func (w *worker) Acquire(ctx context.Context, req provider.AcquireRequest) (prov
 		params.RequestedExpiresAt = &at
 	}
 	k := call{verb: verbAcquire, scope: req.Scope, limit: w.child.plugin.opts.Timeouts.Verb, late: func(raw json.RawMessage) {
-		var got protocol.Lease
-		if req.Late != nil && json.Unmarshal(raw, &got) == nil {
-			req.Late(leaseOf(got))
+		var got *protocol.Lease
+		if req.Late != nil && json.Unmarshal(raw, &got) == nil && got != nil {
+			req.Late(leaseOf(*got))
 		}
 	}}
-	var got protocol.Lease
+	var got *protocol.Lease
 	if err := w.do(ctx, k, params, &got); err != nil {
 		return provider.Lease{}, err
 	}
-	return leaseOf(got), nil
+	if got == nil {
+		return provider.Lease{}, w.child.translate(verbAcquire, fmt.Errorf("%w: it is null", protocol.ErrBadReply))
+	}
+	return leaseOf(*got), nil
 }
 
 // leaseOf reads a lease as far as it is one.
@@ -191,11 +201,15 @@ func (w *worker) lease(req provider.LeaseRequest) protocol.LeaseParams {
 
 // Resume implements [provider.Worker].
 func (w *worker) Resume(ctx context.Context, req provider.LeaseRequest) (provider.Lease, error) {
-	var got protocol.Lease
+	var answer *protocol.Lease
 	k := call{verb: verbResume, scope: req.Scope, limit: w.child.plugin.opts.Timeouts.Verb}
-	if err := w.do(ctx, k, w.lease(req), &got); err != nil {
+	if err := w.do(ctx, k, w.lease(req), &answer); err != nil {
 		return provider.Lease{}, err
 	}
+	if answer == nil {
+		return provider.Lease{}, w.child.translate(verbResume, fmt.Errorf("%w: it is null", protocol.ErrBadReply))
+	}
+	got := *answer
 	var said struct {
 		Expired  bool `json:"expired"`
 		Sentinel *struct {

@@ -214,18 +214,20 @@ func readManifest(ctx context.Context, path string, opts ReadOptions) ([]byte, e
 	if err := spawn.Start(cmd, opts.As); err != nil {
 		return nil, unreadable("node", err, "check the path of node and that the workers' user may run it")
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
 	var err error
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		err = cmd.Wait()
+	}()
 	select {
-	case err = <-ended:
+	case <-ended:
 	case <-ctx.Done():
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // it has not been waited for, so the pid is its own
-		_ = <-ended // it was killed, whatever it says
-		err = context.Cause(ctx)
+		<-ended
 		return nil, &drivers.Failure{
-			Outcome: drivers.OutcomeRetryable, Code: "plugin_manifest_timeout", Step: "manifest", Err: fmt.Errorf("evaluate %s: %w", path, err),
-			Remediation: "let the module of the manifest only export it",
+			Outcome: drivers.OutcomeRetryable, Code: "plugin_manifest_timeout", Step: "manifest",
+			Err: fmt.Errorf("evaluate %s: %w", path, context.Cause(ctx)), Remediation: "let the module of the manifest only export it",
 		}
 	}
 	return cutManifest(path, mark, stdout, stderr, err)

@@ -5,8 +5,11 @@ package spawn
 
 import (
 	"fmt"
+	"math"
+	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -15,11 +18,33 @@ import (
 // Credential is whom a process runs as.
 type Credential struct{ UID, GID uint32 }
 
+// keepFiles keeps every file that this process has open from its children. Those that Go opens are so already; whoever
+// started this process may have left others.
+func keepFiles() error {
+	err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
+	if err == nil {
+		return nil
+	}
+	entries, err := os.ReadDir("/proc/self/fd") // a kernel before 5.11
+	if err != nil {
+		return fmt.Errorf("keep open files from a child: %w", err)
+	}
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
+}
+
 // Start starts cmd as leader of a session of its own; its process group has its pid. With a credential it runs as that user with no
 // supplementary groups. cmd.Env is the whole environment; a nil one is empty.
 func Start(cmd *exec.Cmd, as *Credential) error {
 	if cmd.Env == nil {
 		cmd.Env = []string{}
+	}
+	if err := keepFiles(); err != nil {
+		return err
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if as != nil {
