@@ -90,7 +90,7 @@ func (c *call) take(ctx context.Context, s Step, p Place) error {
 	case ActionPartial:
 		return c.failed(s, drivers.OutcomeAmbiguous)
 	case ActionCrash:
-		c.world.opts.Exit(int(cmp.Or(s.Ms, 3)))
+		c.world.opts.Exit(cmp.Or(s.ExitCode, 3))
 	case ActionJunk:
 		return c.world.junk(s)
 	case ActionSilent:

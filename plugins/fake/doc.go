@@ -38,7 +38,7 @@
 //	         fail     with outcome (retryable if absent), code, step, message and remediation. A probe says that the
 //	                  environment does not work, unless the step has an outcome: then it could not find out. An exec does
 //	                  not start, at the stage step.
-//	         crash    end the process at once, with exit code ms or 3; what runs in it ends with it
+//	         crash    end the process at once, with exitCode or 3; what runs in it ends with it
 //	         late     do all the work, wait ms whether or not the caller is still there, and answer
 //	         junk     write message on the wire, and a line end unless "raw": true; repeated up to bytes if that is set
 //	         silent   never answer, not even when canceled

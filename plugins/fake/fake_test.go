@@ -174,7 +174,7 @@ func TestAScriptDecidesWhatIsLeft(t *testing.T) {
 		"fail after, blind": {class: drivers.ClassBlind, step: fake.Step{Action: fake.ActionFail, At: fake.PlaceReply, Times: 1}, outcome: drivers.OutcomeRetryable, live: 1, again: 2},
 		"partial":           {step: fake.Step{Action: fake.ActionPartial, Attempt: 1}, outcome: drivers.OutcomeAmbiguous, live: 1, again: 1},
 		"crash before":      {step: fake.Step{Action: fake.ActionCrash, Attempt: 1}, crash: 3, again: 1},
-		"crash after":       {step: fake.Step{Action: fake.ActionCrash, At: fake.PlaceAfter, Attempt: 1, Ms: 9}, crash: 9, live: 1, again: 1},
+		"crash after":       {step: fake.Step{Action: fake.ActionCrash, At: fake.PlaceAfter, Attempt: 1, ExitCode: 9}, crash: 9, live: 1, again: 1},
 		"crash at the reply, listable": {
 			class: drivers.ClassListable, step: fake.Step{Action: fake.ActionCrash, At: fake.PlaceReply, Attempt: 1}, crash: 3, live: 1, again: 2,
 		},

@@ -70,6 +70,7 @@ type Step struct {
 	Raw          bool            `json:"raw,omitempty"`
 	Bytes        int             `json:"bytes,omitempty"`
 	DestroyFails int             `json:"destroyFails,omitempty"`
+	ExitCode     int             `json:"exitCode,omitempty"`
 }
 
 // maxBytes bounds what a step may write or reply.
@@ -107,7 +108,7 @@ func (s Step) validate() string {
 		return fmt.Sprintf("outcome %q is none of retryable, definite and ambiguous", s.Outcome)
 	case (s.Action == ActionPartial || s.Action == ActionSwell) && s.Verb != VerbAcquire:
 		return fmt.Sprintf("action %s is for acquire only", s.Action)
-	case s.Attempt < 0, s.Times < 0, s.Ms < 0, s.DestroyFails < 0, s.Bytes < 0:
+	case s.Attempt < 0, s.Times < 0, s.Ms < 0, s.DestroyFails < 0, s.Bytes < 0, s.ExitCode < 0:
 		return "a number is negative"
 	case s.Bytes > maxBytes:
 		return fmt.Sprintf("bytes is more than %d", maxBytes)

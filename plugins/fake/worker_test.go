@@ -164,7 +164,7 @@ func TestAWorkerCrashesWhereTheScriptSays(t *testing.T) {
 		t.Run(string(place), func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			req := request(t, fake.Step{Verb: fake.VerbAcquire, Attempt: 1, Action: fake.ActionCrash, At: place, Ms: 7})
+			req := request(t, fake.Step{Verb: fake.VerbAcquire, Attempt: 1, Action: fake.ActionCrash, At: place, ExitCode: 7})
 			first := start(t, dir)
 			_, lost := errors.AsType[*protocol.CallError](first.acquire(t, req))
 			require.True(t, lost)

@@ -3,8 +3,10 @@ package sdk
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -72,6 +74,9 @@ func sweepScratch(root string) {
 		return
 	}
 	for _, dir := range dirs {
+		if info, err := os.Lstat(dir); err != nil || !info.IsDir() || ownerOf(info) != os.Geteuid() {
+			continue // anybody may put such a name into a shared directory
+		}
 		// Only what is locked by name is ours: a directory that is being made has no lock yet and is left alone.
 		lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|unix.O_NOFOLLOW, 0)
 		if err != nil {
@@ -82,4 +87,11 @@ func sweepScratch(root string) {
 		}
 		_ = lock.Close()
 	}
+}
+
+func ownerOf(info fs.FileInfo) int {
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(s.Uid)
+	}
+	return -1
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -124,4 +125,26 @@ func TestAProviderOnTheNPMSDKConforms(t *testing.T) {
 	left, err := os.ReadDir(root)
 	require.NoError(t, err)
 	require.Empty(t, left)
+}
+
+// A plugin in Go is a directory like any other: package.json, the manifest that its own drivers write, and a program.
+func TestAPluginDirectoryMayHoldAProgram(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	manifest, err := fake.ManifestJSON()
+	require.NoError(t, err)
+	self, err := os.Executable()
+	require.NoError(t, err)
+	for name, text := range map[string]string{
+		"package.json":  `{"name": "tenure-plugin-fake", "version": "1.0.0", "paperclipPlugin": {"manifest": "manifest.json", "worker": "worker"}}`,
+		"manifest.json": string(manifest),
+		"worker":        "#!/bin/sh\nexec '" + self + "' __fake '" + t.TempDir() + "'\n",
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755))
+	}
+	report := run(t, conformance.Target{Dir: dir}, conformance.Options{Only: []string{"handshake", "manifest", "shutdown", "repeat", "output"}})
+	require.Equal(t, "tenure.fake", report.Plugin)
+	require.True(t, report.Extension)
+	require.Zero(t, report.ExitCode())
+	require.Len(t, report.Results, 3+2*3)
 }
