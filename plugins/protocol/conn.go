@@ -134,8 +134,10 @@ type Conn struct {
 	lastID uint64
 	calls  map[string]*call
 	active map[string]context.CancelCauseFunc
-	queue  []*frame
-	queued int
+	// serving counts the requests of the peer that have no answer in the queue yet.
+	serving int
+	queue   []*frame
+	queued  int
 	// room is closed and replaced when the queue gets shorter.
 	room chan struct{}
 	// writeErr is why nothing can be written any more; what the peer still says is read all the same.
@@ -347,6 +349,27 @@ func (c *Conn) Flush(ctx context.Context) error {
 			return nil
 		case err != nil:
 			return err
+		}
+		select {
+		case <-room:
+		case <-c.done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// Answered waits until every request of the peer that is being served has its answer among what is written.
+func (c *Conn) Answered(ctx context.Context) error {
+	for {
+		c.mu.Lock()
+		room, idle, err := c.room, c.serving == 0, c.err
+		c.mu.Unlock()
+		switch {
+		case err != nil:
+			return err
+		case idle:
+			return nil
 		}
 		select {
 		case <-room:
@@ -586,6 +609,7 @@ func (c *Conn) serve(ctx context.Context, f incoming) {
 	full := len(c.active) >= c.opts.MaxRequests
 	if !twice && !full {
 		c.active[id] = cancel
+		c.serving++
 	}
 	c.mu.Unlock()
 	switch {
@@ -607,6 +631,10 @@ func (c *Conn) serve(ctx context.Context, f incoming) {
 		delete(c.active, id)
 		c.mu.Unlock()
 		c.answer(f.ID, result, err)
+		c.mu.Lock()
+		c.serving--
+		c.madeRoom()
+		c.mu.Unlock()
 	})
 }
 
