@@ -1,0 +1,78 @@
+package rundir
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/drivers/execparent"
+	"github.com/tenure-dev/tenure/drivers/internal/atomicfile"
+	"github.com/tenure-dev/tenure/eventstore/faults"
+)
+
+// Start runs a command in a runtime, unless that is gone or is being released. The parent is recorded before it is told
+// what to run, so that a Release by another process finds it. Its error is a [*drivers.StartError].
+func (d *Dir) Start(ctx context.Context, runtimeID string, spec execparent.Spec) (*execparent.Process, error) {
+	if spec.JournalDir == "" {
+		return nil, &drivers.StartError{Stage: "journal", Code: "journal_missing", Err: errors.New("no journal directory is given")}
+	}
+	if err := d.beginStart(runtimeID); err != nil {
+		return nil, err
+	}
+	started, err := d.start(ctx, d.Layout(runtimeID), spec)
+	d.endStart(runtimeID, started)
+	return started, err
+}
+
+func (d *Dir) start(ctx context.Context, l Layout, spec execparent.Spec) (*execparent.Process, error) {
+	if _, err := os.Lstat(l.Marker); err != nil {
+		code := "runtime_unreadable"
+		if errors.Is(err, fs.ErrNotExist) {
+			code, err = "runtime_gone", drivers.ErrGone
+		}
+		return nil, &drivers.StartError{Stage: "runtime", Code: code, Remediation: "acquire a new lease", Err: err}
+	}
+	var record string
+	return execparent.Start(ctx, execparent.Options{
+		Command: d.opts.ParentCommand,
+		Spawned: func(parent drivers.Process) error {
+			b, err := json.Marshal(parent)
+			if err != nil {
+				return err
+			}
+			faults.Point("local.exec.spawned")
+			record = filepath.Join(l.Parents, strconv.Itoa(parent.PID)+".json")
+			return atomicfile.Write(record, b, 0o600)
+		},
+		Ended: func() {
+			if record != "" {
+				_ = os.Remove(record) // its pid and start time say that it is history
+			}
+		},
+	}, spec)
+}
+
+// Refuse turns field problems into the error of the stage that they belong to.
+func Refuse(problems []drivers.FieldProblem) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	stage, _, _ := strings.Cut(problems[0].Field, "[")
+	if stage == "env" {
+		stage = "environment"
+	}
+	texts := make([]error, 0, len(problems))
+	for _, p := range problems {
+		texts = append(texts, fmt.Errorf("%s %s", p.Field, p.Problem))
+	}
+	return &drivers.StartError{
+		Stage: stage, Code: "refused", Remediation: problems[0].Remediation, Err: errors.Join(texts...),
+	}
+}
