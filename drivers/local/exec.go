@@ -49,7 +49,7 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 	if req.Grace > 0 {
 		spec.Grace = req.Grace
 	}
-	started, err := d.runtimes.Start(ctx, req.RuntimeID, spec)
+	started, err := d.runtimes.Start(ctx, req.RuntimeID, spec, nil)
 	if err != nil {
 		return nil, err
 	}
