@@ -34,14 +34,28 @@ func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drive
 		return drivers.Runtime{}, err
 	}
 	if err := d.makeGroup(req.RuntimeID, config); err != nil {
-		// The runtime stays: a repeated Acquire finds it, and a Release removes it.
-		return drivers.Runtime{}, &drivers.Failure{
-			Outcome: drivers.OutcomeRetryable, Code: "limits_unavailable", Step: "make_cgroup",
-			Remediation: limitsRemediation, Err: err,
-		}
+		return drivers.Runtime{}, d.withoutLimits(ctx, req, resumed, err)
 	}
 	name := "bubblewrap://" + req.RuntimeID
 	return drivers.Runtime{ProviderLeaseID: &name, Metadata: d.metadata(config), Resumed: resumed}, nil
+}
+
+// withoutLimits takes back a runtime whose limits could not be set.
+func (d *Driver) withoutLimits(ctx context.Context, req drivers.AcquireRequest, resumed bool, err error) error {
+	f := &drivers.Failure{
+		Outcome: drivers.OutcomeDefinite, Code: "limits_unavailable", Step: "make_cgroup", Remediation: limitsRemediation, Err: err,
+	}
+	if resumed {
+		f.Outcome = drivers.OutcomeRetryable // it is not this call's to remove
+		return f
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*endLimit)
+	defer cancel()
+	handle := drivers.Handle{RuntimeID: req.RuntimeID, Config: req.Config}
+	if err := d.Release(ctx, drivers.ReleaseRequest{Handle: handle, Attempt: 1}); err != nil {
+		f.Outcome, f.Err = drivers.OutcomeRetryable, errors.Join(f.Err, err)
+	}
+	return f
 }
 
 // ready refuses what cannot work, before anything is made.

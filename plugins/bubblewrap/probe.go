@@ -98,6 +98,9 @@ func (d *Driver) probeRun(ctx context.Context, req drivers.ProbeRequest, config 
 		RuntimeID: "probe-" + uuid.NewString(), Installation: probeInstallation, Attempt: 1, Fence: 1,
 		CompanyID: req.CompanyID, EnvironmentID: req.EnvironmentID, Config: req.Config,
 	}
+	if err := d.forgetProbes(ctx); err != nil {
+		return "acquire", err
+	}
 	journals, err := os.MkdirTemp("", "tenure-probe-")
 	if err != nil {
 		return "acquire", err
@@ -131,6 +134,23 @@ func (d *Driver) probeRun(ctx context.Context, req drivers.ProbeRequest, config 
 		return "exec", err
 	}
 	return "", nil
+}
+
+// forgetProbes removes what probes left that a crash cut short.
+func (d *Driver) forgetProbes(ctx context.Context) error {
+	old, err := d.runtimes.List(probeInstallation)
+	if err != nil {
+		return err
+	}
+	for _, r := range old {
+		if time.Since(r.CreatedAt) < 10*probeLimit {
+			continue // it may be at work
+		}
+		if err := d.Release(ctx, drivers.ReleaseRequest{Handle: drivers.Handle{RuntimeID: r.RuntimeID}, Attempt: 1}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // probeInstallation keeps the runtimes of probes out of every list.

@@ -132,6 +132,14 @@ func (d *Driver) checkPaths(config Config) error {
 }
 
 func (d *Driver) checkPath(path string) *drivers.FieldProblem {
+	refused := &drivers.FieldProblem{
+		Problem:     fmt.Sprintf("%q is not below one of %s", path, strings.Join(d.opts.ReadOnlyBases, ", ")),
+		Remediation: "put what sandboxes shall read below one of these, or let the operator add its directory to the plugin's",
+	}
+	// First by its name: what may not be shown is not looked for either.
+	if !d.offered(filepath.Clean(path)) {
+		return refused
+	}
 	real, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &drivers.FieldProblem{Problem: fmt.Sprintf("%q does not exist", path), Remediation: "name a path that the machine has"}
@@ -139,25 +147,25 @@ func (d *Driver) checkPath(path string) *drivers.FieldProblem {
 	if err != nil {
 		return &drivers.FieldProblem{Problem: err.Error(), Remediation: "name a path that the worker's user can reach"}
 	}
-	root, err := filepath.EvalSymlinks(d.runtimes.Root())
-	if err != nil {
-		root = d.runtimes.Root()
-	}
-	for _, place := range []string{filepath.Clean(path), real} {
-		if !d.offered(place) || within(root, place) || within(place, root) {
-			return &drivers.FieldProblem{
-				Problem:     fmt.Sprintf("%q is not below one of %s", path, strings.Join(d.opts.ReadOnlyBases, ", ")),
-				Remediation: "put what sandboxes shall read below one of these, or let the operator add its directory to the plugin's",
-			}
-		}
+	if !d.offered(real) {
+		return refused
 	}
 	return nil
 }
 
-// offered reports whether a path may be shown.
+// offered reports whether a path may be shown: it is below a base, and neither holds the runtimes nor is one.
 func (d *Driver) offered(path string) bool {
+	root := d.runtimes.Root()
+	if real, err := filepath.EvalSymlinks(root); err == nil {
+		root = real
+	}
+	for _, own := range []string{root, d.runtimes.Root()} {
+		if within(own, path) || within(path, own) {
+			return false
+		}
+	}
 	for _, base := range d.opts.ReadOnlyBases {
-		if within(base, path) {
+		if within(filepath.Clean(base), path) {
 			return true
 		}
 	}
