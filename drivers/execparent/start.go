@@ -54,6 +54,8 @@ func startOnThread(s wireSpec, files []uintptr) (*child, *notRun, *startFailed) 
 		attr.Sys.Credential = &syscall.Credential{Uid: s.Credential.UID, Gid: s.Credential.GID}
 	}
 	if s.Inside != nil {
+		// What the worker has in its session keyring is not the command's. A kernel without keyrings has none to leave.
+		_, _ = unix.KeyctlJoinSessionKeyring("")
 		if sf := s.Inside.joinGroups(attr.Sys); sf != nil {
 			return nil, nil, sf
 		}
