@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -180,9 +181,7 @@ func (p *parent) enter(stdin *os.File) (*child, *startFailed) {
 	for _, path := range p.spec.Sandbox.Join {
 		f, isDir, err := openGroup(string(path))
 		if err != nil {
-			return nil, &startFailed{
-				Stage: "limits", Code: "limits_unavailable", Message: err.Error(), Remediation: "acquire a new lease",
-			}
+			return nil, limitsFailed(err)
 		}
 		defer f.Close() //nolint:errcheck // as null
 		if isDir {
@@ -297,27 +296,71 @@ func runInside(spec wireSpec, r *bufio.Reader, w *os.File) int {
 	return 0
 }
 
-// joinGroups puts the calling thread, and so what it forks, into the cgroups; for a v2 one it says what fork must do.
-func (in *inside) joinGroups(attr *syscall.SysProcAttr) *startFailed {
-	for _, fd := range in.JoinTasks {
-		// 0 stands for the writing thread.
-		if _, err := unix.Write(fd, []byte("0")); err != nil {
+// limited reports whether the command is to be in a cgroup.
+func (in *inside) limited() bool { return in != nil && (len(in.JoinTasks) > 0 || in.JoinDir != 0) }
+
+// prepare makes fork do what puts the command into its cgroup. With v2 that is all. With v1 a process can only be moved, so
+// that this one is traced: it stops when it has executed its program, before the program does anything, and join moves it.
+// That the calling thread joins instead would be no good: it counts as one of the processes until it has left.
+func (in *inside) prepare(attr *syscall.SysProcAttr) {
+	if in.JoinDir != 0 {
+		attr.UseCgroupFD, attr.CgroupFD = true, in.JoinDir
+	}
+	attr.Ptrace = len(in.JoinTasks) > 0
+}
+
+// join moves a command that stopped into its cgroups and lets it go on. It runs on the thread that forked.
+func (in *inside) join(pid int) *startFailed {
+	if len(in.JoinTasks) == 0 {
+		return nil
+	}
+	var status syscall.WaitStatus
+	for {
+		_, err := syscall.Wait4(pid, &status, syscall.WALL, nil)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, unix.EINTR) {
 			return limitsFailed(err)
 		}
 	}
-	if in.JoinDir != 0 {
-		attr.UseCgroupFD, attr.CgroupFD = true, in.JoinDir
+	if !status.Stopped() {
+		return limitsFailed(errors.New("the command ended before it was in"))
+	}
+	for _, fd := range in.JoinTasks {
+		if _, err := unix.Write(fd, strconv.AppendInt(nil, int64(pid), 10)); err != nil {
+			_ = unix.Kill(pid, unix.SIGKILL)
+			_, _ = syscall.Wait4(pid, &status, syscall.WALL, nil)
+			return limitsFailed(err)
+		}
+	}
+	if err := unix.PtraceDetach(pid); err != nil {
+		return limitsFailed(err)
 	}
 	return nil
 }
 
 func limitsFailed(err error) *startFailed {
-	f := &startFailed{
+	return &startFailed{
 		Stage: "limits", Code: "limits_unavailable", Message: "join the runtime's cgroup: " + err.Error(),
 		Remediation: "release the lease and acquire a new one",
 	}
-	if errors.Is(err, unix.EAGAIN) {
-		f.Code, f.Remediation = "too_many_processes", "raise the limit of processes, or end some of the runtime's commands"
+}
+
+// notLimited is a fork that failed for what prepare asked, or nil if it failed for another reason.
+func (in *inside) notLimited(err error) *startFailed {
+	switch {
+	case !in.limited():
+		return nil
+	case errors.Is(err, unix.EAGAIN):
+		return &startFailed{
+			Stage: "limits", Code: "too_many_processes", Message: "the runtime has as many processes as it may have",
+			Remediation: "wait for other commands of this lease to end, or raise the limit of processes",
+		}
+	case errors.Is(err, unix.EPERM) && len(in.JoinTasks) > 0:
+		f := limitsFailed(err)
+		f.Remediation = "set kernel.yama.ptrace_scope below 2, or mount cgroup v2"
+		return f
 	}
-	return f
+	return nil
 }

@@ -56,13 +56,19 @@ func startOnThread(s wireSpec, files []uintptr) (*child, *notRun, *startFailed) 
 	if s.Inside != nil {
 		// What the worker has in its session keyring is not the command's. A kernel without keyrings has none to leave.
 		_, _ = unix.KeyctlJoinSessionKeyring("")
-		if sf := s.Inside.joinGroups(attr.Sys); sf != nil {
-			return nil, nil, sf
-		}
+		s.Inside.prepare(attr.Sys)
 	}
 	pid, err := syscall.ForkExec(program, argv, attr)
 	if err == nil {
+		if s.Inside != nil {
+			if sf := s.Inside.join(pid); sf != nil {
+				return nil, nil, sf
+			}
+		}
 		return &child{pid: pid}, nil, nil
+	}
+	if sf := s.Inside.notLimited(err); sf != nil {
+		return nil, nil, sf
 	}
 	return startError(argv[0], err)
 }
