@@ -63,7 +63,7 @@ const (
 // The bounds that the schema states.
 const (
 	minMemoryMb, maxMemoryMb = 4, 16 << 20
-	maxPids                  = 4 << 20
+	minPids, maxPids         = 1, 4 << 20
 	minCPUs, maxCPUs         = 0.01, 4096
 	maxPaths, maxPathBytes   = 64, 4000
 	maxTimeoutMs             = 9007199254 // what a time.Duration holds of the integers that JSON has
@@ -120,7 +120,7 @@ func decodeConfig(raw json.RawMessage) (Config, error) {
 		case "memoryMb":
 			c.MemoryMb = int(d.integer(field, value, minMemoryMb, maxMemoryMb))
 		case "pids":
-			c.Pids = int(d.integer(field, value, 1, maxPids))
+			c.Pids = int(d.integer(field, value, minPids, maxPids))
 		case "cpus":
 			c.CPUs = d.number(field, value, minCPUs, maxCPUs)
 		case "network":

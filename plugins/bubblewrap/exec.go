@@ -69,6 +69,12 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 			return &drivers.StartError{Stage: "limits", Code: "limits_unavailable", Remediation: limitsRemediation, Err: err}
 		}
 		e.group = d.group(req.RuntimeID)
+		if e.group.Full() {
+			return &drivers.StartError{
+				Stage: "limits", Code: "too_many_processes", Err: errors.New("the runtime has as many processes as it may have"),
+				Remediation: "wait for other commands of this lease to end, or raise config.pids",
+			}
+		}
 		spec.Sandbox.Join = e.group.Join()
 		e.killsBefore, _ = e.group.OOMKills()
 		return nil

@@ -70,7 +70,9 @@ func TestBwrapsOwnFailureIsNoExitCode(t *testing.T) {
 func TestAProbeNamesThePhaseThatFailed(t *testing.T) {
 	t.Parallel()
 	works := `case "$1" in --version) echo bubblewrap 0.8.0; exit 0;; esac; `
-	d := with(t, func(o *Options) { o.Bwrap = fakeBwrap(t, works+`echo "bwrap: setting up uid map: Permission denied" >&2; exit 1`) })
+	d := with(t, func(o *Options) {
+		o.Bwrap = fakeBwrap(t, works+`echo "bwrap: setting up uid map: Permission denied" >&2; exit 1`)
+	})
 	probed, err := d.Probe(t.Context(), drivers.ProbeRequest{})
 	require.NoError(t, err)
 	require.Equal(t, "sandbox", probed.Phase)

@@ -148,7 +148,7 @@ func ifThere(path, value string) error {
 	return nil
 }
 
-// Join is what a process must do to be in the group: write 0 to each file (v1), or be forked into the directory (v2).
+// Join is how a process gets into the group: its pid is written to each file (v1), or it is forked into the directory (v2).
 func (g *Group) Join() []string {
 	var join []string
 	if g.h == nil {
@@ -164,6 +164,22 @@ func (g *Group) Join() []string {
 	}
 	slices.Sort(join)
 	return join
+}
+
+// Full reports whether the group has as many processes as it may have. With v1, moving a process into a group is never
+// refused, so that whoever does it asks first.
+func (g *Group) Full() bool {
+	if !g.h.has(Pids) {
+		return false
+	}
+	now, err1 := words(filepath.Join(g.dir(Pids), "pids.current"))
+	most, err2 := words(filepath.Join(g.dir(Pids), "pids.max"))
+	if err1 != nil || err2 != nil || len(now) != 1 || len(most) != 1 {
+		return false
+	}
+	n, err1 := strconv.Atoi(now[0])
+	limit, err2 := strconv.Atoi(most[0]) // "max" is no limit
+	return err1 == nil && err2 == nil && n >= limit
 }
 
 func exists(path string) bool {
