@@ -187,23 +187,16 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// Start starts cmd in the group.
+// Start starts cmd in the group: no instruction of its program runs outside. With v1 the process is traced until it has
+// executed its program, moved, and let go.
 func (g *Group) Start(cmd *exec.Cmd) error {
-	done := make(chan error)
-	go func() {
-		// With v1 the thread joins, and its children with it. It is never used again, so that it leaves by ending.
-		runtime.LockOSThread()
-		done <- g.startOnThread(cmd)
-	}()
-	return <-done
-}
-
-func (g *Group) startOnThread(cmd *exec.Cmd) error {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	var tasks []string
 	for _, path := range g.Join() {
 		if filepath.Base(path) == "tasks" {
-			if err := write(path, "0"); err != nil {
-				return fmt.Errorf("join cgroup: %w", err)
-			}
+			tasks = append(tasks, path)
 			continue
 		}
 		dir, err := os.Open(path)
@@ -211,12 +204,45 @@ func (g *Group) startOnThread(cmd *exec.Cmd) error {
 			return fmt.Errorf("join cgroup: %w", err)
 		}
 		defer dir.Close() //nolint:errcheck // the kernel has it
-		if cmd.SysProcAttr == nil {
-			cmd.SysProcAttr = &syscall.SysProcAttr{}
-		}
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(dir.Fd())
 	}
-	return cmd.Start()
+	if len(tasks) == 0 {
+		return cmd.Start()
+	}
+	// The thread that forks is the one that traces.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr.Ptrace = true
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	if err := move(cmd.Process.Pid, tasks); err != nil {
+		return errors.Join(fmt.Errorf("join cgroup: %w", err), cmd.Process.Kill(), cmd.Wait())
+	}
+	return nil
+}
+
+// move puts a traced process that stops at its first instruction into groups and lets it go on.
+func move(pid int, tasks []string) error {
+	var status syscall.WaitStatus
+	for {
+		_, err := syscall.Wait4(pid, &status, syscall.WALL, nil)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+	if !status.Stopped() {
+		return errors.New("the process ended before it was in")
+	}
+	for _, path := range tasks {
+		if err := write(path, strconv.Itoa(pid)); err != nil {
+			return err
+		}
+	}
+	return unix.PtraceDetach(pid)
 }
 
 // Processes are the pids in the group.
