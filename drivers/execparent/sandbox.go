@@ -348,10 +348,14 @@ func limitsFailed(err error) *startFailed {
 }
 
 // notLimited is a fork that failed for what prepare asked, or nil if it failed for another reason.
-func (in *inside) notLimited(err error) *startFailed {
+func (in *inside) notLimited(err error, attr *syscall.ProcAttr) *startFailed {
 	switch {
 	case !in.limited():
 		return nil
+	case in.JoinDir != 0 && !errors.Is(err, unix.EAGAIN) && !canJoin(attr):
+		f := limitsFailed(err)
+		f.Remediation = "start the worker in the cgroups that are delegated to it"
+		return f
 	case errors.Is(err, unix.EAGAIN):
 		return &startFailed{
 			Stage: "limits", Code: "too_many_processes", Message: "the runtime has as many processes as it may have",
@@ -363,4 +367,14 @@ func (in *inside) notLimited(err error) *startFailed {
 		return f
 	}
 	return nil
+}
+
+// canJoin reports whether a program that can certainly be executed can be forked into the cgroup.
+func canJoin(attr *syscall.ProcAttr) bool {
+	pid, err := syscall.ForkExec("/proc/self/exe", os.Args, attr)
+	if err != nil {
+		return false
+	}
+	_, _ = syscall.Wait4(pid, nil, 0, nil) // without its pipes it ends at once
+	return true
 }

@@ -67,7 +67,7 @@ func startOnThread(s wireSpec, files []uintptr) (*child, *notRun, *startFailed) 
 		}
 		return &child{pid: pid}, nil, nil
 	}
-	if sf := s.Inside.notLimited(err); sf != nil {
+	if sf := s.Inside.notLimited(err, attr); sf != nil {
 		return nil, nil, sf
 	}
 	return startError(argv[0], err)

@@ -98,14 +98,21 @@ func TestAnUnprivilegedWorkerKeepsThemToo(t *testing.T) {
 		require.NotZero(t, os.Geteuid())
 		return
 	}
+	out := asWorker(t, "-test.timeout=100s", "-test.v")
+	require.Contains(t, out, "--- PASS: TestMemoryIsLimited")
+}
+
+// asWorker runs this package's tests in a process that was started as the engine starts a worker.
+func asWorker(t *testing.T, args ...string) string {
+	t.Helper()
 	root := passable(t)
 	require.NoError(t, os.Chown(root, uid, uid))
 	delegated := delegate(t)
-	worker := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.timeout=100s", "-test.v")
+	worker := exec.CommandContext(t.Context(), "/proc/self/exe", args...)
 	worker.Dir = root
 	worker.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + root, "TMPDIR=" + root, workerRoot + "=" + root,
-		cgroup.Variable + "=" + delegated.Hierarchy.Encode(),
+		cgroup.Variable + "=" + delegated.Hierarchy.Encode(), versionTwo + "=" + os.Getenv(versionTwo),
 	}
 	worker.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	var out strings.Builder
@@ -113,7 +120,7 @@ func TestAnUnprivilegedWorkerKeepsThemToo(t *testing.T) {
 	require.NoError(t, worker.Start())
 	require.NoError(t, delegated.Place(worker.Process.Pid))
 	require.NoError(t, worker.Wait(), "%s", &out)
-	require.Contains(t, out.String(), "--- PASS: TestMemoryIsLimited")
+	return out.String()
 }
 
 func TestMemoryIsLimitedForTheRuntimeAsAWhole(t *testing.T) {
@@ -207,6 +214,49 @@ func TestProcessorTimeIsLimited(t *testing.T) {
 		}
 	}
 	require.Greater(t, throttled, 5, "of the 20 periods of two seconds")
+}
+
+// versionTwo names the part of a test that plays where there is cgroup v2 only.
+const versionTwo = "TENURE_TEST_VERSION_TWO"
+
+// The machine may have v1; then its controllers are hidden. What is left is v2 without any: no limits, but the same way in.
+func TestACommandJoinsAGroupOfVersionTwo(t *testing.T) {
+	t.Parallel()
+	if os.Getenv(versionTwo) == "" {
+		if os.Getenv(workerRoot) != "" {
+			return // played by root below
+		}
+		self, err := os.Executable()
+		require.NoError(t, err)
+		cmd := exec.CommandContext(t.Context(), "unshare", "-m", "sh", "-c",
+			`for c in memory pids cpu cpu,cpuacct; do umount /sys/fs/cgroup/$c 2>/dev/null; done; exec "$0" "$@"`,
+			self, "-test.run=^"+t.Name()+"$", "-test.v")
+		cmd.Env = append(os.Environ(), versionTwo+"=root")
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		require.Contains(t, string(out), "--- PASS: "+t.Name())
+		return
+	}
+	h := hierarchy(t)
+	require.Equal(t, "v2", h.Version())
+	f := features(`{"pids": 5, "limits": "best_effort"}`)
+	f.New = func(t *testing.T) drivers.Driver { t.Helper(); return newDriver(t, h) }
+	r := driverstest.Acquire(t, f)
+	name := "rt-" + r.Handle.RuntimeID
+	require.NoError(t, os.MkdirAll(filepath.Join(h.V2, name), 0o755)) // with controllers, Acquire does it
+	if os.Geteuid() == 0 {
+		// This process is not in what is delegated, so the sandbox cannot move a command there.
+		_, err := r.Start(drivers.ExecRequest{Argv: []string{"true"}})
+		start, ok := errors.AsType[*drivers.StartError](err)
+		require.True(t, ok, "%v", err)
+		require.Equal(t, "limits_unavailable", start.Code)
+		require.Contains(t, start.Remediation, "delegated")
+		asWorker(t, "-test.run=^"+t.Name()+"$", "-test.v")
+		return
+	}
+	require.Contains(t, string(r.Sh(`cat /proc/self/cgroup`).Stdout), "/"+name+"\n")
+	r.Sh(`printf '#!/no/such/interpreter' > script; chmod +x script`)
+	require.Equal(t, 126, r.Run(drivers.ExecRequest{Argv: []string{"./script"}}).ExitCode, "a program's own fault is told from the cgroup's")
 }
 
 func TestReleaseRemovesTheCgroup(t *testing.T) {
