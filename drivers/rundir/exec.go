@@ -13,7 +13,6 @@ import (
 
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/execparent"
-	"github.com/tenure-dev/tenure/drivers/internal/atomicfile"
 	"github.com/tenure-dev/tenure/eventstore/faults"
 )
 
@@ -59,7 +58,9 @@ func (d *Dir) start(
 			}
 			faults.Point("local.exec.spawned")
 			record = filepath.Join(l.Parents, strconv.Itoa(parent.PID)+".json")
-			return atomicfile.Write(record, b, 0o600)
+			// Not synced: a machine that loses it has lost the parent as well. Half a record is of a parent that a crash of
+			// this process ended before it was told anything.
+			return os.WriteFile(record, b, 0o600)
 		},
 		Ended: func() {
 			if record != "" {
