@@ -68,8 +68,8 @@ func TestACommandSeesNoProcessButItsOwn(t *testing.T) {
 	own := r.Sh(`sleep ` + mark + ` & cat /proc/[0-9]*/cmdline | tr '\0' ' '; kill $!`)
 	require.Contains(t, string(own.Stdout), mark, "its own it does see")
 	other := r.Sh(`cat /proc/[0-9]*/cmdline | tr '\0' ' '`)
-	require.NotContains(t, string(other.Stdout), "sleep "+mark)
-	require.NotContains(t, string(other.Stdout), "bwrap", "nothing stands between it and its parent")
+	require.False(t, strings.Contains(string(other.Stdout), "sleep "+mark), "not printed: it would be the whole machine")
+	require.False(t, strings.Contains(string(other.Stdout), "bwrap"), "nothing stands between it and its parent")
 	pids := strings.Fields(string(r.Sh(`echo /proc/[0-9]*`).Stdout))
 	require.Len(t, pids, 2, "its parent and itself: %v", pids)
 	require.NotZero(t, r.Sh(`kill -0 `+strconv.Itoa(stranger.Process.Pid)).ExitCode)
@@ -115,7 +115,7 @@ func TestTheNetworkIsNoneUnlessTheHostsIsAskedFor(t *testing.T) {
 func TestTheEnvironmentOfACommandDoesNotReachBwrap(t *testing.T) {
 	t.Parallel()
 	outside := passable(t)
-	require.NoError(t, os.Chmod(outside, 0o777)) //nolint:gosec // whoever bwrap runs as could write
+	require.NoError(t, os.Chmod(outside, 0o777))
 	r := driverstest.Acquire(t, features())
 	for _, dir := range []string{outside, "/workspace"} {
 		done := r.Run(drivers.ExecRequest{Argv: []string{"true"}, Env: []drivers.EnvVar{

@@ -27,7 +27,7 @@ func with(t *testing.T, change func(*Options)) *Driver {
 func fakeBwrap(t *testing.T, script string) string {
 	t.Helper()
 	path := filepath.Join(passable(t), "bwrap")
-	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+script+"\n"), 0o755)) //nolint:gosec // a program
+	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+script+"\n"), 0o755))
 	return path
 }
 
@@ -100,7 +100,7 @@ func TestWhatCannotWorkIsRefusedBeforeAnythingIsMade(t *testing.T) {
 	t.Parallel()
 	offered := passable(t)
 	tools := filepath.Join(offered, "tools")
-	require.NoError(t, os.Mkdir(tools, 0o755)) //nolint:gosec // to be read by others
+	require.NoError(t, os.Mkdir(tools, 0o755))
 	require.NoError(t, os.Symlink("/etc", filepath.Join(offered, "link")))
 	var root string
 	d := with(t, func(o *Options) {
@@ -138,7 +138,7 @@ func TestWhatCannotWorkIsRefusedBeforeAnythingIsMade(t *testing.T) {
 	}
 	requireOnlyEtc(t, root)
 
-	require.NoError(t, os.WriteFile(filepath.Join(tools, "tool"), []byte("#!/bin/sh\necho works\n"), 0o755)) //nolint:gosec // a program
+	require.NoError(t, os.WriteFile(filepath.Join(tools, "tool"), []byte("#!/bin/sh\necho works\n"), 0o755))
 	f := features()
 	f.Config, f.New = paths(tools), func(*testing.T) drivers.Driver { return d }
 	r := driverstest.Acquire(t, f)

@@ -39,7 +39,7 @@ func (d *Driver) Probe(ctx context.Context, req drivers.ProbeRequest) (drivers.P
 	if config.Network == NetworkHost {
 		p.say(drivers.SeverityWarning, "host_network", "commands reach every service of this machine and of its networks", `set "network": "none"`)
 	}
-	phase, err := d.probeRun(ctx, req, config)
+	phase, err := d.probeRun(ctx, req)
 	if ctx.Err() != nil {
 		return drivers.ProbeResult{}, fmt.Errorf("probe: %w", context.Cause(ctx))
 	}
@@ -93,7 +93,7 @@ func (d *Driver) probeCgroups(p *probe, config Config) {
 }
 
 // probeRun makes a runtime, runs true in it and removes it again. Its error comes with the phase that failed.
-func (d *Driver) probeRun(ctx context.Context, req drivers.ProbeRequest, config Config) (phase string, err error) {
+func (d *Driver) probeRun(ctx context.Context, req drivers.ProbeRequest) (phase string, err error) {
 	acquire := drivers.AcquireRequest{
 		RuntimeID: "probe-" + uuid.NewString(), Installation: probeInstallation, Attempt: 1, Fence: 1,
 		CompanyID: req.CompanyID, EnvironmentID: req.EnvironmentID, Config: req.Config,

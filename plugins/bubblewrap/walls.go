@@ -43,7 +43,7 @@ func (d *Driver) writeEtc() error {
 	if err := os.MkdirAll(d.etc, 0o755); err != nil {
 		return err
 	}
-	if err := os.Chmod(d.etc, 0o755); err != nil {
+	if err := os.Chmod(d.etc, 0o755); err != nil { //nolint:gosec // every sandbox reads it
 		return err
 	}
 	for name, text := range map[string]string{
@@ -62,7 +62,7 @@ func (d *Driver) writeEtc() error {
 		if err := os.WriteFile(path+".tmp", []byte(text), 0o644); err != nil {
 			return err
 		}
-		if err := errors.Join(os.Chmod(path+".tmp", 0o644), os.Rename(path+".tmp", path)); err != nil {
+		if err := errors.Join(os.Chmod(path+".tmp", 0o644), os.Rename(path+".tmp", path)); err != nil { //nolint:gosec // as the directory
 			return err
 		}
 	}

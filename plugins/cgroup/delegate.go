@@ -53,15 +53,15 @@ func Delegate(name string, uid, gid int) (*Delegation, error) {
 }
 
 func (d *Delegation) delegateV2(at, name string, uid, gid int) error {
-	on, err := enable(at)
-	if err != nil {
+	if _, err := enable(at); err != nil {
 		return err
 	}
 	dir := filepath.Join(at, "tenure-"+name)
 	if err := own(dir, uid, gid, "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"); err != nil {
 		return err
 	}
-	if on, err = enable(dir); err != nil {
+	on, err := enable(dir)
+	if err != nil {
 		return err
 	}
 	worker := filepath.Join(dir, "worker")
