@@ -56,6 +56,9 @@ func Main() int {
 		report(status, startFailedBy("parent", "spec", err))
 		return 1
 	}
+	if spec.Inside != nil {
+		return runInside(spec, r, status)
+	}
 	p := &parent{spec: spec, status: status, signals: signals, requests: make(chan killRequest, 1)}
 	if err := p.run(r); err != nil {
 		report(status, startStatus(err))
@@ -107,6 +110,7 @@ type parent struct {
 	journal  *journal.Writer
 	output   *output
 	tree     *tree
+	sandbox  *sandbox // nil for a command that runs in none
 }
 
 // run executes the command and reports its result. An error means that it did not start.
@@ -132,7 +136,9 @@ func (p *parent) run(r *bufio.Reader) error {
 		result = drivers.ExecResult{End: drivers.ExecExited, ExitCode: nr.exitCode}
 		result.Output = p.seal(drivers.OutputComplete)
 	} else {
-		go p.readControl(r)
+		if p.sandbox == nil { // else it reads already
+			go p.readControl(r)
+		}
 		result = p.supervise()
 	}
 	b, err := json.Marshal(result)
@@ -156,7 +162,10 @@ func (p *parent) start(r *bufio.Reader) (drivers.Process, *notRun, error) {
 	if p.output, err = openOutput(p.spec.Credential); err != nil {
 		return drivers.Process{}, nil, startFailedBy("process", "pipe", err).StartFailed
 	}
-	c, nr, sf := start(p.spec, [3]uintptr{stdin.Fd(), p.output.writers[0], p.output.writers[1]})
+	if p.spec.Sandbox != nil {
+		return p.startSandboxed(r, stdin)
+	}
+	c, nr, sf := start(p.spec, []uintptr{stdin.Fd(), p.output.writers[0], p.output.writers[1]})
 	if sf != nil {
 		return drivers.Process{}, nil, sf
 	}
@@ -210,7 +219,7 @@ func (p *parent) awaitMain() drivers.ExecResult {
 	var result drivers.ExecResult
 	grace := p.spec.Grace
 	select {
-	case <-p.tree.mainEnded:
+	case <-p.mainEnded():
 		return result
 	case <-deadline:
 		result.End = drivers.ExecTimedOut
@@ -222,12 +231,12 @@ func (p *parent) awaitMain() drivers.ExecResult {
 	case <-p.signals:
 		result.End, result.Why = drivers.ExecKilled, "parent_signaled"
 	}
-	p.tree.terminate()
+	p.terminate()
 	timer := time.NewTimer(grace)
 	defer timer.Stop()
 	for {
 		select {
-		case <-p.tree.mainEnded:
+		case <-p.mainEnded():
 			return result
 		case <-timer.C:
 			return result
@@ -239,9 +248,34 @@ func (p *parent) awaitMain() drivers.ExecResult {
 	}
 }
 
+// mainEnded is closed when the command's main process has ended.
+func (p *parent) mainEnded() <-chan struct{} {
+	if p.sandbox != nil {
+		return p.sandbox.ended
+	}
+	return p.tree.mainEnded
+}
+
+// terminate asks the command's main process to end.
+func (p *parent) terminate() {
+	if p.sandbox != nil {
+		p.sandbox.terminate()
+		return
+	}
+	p.tree.terminate()
+}
+
 // exited says how the main process ended by itself.
 func (p *parent) exited(result *drivers.ExecResult) {
-	if ws := p.tree.mainStatus; ws.Signaled() {
+	ws := p.tree.mainStatus
+	if p.sandbox != nil {
+		if p.sandbox.mainStatus == nil {
+			result.End, result.Why = drivers.ExecUnknown, "sandbox_gone"
+			return
+		}
+		ws = *p.sandbox.mainStatus
+	}
+	if ws.Signaled() {
 		result.End = drivers.ExecSignaled
 		if result.Signal = unix.SignalName(ws.Signal()); result.Signal == "" {
 			result.Signal = "SIG" + strconv.Itoa(int(ws.Signal()))

@@ -15,8 +15,8 @@ import (
 // child is the main process of the command.
 type child struct{ pid int }
 
-// start executes the command with stdio as its descriptors 0, 1 and 2. It returns exactly one of its results.
-func start(s wireSpec, stdio [3]uintptr) (*child, *notRun, *startFailed) {
+// start executes the command with files as its descriptors from 0 on. It returns exactly one of its results.
+func start(s wireSpec, files []uintptr) (*child, *notRun, *startFailed) {
 	type answer struct {
 		c  *child
 		nr *notRun
@@ -27,14 +27,17 @@ func start(s wireSpec, stdio [3]uintptr) (*child, *notRun, *startFailed) {
 		// The thread takes on the command's view of the files and no-new-privileges, and is never used again: the
 		// goroutine ends without unlocking it.
 		runtime.LockOSThread()
-		c, nr, sf := startOnThread(s, stdio)
+		c, nr, sf := startOnThread(s, files)
 		done <- answer{c, nr, sf}
+		if s.Sandbox != nil {
+			select {} // a sandbox that dies with its parent dies with this thread
+		}
 	}()
 	a := <-done
 	return a.c, a.nr, a.sf
 }
 
-func startOnThread(s wireSpec, stdio [3]uintptr) (*child, *notRun, *startFailed) {
+func startOnThread(s wireSpec, files []uintptr) (*child, *notRun, *startFailed) {
 	if sf := becomeLike(s.Credential); sf != nil {
 		return nil, nil, sf
 	}
@@ -46,13 +49,26 @@ func startOnThread(s wireSpec, stdio [3]uintptr) (*child, *notRun, *startFailed)
 	if nr != nil {
 		return nil, nr, nil
 	}
-	attr := &syscall.ProcAttr{Env: env, Files: stdio[:], Sys: &syscall.SysProcAttr{Setsid: true}}
+	attr := &syscall.ProcAttr{Env: env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true}}
 	if s.Credential != nil {
 		attr.Sys.Credential = &syscall.Credential{Uid: s.Credential.UID, Gid: s.Credential.GID}
 	}
+	if s.Inside != nil {
+		// What the worker has in its session keyring is not the command's. A kernel without keyrings has none to leave.
+		_, _ = unix.KeyctlJoinSessionKeyring("")
+		s.Inside.prepare(attr.Sys)
+	}
 	pid, err := syscall.ForkExec(program, argv, attr)
 	if err == nil {
+		if s.Inside != nil {
+			if sf := s.Inside.join(pid); sf != nil {
+				return nil, nil, sf
+			}
+		}
 		return &child{pid: pid}, nil, nil
+	}
+	if sf := s.Inside.notLimited(err, attr); sf != nil {
+		return nil, nil, sf
 	}
 	return startError(argv[0], err)
 }

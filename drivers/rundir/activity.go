@@ -1,4 +1,4 @@
-package local
+package rundir
 
 import (
 	"errors"
@@ -17,7 +17,7 @@ type activity struct {
 }
 
 // beginStart registers a command that is about to start. A nil result must be followed by endStart.
-func (d *Driver) beginStart(runtimeID string) error {
+func (d *Dir) beginStart(runtimeID string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	a := d.activityOf(runtimeID)
@@ -32,7 +32,7 @@ func (d *Driver) beginStart(runtimeID string) error {
 }
 
 // endStart says what became of it; p is nil if the command did not start.
-func (d *Driver) endStart(runtimeID string, p *execparent.Process) {
+func (d *Dir) endStart(runtimeID string, p *execparent.Process) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	a := d.activityOf(runtimeID)
@@ -49,7 +49,7 @@ func (d *Driver) endStart(runtimeID string, p *execparent.Process) {
 }
 
 // beginRelease keeps commands from starting until endRelease. When idle is closed, execs has all that started before.
-func (d *Driver) beginRelease(runtimeID string) (idle <-chan struct{}) {
+func (d *Dir) beginRelease(runtimeID string) (idle <-chan struct{}) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	a := d.activityOf(runtimeID)
@@ -65,7 +65,7 @@ func (d *Driver) beginRelease(runtimeID string) (idle <-chan struct{}) {
 	return a.idle
 }
 
-func (d *Driver) endRelease(runtimeID string) {
+func (d *Dir) endRelease(runtimeID string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	a := d.activityOf(runtimeID)
@@ -75,7 +75,7 @@ func (d *Driver) endRelease(runtimeID string) {
 }
 
 // running are the commands of this process in a runtime.
-func (d *Driver) running(runtimeID string) []*execparent.Process {
+func (d *Dir) running(runtimeID string) []*execparent.Process {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	a := d.activityOf(runtimeID)
@@ -83,7 +83,7 @@ func (d *Driver) running(runtimeID string) []*execparent.Process {
 	return append([]*execparent.Process(nil), a.execs...)
 }
 
-func (d *Driver) activityOf(runtimeID string) *activity {
+func (d *Dir) activityOf(runtimeID string) *activity {
 	a, ok := d.active[runtimeID]
 	if !ok {
 		a = &activity{}
@@ -92,7 +92,7 @@ func (d *Driver) activityOf(runtimeID string) *activity {
 	return a
 }
 
-func (d *Driver) dropIfUnused(runtimeID string, a *activity) {
+func (d *Dir) dropIfUnused(runtimeID string, a *activity) {
 	if a.releasing == 0 && a.starting == 0 && len(a.execs) == 0 {
 		delete(d.active, runtimeID)
 	}
