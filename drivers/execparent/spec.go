@@ -47,6 +47,8 @@ type wireSpec struct {
 	Grace      time.Duration `json:"grace"`
 	Drain      time.Duration `json:"drain"`
 	JournalDir []byte        `json:"journalDir"`
+
+	inPlace bool // see becomeLike
 }
 
 // control is one line after the spec.
