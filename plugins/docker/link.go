@@ -1,0 +1,112 @@
+package docker
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/moby/moby/client"
+
+	"github.com/tenure-dev/tenure/drivers/execparent"
+)
+
+// link is the connection of an exec. The engine sends both outputs of the parent on it, in frames of its own; the parent's
+// standard output is what Read returns, and of its standard error the end is kept.
+type link struct {
+	conn client.HijackedResponse
+	demux
+}
+
+func newLink(conn client.HijackedResponse) *link {
+	return &link{conn: conn, demux: demux{r: conn.Reader}}
+}
+
+// Write implements [execparent.Link].
+func (l *link) Write(p []byte) (int, error) { return l.conn.Conn.Write(p) }
+
+// CloseWrite implements [execparent.Link].
+func (l *link) CloseWrite() error { return l.conn.CloseWrite() }
+
+// Close implements [execparent.Link].
+func (l *link) Close() error { return l.conn.Conn.Close() }
+
+// demux takes the engine's framing off: one byte for the stream, three of zero, the length (32 bits, big-endian).
+type demux struct {
+	r    *bufio.Reader
+	left int // of the frame at hand, which is of standard output
+
+	mu    sync.Mutex
+	words []byte
+}
+
+const (
+	streamStdout = 1
+	streamStderr = 2
+	// streamError is the engine's own word that the stream broke.
+	streamError = 3
+	muxHeader   = 8
+	maxWords    = 2048
+)
+
+// Read returns standard output.
+func (d *demux) Read(p []byte) (int, error) {
+	for d.left == 0 {
+		var header [muxHeader]byte
+		if _, err := io.ReadFull(d.r, header[:]); err != nil {
+			return 0, err // io.EOF only between two frames
+		}
+		size := int(binary.BigEndian.Uint32(header[4:]))
+		if header[1]|header[2]|header[3] != 0 {
+			return 0, errors.New("the engine sent no frame")
+		}
+		switch header[0] {
+		case streamStdout:
+			d.left = size
+		case streamStderr, streamError:
+			if err := d.keep(size); err != nil {
+				return 0, err
+			}
+			if header[0] == streamError {
+				return 0, errors.New("the engine broke the stream")
+			}
+		default:
+			return 0, errors.New("the engine sent a frame of an unknown stream")
+		}
+	}
+	n, err := d.r.Read(p[:min(len(p), d.left)])
+	d.left -= n
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// keep reads size bytes and keeps the last ones.
+func (d *demux) keep(size int) error {
+	buf := make([]byte, min(size, maxWords))
+	for size > 0 {
+		n, err := d.r.Read(buf[:min(size, len(buf))])
+		size -= n
+		d.mu.Lock()
+		d.words = append(d.words, buf[:n]...)
+		if len(d.words) > maxWords {
+			d.words = append(d.words[:0], d.words[len(d.words)-maxWords:]...)
+		}
+		d.mu.Unlock()
+		if err != nil {
+			return io.ErrUnexpectedEOF
+		}
+	}
+	return nil
+}
+
+// Words implements [execparent.Link].
+func (d *demux) Words() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return string(d.words)
+}
+
+var _ execparent.Link = (*link)(nil)
