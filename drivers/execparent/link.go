@@ -20,8 +20,6 @@ import (
 // input. Close ends both at once, also under a call of the others.
 type Link interface {
 	io.ReadWriteCloser
-	// CloseWrite ends its standard input.
-	CloseWrite() error
 	// Words are the last ones of its standard error.
 	Words() string
 }
@@ -30,6 +28,9 @@ type Link interface {
 type LinkOptions struct {
 	// Dial starts the parent. ctx bounds the dialing only. Its error should be a [*drivers.StartError].
 	Dial func(ctx context.Context) (Link, error)
+	// Silence is after how long without a word either end takes the other for gone: the link is lost then, and the parent
+	// ends the command. 0 is 45 s.
+	Silence time.Duration
 	// Locate, if set, names a process of the parent's machine as it is called on this one.
 	Locate func(ctx context.Context, there drivers.Process) drivers.Process
 	// Lost, if set, says in a word why the link ended before the command did; "" is no better answer than "link_lost".
@@ -64,10 +65,12 @@ func StartLinked(ctx context.Context, opts LinkOptions, spec Spec) (*Linked, err
 		p.ended()
 		return nil, errors.Join(err, sealErr)
 	}
-	stdin := spec.Stdin
-	spec.Stdin = nil
+	if p.opts.Silence <= 0 {
+		p.opts.Silence = silenceLimit
+	}
+	spec.silence = p.opts.Silence
 	var head bytes.Buffer
-	if err := writeSpec(&head, withStdin(spec, stdin)); err != nil {
+	if err := writeSpec(&head, spec); err != nil {
 		_, sealErr := w.Seal(drivers.OutputComplete)
 		err = errors.Join(err, sealErr, p.link.Close())
 		p.ended()
@@ -112,11 +115,6 @@ type first struct {
 	err     error
 }
 
-func withStdin(spec Spec, stdin []byte) Spec {
-	spec.Stdin = stdin
-	return spec
-}
-
 func (p *Linked) ended() {
 	if p.opts.Ended != nil {
 		p.opts.Ended()
@@ -142,7 +140,7 @@ func (p *Linked) speak(head []byte) {
 		return
 	}
 	clear(head) // the secrets are not kept for the life of the command
-	tick := time.NewTicker(beat)
+	tick := time.NewTicker(p.opts.Silence / beats)
 	defer tick.Stop()
 	for {
 		var c control
@@ -166,7 +164,7 @@ func (p *Linked) speak(head []byte) {
 func (p *Linked) converse(begun chan<- first) error {
 	var silent error
 	var mu sync.Mutex
-	watch := time.AfterFunc(silenceLimit, func() {
+	watch := time.AfterFunc(p.opts.Silence, func() {
 		mu.Lock()
 		silent = errSilent
 		mu.Unlock()
@@ -225,7 +223,7 @@ func (p *Linked) frames(watch *time.Timer, on func(status) (bool, error)) error 
 		if err != nil {
 			return err
 		}
-		watch.Reset(silenceLimit)
+		watch.Reset(p.opts.Silence)
 		switch kind {
 		case frameStdout:
 			p.journal.Append(journal.Stdout, data)

@@ -31,10 +31,10 @@ const (
 )
 
 const (
-	// beat is how often both ends say that they live.
-	beat = 5 * time.Second
-	// silenceLimit is after how much silence an end takes the other for gone.
+	// silenceLimit is after how much silence an end takes the other for gone, unless the engine says otherwise.
 	silenceLimit = 45 * time.Second
+	// beats is how often both ends say within that time that they live.
+	beats = 9
 	// lingerLimit bounds how long a parent that has sent its result waits for the engine to hang up. Until then its
 	// process can be looked at.
 	lingerLimit = 5 * time.Second
@@ -56,17 +56,20 @@ func MainLinked() int {
 		return 1
 	}
 	spec.inPlace, spec.Credential = true, nil
+	if spec.Silence <= 0 {
+		spec.Silence = silenceLimit
+	}
 	hungUp := make(chan struct{})
 	p := &parent{
 		spec: spec, report: out.status, signals: signals, requests: make(chan killRequest, 1), sink: out,
 		readControl: func(r *bufio.Reader, requests chan<- killRequest) {
 			defer close(hungUp)
-			readLinkedControl(r, requests)
+			readLinkedControl(r, requests, spec.Silence)
 		},
 	}
 	stop := make(chan struct{})
 	defer close(stop)
-	go out.beat(stop)
+	go out.beat(stop, spec.Silence/beats)
 	result, err := p.execute(r)
 	if err != nil {
 		out.status(startStatus(err))
@@ -93,8 +96,8 @@ func prepareLinked() error {
 }
 
 // readLinkedControl is readControl with an eye on the clock: a link may die without a word.
-func readLinkedControl(r *bufio.Reader, requests chan<- killRequest) {
-	silent := time.AfterFunc(silenceLimit, func() { requests <- killRequest{Why: engineGone} })
+func readLinkedControl(r *bufio.Reader, requests chan<- killRequest, silence time.Duration) {
+	silent := time.AfterFunc(silence, func() { requests <- killRequest{Why: engineGone} })
 	defer silent.Stop()
 	d := json.NewDecoder(r)
 	for {
@@ -106,7 +109,7 @@ func readLinkedControl(r *bufio.Reader, requests chan<- killRequest) {
 			}
 			return
 		}
-		silent.Reset(silenceLimit)
+		silent.Reset(silence)
 		if c.Kill != nil {
 			requests <- *c.Kill
 		}
@@ -143,8 +146,8 @@ func (l *linkWriter) status(s status) {
 	}
 }
 
-func (l *linkWriter) beat(stop <-chan struct{}) {
-	tick := time.NewTicker(beat)
+func (l *linkWriter) beat(stop <-chan struct{}, every time.Duration) {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {

@@ -27,6 +27,8 @@ type Spec struct {
 	Drain time.Duration
 	// JournalDir must hold no journal yet.
 	JournalDir string
+
+	silence time.Duration // of a link; see LinkOptions
 }
 
 // Credential is a user to run as, without supplementary groups.
@@ -47,6 +49,7 @@ type wireSpec struct {
 	Grace      time.Duration `json:"grace"`
 	Drain      time.Duration `json:"drain"`
 	JournalDir []byte        `json:"journalDir"`
+	Silence    time.Duration `json:"silence,omitempty"`
 
 	inPlace bool // see becomeLike
 }
@@ -83,6 +86,7 @@ func writeSpec(w io.Writer, s Spec) error {
 	wire := wireSpec{
 		Cwd: []byte(s.Cwd), StdinBytes: int64(len(s.Stdin)), Credential: s.Credential,
 		Timeout: s.Timeout, Grace: s.Grace, Drain: s.Drain, JournalDir: []byte(s.JournalDir),
+		Silence: s.silence,
 	}
 	for _, arg := range s.Argv {
 		wire.Argv = append(wire.Argv, []byte(arg))

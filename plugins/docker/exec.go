@@ -71,7 +71,7 @@ func (d *Driver) start(ctx context.Context, e *engine, req drivers.ExecRequest) 
 		spec.Grace = req.Grace
 	}
 	x := &innerExec{engine: e, containerID: c.ID}
-	return execparent.StartLinked(ctx, execparent.LinkOptions{Dial: x.dial, Locate: x.locate, Lost: x.lost}, spec)
+	return execparent.StartLinked(ctx, execparent.LinkOptions{Dial: x.dial, Silence: d.opts.Silence, Locate: x.locate, Lost: x.lost}, spec)
 }
 
 // running returns the runtime's container if commands can be run in it.

@@ -26,9 +26,6 @@ func newLink(conn client.HijackedResponse) *link {
 // Write implements [execparent.Link].
 func (l *link) Write(p []byte) (int, error) { return l.conn.Conn.Write(p) }
 
-// CloseWrite implements [execparent.Link].
-func (l *link) CloseWrite() error { return l.conn.CloseWrite() }
-
 // Close implements [execparent.Link].
 func (l *link) Close() error { return l.conn.Conn.Close() }
 

@@ -33,6 +33,9 @@ type Options struct {
 	Grace time.Duration
 	// Drain bounds the wait for output after a command's main process has exited; 0 is 2 s.
 	Drain time.Duration
+	// Silence is after how long without a sign of life from a command's parent, or from the engine, the command's end is
+	// unknown; 0 is 45 s.
+	Silence time.Duration
 }
 
 // Defaults fills in what is not set.

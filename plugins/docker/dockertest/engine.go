@@ -72,7 +72,39 @@ func run(m *testing.M, engine **Engine) (code int) {
 		}
 	}()
 	*engine = e
-	return m.Run()
+	code = m.Run()
+	if left, err := e.Left(context.Background(), ""); err != nil || len(left) > 0 {
+		fmt.Fprintln(os.Stderr, "dockertest: the tests left", left, err)
+		code = max(code, 1)
+	}
+	return code
+}
+
+// Left names the containers and volumes that tenure made and that are there, of one runtime or of all (""); any volume
+// that belongs to nothing counts, since an image may declare some.
+func (e *Engine) Left(ctx context.Context, runtimeID string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	containers, err := e.Client.ContainerList(ctx, client.ContainerListOptions{All: true})
+	if err != nil {
+		return nil, err
+	}
+	var left []string
+	for _, c := range containers.Items {
+		if runtimeID == "" || c.Labels["tenure.runtime"] == runtimeID {
+			left = append(left, strings.Join(c.Names, ","))
+		}
+	}
+	volumes, err := e.Client.VolumeList(ctx, client.VolumeListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range volumes.Items {
+		if runtimeID == "" || v.Labels["tenure.runtime"] == runtimeID {
+			left = append(left, v.Name)
+		}
+	}
+	return left, nil
 }
 
 // startLimit bounds the start of an engine, stopLimit its end.
