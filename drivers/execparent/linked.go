@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -43,6 +44,8 @@ const (
 // MainLinked is [Main] for a parent at the other end of a [Link]: it speaks on its standard input and output. It must be in
 // a process of its own; what it needs of the system is /proc.
 func MainLinked() int {
+	runtime.GOMAXPROCS(2)
+	ReserveThreads(12)
 	out := &linkWriter{w: os.Stdout}
 	if err := prepareLinked(); err != nil {
 		out.status(startFailedBy("parent", "prepare", err))
@@ -84,6 +87,24 @@ func MainLinked() int {
 	case <-time.After(lingerLimit):
 	}
 	return 0
+}
+
+// ReserveThreads makes Go's runtime have at least n threads, which it keeps: where the number of processes is limited, the
+// command may take all that are left, and a runtime that gets no thread when it wants one ends the program.
+func ReserveThreads(n int) {
+	var locked sync.WaitGroup
+	let := make(chan struct{})
+	for range n {
+		locked.Add(1)
+		go func() {
+			runtime.LockOSThread() // each has one of its own, until all have
+			locked.Done()
+			<-let
+			runtime.UnlockOSThread()
+		}()
+	}
+	locked.Wait()
+	close(let)
 }
 
 // prepareLinked is prepareProcess without what needs a privilege.

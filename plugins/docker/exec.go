@@ -104,6 +104,9 @@ func startError(ctx context.Context, err error) error {
 	if f.Code == "canceled" {
 		return f.Err
 	}
+	if isAnswer(err) {
+		f.Remediation = "see whether the container runs and has processes and memory left: docker inspect"
+	}
 	return &drivers.StartError{Stage: "runtime", Code: f.Code, Remediation: f.Remediation, Err: f.Err}
 }
 
@@ -146,11 +149,11 @@ func (x *innerExec) dial(ctx context.Context) (execparent.Link, error) {
 		return nil, err
 	}
 	x.execID = made.ID
-	attached, err := x.engine.ExecAttach(ctx, made.ID, client.ExecAttachOptions{})
+	l, err := x.engine.attach(ctx, made.ID)
 	if err != nil {
 		return nil, err
 	}
-	return newLink(attached.HijackedResponse), nil
+	return l, nil
 }
 
 // lost says why the link ended before the command, as far as the engine knows.

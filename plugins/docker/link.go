@@ -2,12 +2,17 @@ package docker
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"io"
+	"net"
+	"net/http"
+	"strings"
 	"sync"
 
-	"github.com/moby/moby/client"
+	"github.com/containerd/errdefs/pkg/errhttp"
 
 	"github.com/tenure-dev/tenure/drivers/execparent"
 )
@@ -15,19 +20,83 @@ import (
 // link is the connection of an exec. The engine sends both outputs of the parent on it, in frames of its own; the parent's
 // standard output is what Read returns, and of its standard error the end is kept.
 type link struct {
-	conn client.HijackedResponse
+	conn net.Conn
 	demux
 }
 
-func newLink(conn client.HijackedResponse) *link {
-	return &link{conn: conn, demux: demux{r: conn.Reader}}
+// attach starts an exec and takes over its connection. The client's own way of doing so drops the engine's reason when it
+// refuses, such as that there are no processes left in the container.
+func (e *engine) attach(ctx context.Context, execID string) (_ *link, err error) {
+	conn, err := e.Dialer()(ctx)
+	if err != nil {
+		return nil, err
+	}
+	closed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = conn.Close() // ends what is under way here
+		close(closed)
+	})
+	defer func() {
+		if !stop() {
+			<-closed
+			err = context.Cause(ctx)
+		}
+		if err != nil {
+			_ = conn.Close()
+		}
+	}()
+	const body = `{"Detach":false,"Tty":false}`
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://engine/v"+e.ClientVersion()+"/exec/"+execID+"/start", strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Connection", "Upgrade")
+	req.Header.Set("Upgrade", "tcp")
+	if err := req.Write(conn); err != nil {
+		return nil, err
+	}
+	r := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(r, req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		defer resp.Body.Close()
+		return nil, answerOf(resp)
+	}
+	return &link{conn: conn, demux: demux{r: r}}, nil
+}
+
+// answerError is a refusal of the engine.
+type answerError struct {
+	message string
+	kind    error
+}
+
+func (e *answerError) Error() string { return "the engine refused: " + e.message }
+
+func (e *answerError) Unwrap() error { return e.kind }
+
+func answerOf(resp *http.Response) error {
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 16*1024))
+	if err != nil {
+		return err
+	}
+	var said struct {
+		Message string `json:"message"`
+	}
+	if json.Unmarshal(b, &said) != nil || said.Message == "" {
+		said.Message = resp.Status
+	}
+	return &answerError{message: said.Message, kind: errhttp.ToNative(resp.StatusCode)}
 }
 
 // Write implements [execparent.Link].
-func (l *link) Write(p []byte) (int, error) { return l.conn.Conn.Write(p) }
+func (l *link) Write(p []byte) (int, error) { return l.conn.Write(p) }
 
 // Close implements [execparent.Link].
-func (l *link) Close() error { return l.conn.Conn.Close() }
+func (l *link) Close() error { return l.conn.Close() }
 
 // demux takes the engine's framing off: one byte for the stream, three of zero, the length (32 bits, big-endian).
 type demux struct {

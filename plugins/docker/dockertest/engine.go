@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -240,7 +241,7 @@ func (e *Engine) Stop() error {
 			<-e.exited
 		}
 	}
-	return errors.Join(e.endStrays(), e.unmount(), os.RemoveAll(e.Dir), e.removeCgroups())
+	return errors.Join(e.endStrays(), e.removeCgroups(), e.unmount(), os.RemoveAll(e.Dir))
 }
 
 // endStrays kills what has the engine's directory in its arguments: containerd and its shims, should dockerd have left
@@ -309,27 +310,58 @@ func (e *Engine) unmount() error {
 	return errors.Join(errs...)
 }
 
-// removeCgroups removes the engine's cgroups of every hierarchy, the inner ones first.
+// removeCgroups removes the engine's cgroups of every hierarchy, and ends what a killed engine left running in them.
 func (e *Engine) removeCgroups() error {
 	roots, err := filepath.Glob("/sys/fs/cgroup/*/" + filepath.Base(e.Dir))
 	if err != nil {
 		return err
 	}
 	roots = append(roots, "/sys/fs/cgroup/"+filepath.Base(e.Dir))
-	for _, root := range roots {
-		var dirs []string
-		_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-			if err == nil && entry.IsDir() {
-				dirs = append(dirs, path)
-			}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.NewTimer(stopLimit)
+	defer limit.Stop()
+	for {
+		var errs []error
+		for _, root := range roots {
+			errs = append(errs, removeCgroup(root))
+		}
+		err := errors.Join(errs...)
+		if err == nil {
 			return nil
-		})
-		slices.Reverse(dirs)
-		for _, dir := range dirs {
-			if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOENT) {
-				return fmt.Errorf("remove cgroup %s: %w", dir, err)
-			}
+		}
+		select {
+		case <-tick.C:
+		case <-limit.C:
+			return err
 		}
 	}
-	return nil
+}
+
+// removeCgroup kills what is in a tree of cgroups and removes those that are empty, the inner ones first.
+func removeCgroup(root string) error {
+	var dirs []string
+	_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() {
+			dirs = append(dirs, path)
+		}
+		return nil
+	})
+	slices.Reverse(dirs)
+	var errs []error
+	for _, dir := range dirs {
+		b, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+		if err != nil {
+			continue
+		}
+		for line := range strings.FieldsSeq(string(b)) {
+			if pid, err := strconv.Atoi(line); err == nil && pid > 1 {
+				_ = unix.Kill(pid, unix.SIGKILL)
+			}
+		}
+		if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOENT) {
+			errs = append(errs, fmt.Errorf("remove cgroup %s: %w", dir, err))
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -42,7 +42,7 @@ func (e *Engine) importImages(ctx context.Context) error {
 		e.importImage(ctx, Bare, []entry{{name: "echo", mode: 0o755, data: program}}),
 		e.importImage(ctx, Rich, slices.Concat(tools, []entry{
 			{name: "workspace/", mode: 0o700}, {name: "workspace/of-the-image", mode: 0o644},
-			{name: "opt/", mode: 0o755}, {name: "opt/rich/", mode: 0o755}, {name: "opt/rich/richtool", link: "/bin/busybox"},
+			{name: "opt/", mode: 0o755}, {name: "opt/rich/", mode: 0o755}, {name: "opt/rich/richtool", mode: 0o755, data: []byte("#!/bin/sh\necho rich\n")},
 		}),
 			"ENV PATH=/opt/rich:/bin", "ENV IMAGE_SETTING=from-the-image", "USER worker", "VOLUME /data", "WORKDIR /nowhere",
 			`ENTRYPOINT ["/bin/false"]`, `HEALTHCHECK CMD ["/bin/false"]`),

@@ -4,11 +4,11 @@
 package inner
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
-	"syscall"
+	"runtime"
+	"runtime/debug"
 
 	"golang.org/x/sys/unix"
 
@@ -26,7 +26,7 @@ const (
 
 // The roles, as the argument after [Command].
 const (
-	// Pause waits for ever and reaps what is left to process 1.
+	// Pause waits for ever.
 	Pause = "pause"
 	// Exec is the parent of one command; it speaks on its standard streams.
 	Exec = "exec"
@@ -53,36 +53,24 @@ func Main(args []string) int {
 	}
 }
 
-// pause is process 1. The kernel delivers no signal to it that it does not handle, so only the engine ends it.
+// pause is process 1. It ignores every signal, so that no command ends the container, and that of its children too, which
+// makes the kernel reap what is left to it. The runtime gets all threads that it may ever need at once: later, the
+// commands may have used up the container's processes.
 func pause() int {
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "this is no process 1: the container has another init")
 		return 2
 	}
-	children := make(chan os.Signal, 1)
-	signal.Notify(children, unix.SIGCHLD)
-	terminated := make(chan os.Signal, 1)
-	signal.Notify(terminated, unix.SIGTERM)
-	for {
-		select {
-		case <-children:
-			reap()
-		case <-terminated:
-			return 0 // docker stop
-		}
+	signal.Ignore()
+	runtime.GOMAXPROCS(1)
+	debug.SetGCPercent(-1) // there is no garbage, and nobody to collect it
+	execparent.ReserveThreads(4)
+	// Commands under the same user see nothing of it in /proc.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		fmt.Fprintln(os.Stderr, "become non-dumpable:", err)
+		return 1
 	}
-}
-
-// reap takes note of every child that has ended: one signal may stand for many.
-func reap() {
 	for {
-		var status syscall.WaitStatus
-		pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil || pid <= 0 {
-			return
-		}
+		_ = unix.Pause()
 	}
 }
