@@ -62,6 +62,9 @@ func (e *engine) resume(ctx context.Context, m mark) (drivers.Runtime, bool, err
 	none := drivers.Runtime{}
 	ctx, cancel := within(ctx, e.cfg.Timeout, "finding the container")
 	defer cancel()
+	if err := e.connect(ctx); err != nil {
+		return none, false, err
+	}
 	c, made, found, err := e.find(ctx, m.runtime)
 	foreign := func(why string) error {
 		return &drivers.Failure{
@@ -230,8 +233,7 @@ func (e *engine) fill(ctx context.Context, c container.InspectResponse) error {
 	err := e.giveWorkspace(ctx, c)
 	if errors.Is(err, errNoUser) {
 		return &drivers.Failure{
-			Outcome: drivers.OutcomeDefinite, Code: "user_not_found", Step: "make_workspace", Err: err,
-			Remediation: "name a user of the image, or one by its number, in config.user",
+			Outcome: drivers.OutcomeDefinite, Code: "user_not_found", Step: "make_workspace", Err: err, Remediation: userRemedy,
 		}
 	}
 	if err != nil {
@@ -245,7 +247,7 @@ func (e *engine) start(ctx context.Context, id string) (container.InspectRespons
 	const step = "start_container"
 	if _, err := e.ContainerStart(ctx, id, client.ContainerStartOptions{}); err != nil {
 		f := failed(ctx, step, err)
-		if isAnswer(err) {
+		if f.Code == "engine_error" && isAnswer(err) {
 			f.Code, f.Remediation = "start_failed", "see whether a container of this image and these limits can be started: docker run"
 		}
 		return container.InspectResponse{}, f

@@ -6,8 +6,6 @@ import (
 	"os"
 	"sync"
 
-	"github.com/moby/moby/client"
-
 	"github.com/tenure-dev/tenure/drivers"
 )
 
@@ -16,8 +14,8 @@ type Driver struct {
 	opts Options
 
 	mu       sync.Mutex
-	clients  map[string]*client.Client // by host
-	runtimes map[string]*activity      // by runtime id
+	clients  map[string]*connection // by host
+	runtimes map[string]*activity   // by runtime id
 }
 
 // New returns a driver. It asks no engine for anything.
@@ -31,7 +29,7 @@ func New(opts Options) (*Driver, error) {
 	} else if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("driver docker: option Inner: %s is not a regular file", opts.Inner)
 	}
-	return &Driver{opts: opts, clients: make(map[string]*client.Client), runtimes: make(map[string]*activity)}, nil
+	return &Driver{opts: opts, clients: make(map[string]*connection), runtimes: make(map[string]*activity)}, nil
 }
 
 // Close gives up idle connections. Commands that run keep theirs.

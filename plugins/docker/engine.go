@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/moby/moby/client"
@@ -12,14 +13,33 @@ import (
 
 // engine is one Docker engine as one environment uses it.
 type engine struct {
-	*client.Client
+	*connection
 	opts Options
 	cfg  config
 	log  *slog.Logger
 }
 
-// engineOf returns the engine of a configuration. Nothing is asked yet; the version of the API is negotiated by the first
-// request, within its deadline.
+// connection is the client of one engine.
+type connection struct {
+	*client.Client
+	// negotiated says that the client and the engine agree on a version of the API.
+	negotiated atomic.Bool
+}
+
+// connect agrees with the engine on a version of the API, once. The client would do so by itself, but goes on as if nothing
+// were if there is none.
+func (e *engine) connect(ctx context.Context) error {
+	if e.negotiated.Load() {
+		return nil
+	}
+	if _, err := e.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true}); err != nil {
+		return failed(ctx, "connect", err)
+	}
+	e.negotiated.Store(true)
+	return nil
+}
+
+// engineOf returns the engine of a configuration. Nothing is asked yet.
 func (d *Driver) engineOf(cfg config) (*engine, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -31,13 +51,14 @@ func (d *Driver) engineOf(cfg config) (*engine, error) {
 			opts = append(opts, client.WithTLSClientConfig(
 				filepath.Join(dir, "ca.pem"), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")))
 		}
-		var err error
-		if c, err = client.New(opts...); err != nil {
+		made, err := client.New(opts...)
+		if err != nil {
 			return nil, fmt.Errorf("client of %s: %w", cfg.Host, err)
 		}
+		c = &connection{Client: made}
 		d.clients[cfg.Host] = c
 	}
-	return &engine{Client: c, opts: d.opts, cfg: cfg, log: d.opts.Logger.With("engine", cfg.Host)}, nil
+	return &engine{connection: c, opts: d.opts, cfg: cfg, log: d.opts.Logger.With("engine", cfg.Host)}, nil
 }
 
 // limitError is the cause of a context whose limit is ours: it names the step and the limit.

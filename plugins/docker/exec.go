@@ -76,6 +76,9 @@ func (d *Driver) start(ctx context.Context, e *engine, req drivers.ExecRequest) 
 
 // running returns the runtime's container if commands can be run in it.
 func (e *engine) running(ctx context.Context, req drivers.ExecRequest) (container.InspectResponse, error) {
+	if err := e.connect(ctx); err != nil {
+		return container.InspectResponse{}, err
+	}
 	c, m, found, err := e.find(ctx, req.RuntimeID)
 	refused := func(code string, err error) error {
 		return &drivers.StartError{Stage: "runtime", Code: code, Remediation: "acquire a new lease", Err: err}

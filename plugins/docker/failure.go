@@ -48,6 +48,8 @@ func failed(ctx context.Context, step string, err error) *drivers.Failure {
 		f.Code, f.Outcome, f.Remediation = "engine_forbidden", drivers.OutcomeDefinite, "let this server use the engine"
 	case strings.Contains(err.Error(), "no space left on device"):
 		f.Code, f.Remediation = "disk_full", "free some space under the engine's data root: docker system df"
+	case says(err, "unable to find user", "unable to find group"):
+		f.Code, f.Outcome, f.Remediation = "user_not_found", drivers.OutcomeDefinite, userRemedy
 	case errdefs.IsNotFound(err):
 		f.Code = "not_found"
 	case errdefs.IsConflict(err):
@@ -58,6 +60,8 @@ func failed(ctx context.Context, step string, err error) *drivers.Failure {
 	}
 	return f
 }
+
+const userRemedy = "name a user of the image, or one by its number, in config.user"
 
 // isAnswer reports whether the engine answered, rather than the request failed.
 func isAnswer(err error) bool {

@@ -85,6 +85,7 @@ func (e *engine) pull(ctx context.Context) error {
 	case ctx.Err() != nil && !isAnswer(err):
 		return imageUnavailable(step, drivers.OutcomeRetryable, withLast(context.Cause(ctx), progress.last))
 	}
+	err = fmt.Errorf("%s: %w", e.cfg.Image, err)
 	if f := failed(ctx, step, err); f.Code == "engine_unreachable" || f.Code == "engine_forbidden" && !isAnswer(err) || f.Code == "disk_full" {
 		return f
 	}
@@ -123,7 +124,7 @@ func isDenied(err error) bool {
 }
 
 func isAbsent(err error) bool {
-	return errdefs.IsNotFound(err) || errdefs.IsInvalidArgument(err) || says(err, "manifest unknown", "not found", "does not exist", "no matching manifest")
+	return errdefs.IsNotFound(err) || errdefs.IsInvalidArgument(err) || says(err, "manifest unknown", "name unknown", "not found", "does not exist", "no matching manifest")
 }
 
 func says(err error, words ...string) bool {

@@ -76,6 +76,9 @@ func (p *probe) failed(ctx context.Context, phase string, err error) drivers.Pro
 	if phase == "image" && isDenied(err) {
 		phase = "auth"
 	}
+	if f.Remediation == "" {
+		f.Remediation = "see the log of the Docker engine, and whether a container of this image and these limits can be started: docker run"
+	}
 	p.result.Phase = phase
 	p.result.Summary = f.Err.Error()
 	p.say(drivers.SeverityError, f.Code, f.Err.Error(), f.Remediation)
@@ -83,7 +86,10 @@ func (p *probe) failed(ctx context.Context, phase string, err error) drivers.Pro
 }
 
 func (p *probe) ping(ctx context.Context) error {
-	pong, err := p.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true})
+	if err := p.connect(ctx); err != nil {
+		return err
+	}
+	pong, err := p.Ping(ctx, client.PingOptions{})
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/moby/moby/api/types/jsonstream"
@@ -16,16 +17,15 @@ type pullProgress struct {
 	image  string
 	layers map[string]layer
 	logged time.Time
-	// last is the engine's last line that is about the image as a whole.
+	// last is the engine's last line.
 	last string
 }
 
 func (p *pullProgress) heard(m jsonstream.Message) {
-	if m.ID == "" || m.Progress == nil || m.Progress.Total == 0 {
-		if m.Status != "" && m.ID == "" {
-			p.last = m.Status
-		}
-	} else if m.Status == "Downloading" {
+	if m.Status != "" {
+		p.last = strings.TrimPrefix(m.ID+": "+m.Status, ": ")
+	}
+	if m.Status == "Downloading" && m.Progress != nil {
 		p.layers[m.ID] = layer{m.Progress.Current, m.Progress.Total}
 	} else if l, ok := p.layers[m.ID]; ok {
 		p.layers[m.ID] = layer{l.total, l.total} // it is being unpacked

@@ -64,6 +64,9 @@ func (d *Driver) endCommands(ctx context.Context, runtimeID string) {
 
 // remove takes everything down that carries the runtime's label. What is gone, or was never there, is no error.
 func (e *engine) remove(ctx context.Context, runtimeID, installation string) error {
+	if err := e.connect(ctx); err != nil {
+		return err
+	}
 	containers, err := e.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filterBy(runtimeID, installation)})
 	if err != nil {
 		return fmt.Errorf("list containers: %w", err)

@@ -94,6 +94,9 @@ func (d *Driver) ListRuntimes(ctx context.Context, req drivers.ListRequest) ([]d
 	}
 	ctx, cancel := within(ctx, cfg.Timeout, "the engine's answer")
 	defer cancel()
+	if err := e.connect(ctx); err != nil {
+		return nil, err
+	}
 	containers, err := e.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filterBy("", req.Installation)})
 	if err != nil {
 		return nil, failed(ctx, "list_containers", err)

@@ -2,6 +2,7 @@ package roottest
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -11,7 +12,10 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -78,4 +82,16 @@ func sumOfX(size int) string {
 		h.Write(chunk[:min(size, len(chunk))])
 	}
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+func withDeadline(t *testing.T, d time.Duration) (context.Context, context.CancelFunc) {
+	t.Helper()
+	return context.WithTimeout(t.Context(), d)
+}
+
+// probeOf is the container of a probe that began at this time.
+func probeOf(began string) client.ContainerCreateOptions {
+	return client.ContainerCreateOptions{Config: &container.Config{
+		Image: dockertest.Image, Cmd: []string{"true"}, Labels: map[string]string{"tenure.probe": began},
+	}}
 }
