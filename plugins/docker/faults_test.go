@@ -89,7 +89,7 @@ func TestALostReplyOfTheCreateLeavesNothingAndMayBeTriedAgain(t *testing.T) {
 	d := f.driver(t)
 	req := f.request(nil)
 	_, err := d.Acquire(t.Context(), req)
-	requireFailure(t, err, drivers.OutcomeRetryable, "engine_unreachable")
+	_ = requireFailure(t, err, drivers.OutcomeRetryable, "engine_unreachable")
 	require.Zero(t, f.things())
 	_, err = d.Acquire(t.Context(), req)
 	require.NoError(t, err)
@@ -103,8 +103,9 @@ func TestAContainerThatAnotherProcessMadeMeanwhileIsAdopted(t *testing.T) {
 	var raced atomic.Bool
 	f.rule = func(_ http.ResponseWriter, r *http.Request) bool {
 		if isCreate(r) && raced.CompareAndSwap(false, true) {
-			_, err := other.Acquire(t.Context(), req)
-			require.NoError(t, err)
+			if _, err := other.Acquire(t.Context(), req); err != nil {
+				t.Error(err)
+			}
 		}
 		return false
 	}

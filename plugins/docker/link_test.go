@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -57,7 +56,7 @@ func TestAStreamThatBreaksIsNotTakenForItsEnd(t *testing.T) {
 		d := &demux{r: bufio.NewReader(strings.NewReader(wire))}
 		_, err := io.ReadAll(d)
 		require.Error(t, err, name)
-		require.False(t, errors.Is(err, io.EOF), name)
+		require.NotErrorIs(t, err, io.EOF, name)
 	}
 	d := &demux{r: bufio.NewReader(strings.NewReader(muxed(streamError, "it broke")))}
 	_, err := io.ReadAll(d)

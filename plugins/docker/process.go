@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/moby/moby/client"
 
@@ -22,16 +23,16 @@ func (x *innerExec) locate(ctx context.Context, there drivers.Process) drivers.P
 	if err != nil || strings.TrimSpace(string(boot)) != there.BootID {
 		return there
 	}
-	exec, err := x.engine.ExecInspect(ctx, x.execID, client.ExecInspectOptions{})
-	if err != nil || exec.PID <= 0 {
+	pid, err := x.pid(ctx)
+	if err != nil {
 		return there
 	}
-	parent, err := identity(exec.PID)
+	parent, err := identity(pid)
 	if err != nil {
 		return there // the engine runs on this kernel, but its processes are not seen from here
 	}
 	parent.BootID = there.BootID
-	children, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", exec.PID))
+	children, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	if err != nil {
 		return parent
 	}
@@ -52,6 +53,28 @@ func (x *innerExec) locate(ctx context.Context, there drivers.Process) drivers.P
 		}
 	}
 	return parent
+}
+
+// pidLimit bounds the wait for a pid that the engine does not know yet.
+const pidLimit = 2 * time.Second
+
+// pid is the parent's on the engine's machine. The parent may speak a moment before the engine has taken note of it.
+func (x *innerExec) pid(ctx context.Context) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, pidLimit)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		exec, err := x.engine.ExecInspect(ctx, x.execID, client.ExecInspectOptions{})
+		if err != nil || exec.PID > 0 {
+			return exec.PID, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
 }
 
 // identity reads the start time of a process.

@@ -58,8 +58,3 @@ func features(t *testing.T, fields map[string]any) driverstest.Features {
 		Posix: true, WholeTree: true, HostProcesses: true,
 	}
 }
-
-func TestTheDockerDriverKeepsItsPromises(t *testing.T) {
-	t.Parallel()
-	driverstest.Run(t, features(t, nil))
-}

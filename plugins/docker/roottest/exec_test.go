@@ -269,5 +269,5 @@ func TestAnEngineThatDiesOrSticksIsAClearFailure(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, drivers.ExecUnknown, result.End)
 	_, err = d.Acquire(t.Context(), driverstest.AcquireRequest(f))
-	requireFailure(t, err, drivers.OutcomeRetryable, "engine_unreachable")
+	_ = requireFailure(t, err, drivers.OutcomeRetryable, "engine_unreachable")
 }

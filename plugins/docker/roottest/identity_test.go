@@ -58,11 +58,11 @@ func TestLabelsKeepOutOlderHoldersAndOtherInstallations(t *testing.T) {
 	require.Equal(t, first.ProviderLeaseID, found[0].ProviderLeaseID)
 
 	_, err = d.Acquire(t.Context(), req)
-	requireFailure(t, err, drivers.OutcomeAmbiguous, "stale_fence")
+	_ = requireFailure(t, err, drivers.OutcomeAmbiguous, "stale_fence")
 	other := newer
 	other.Installation = "another"
 	_, err = d.Acquire(t.Context(), other)
-	requireFailure(t, err, drivers.OutcomeAmbiguous, "foreign_runtime")
+	_ = requireFailure(t, err, drivers.OutcomeAmbiguous, "foreign_runtime")
 	require.NoError(t, d.Release(t.Context(), drivers.ReleaseRequest{Handle: driverstest.HandleOf(other, drivers.Runtime{})}))
 	require.Len(t, listed(t, d, req), 1, "a release of another installation takes nothing down")
 	release(t, d, newer)
@@ -97,7 +97,7 @@ func TestWhatIsHalfMadeIsCompletedAndWhatStoppedIsStarted(t *testing.T) {
 	req := driverstest.AcquireRequest(f)
 	refuse.Store(true)
 	_, err := newDriver(t).Acquire(t.Context(), req)
-	requireFailure(t, err, drivers.OutcomeAmbiguous, "engine_unreachable")
+	_ = requireFailure(t, err, drivers.OutcomeAmbiguous, "engine_unreachable")
 	require.Equal(t, container.StateCreated, state(t, req))
 	require.Len(t, listed(t, newDriver(t), req), 1)
 

@@ -145,7 +145,7 @@ func TestAPullThatStallsEndsByItsOwnLimitOrJustBeforeTheCallers(t *testing.T) {
 	defer cancel()
 	_, err = d.Acquire(ctx, req)
 	require.NoError(t, ctx.Err(), "there is time left to pass the reason on")
-	requireFailure(t, err, drivers.OutcomeRetryable, "image_unavailable")
+	_ = requireFailure(t, err, drivers.OutcomeRetryable, "image_unavailable")
 }
 
 func TestAProbeNamesThePhaseThatFailsAndLeavesNothing(t *testing.T) {
