@@ -134,7 +134,7 @@ func (e *engine) complete(ctx context.Context, c container.InspectResponse) (con
 
 // make creates the container and completes it. What it made is removed before it fails.
 func (e *engine) make(ctx context.Context, m mark) (drivers.Runtime, error) {
-	if err := e.refuseLimits(ctx); err != nil {
+	if err := e.refuse(ctx); err != nil {
 		return drivers.Runtime{}, err
 	}
 	if err := e.ensureImage(ctx); err != nil {
@@ -156,19 +156,34 @@ func (e *engine) make(ctx context.Context, m mark) (drivers.Runtime, error) {
 	return told(e.cfg, c), nil
 }
 
-func (e *engine) refuseLimits(ctx context.Context) error {
+// refuse says what the engine cannot do of the configuration. It would say nothing, or warn, and leave that out.
+func (e *engine) refuse(ctx context.Context) error {
+	const step = "ask_abilities"
+	ctx, cancel := within(ctx, e.cfg.Timeout, "the engine's answer")
+	defer cancel()
+	if e.cfg.Network == NetworkBridge {
+		_, err := e.NetworkInspect(ctx, string(NetworkBridge), client.NetworkInspectOptions{})
+		if errdefs.IsNotFound(err) {
+			return &drivers.Failure{
+				Outcome: drivers.OutcomeDefinite, Code: "network_unavailable", Step: step,
+				Err:         errors.New("the engine has no network bridge"),
+				Remediation: "let the engine have its default bridge (docker network inspect bridge), or set config.network to none",
+			}
+		}
+		if err != nil {
+			return failed(ctx, step, err)
+		}
+	}
 	if e.cfg.MemoryMB == 0 && e.cfg.CPUs == 0 && e.cfg.PIDs == 0 {
 		return nil
 	}
-	ctx, cancel := within(ctx, e.cfg.Timeout, "the engine's answer")
-	defer cancel()
 	info, err := e.Info(ctx, client.InfoOptions{})
 	if err != nil {
-		return failed(ctx, "ask_limits", err)
+		return failed(ctx, step, err)
 	}
 	if err := e.checkLimits(info); err != nil {
 		return &drivers.Failure{
-			Outcome: drivers.OutcomeDefinite, Code: "limit_unsupported", Step: "ask_limits", Err: err, Remediation: limitsRemedy,
+			Outcome: drivers.OutcomeDefinite, Code: "limit_unsupported", Step: step, Err: err, Remediation: limitsRemedy,
 		}
 	}
 	return nil

@@ -16,7 +16,7 @@
 // volumes, which are mounted nowhere; the container's own fence stays.
 //
 // Commands have no capability at all and no-new-privileges, the default seccomp filter, and no network unless the
-// configuration says bridge. There is no exception. What the engine's kernel cannot limit is refused, never left out.
+// configuration says bridge. There is no exception. What the engine cannot limit or connect is refused, never left out.
 //
 // A command is an exec of package inner, which is the parent of the command as on the driver local: it gets argv,
 // environment and stdin through the exec's stdin (they are in no argument list, no file and not in the engine's records),

@@ -17,7 +17,7 @@ import (
 	"github.com/tenure-dev/tenure/plugins/docker/inner"
 )
 
-// Probe implements [drivers.Prober]. Its phases are config, ping, limits, auth, image and create. An image that is missing
+// Probe implements [drivers.Prober]. Its phases are config, ping, abilities, auth, image and create. An image that is missing
 // is not pulled but asked for at its registry, whatever the policy: a probe should take seconds. With the image here, a
 // container of the configuration is started, in which the program does nothing but exit, and removed.
 func (d *Driver) Probe(ctx context.Context, req drivers.ProbeRequest) (drivers.ProbeResult, error) {
@@ -43,7 +43,7 @@ func (d *Driver) Probe(ctx context.Context, req drivers.ProbeRequest) (drivers.P
 	for _, phase := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"ping", p.ping}, {"limits", p.limits}, {"image", p.image}, {"create", p.create}} {
+	}{{"ping", p.ping}, {"abilities", p.abilities}, {"image", p.image}, {"create", p.create}} {
 		if err := phase.run(ctx); err != nil {
 			return p.failed(ctx, phase.name, err), nil
 		}
@@ -108,7 +108,7 @@ func (p *probe) ping(ctx context.Context) error {
 	return nil
 }
 
-func (p *probe) limits(ctx context.Context) error { return p.refuseLimits(ctx) }
+func (p *probe) abilities(ctx context.Context) error { return p.refuse(ctx) }
 
 func (p *probe) image(ctx context.Context) error {
 	var err error

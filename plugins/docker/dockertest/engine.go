@@ -1,5 +1,5 @@
 // Package dockertest runs a Docker engine for the tests of one binary: as root, with directories, a socket and cgroups of
-// its own, without networks and without a registry. Nothing of it is left when the tests have ended.
+// its own, a bridge of its own and no way to any registry but those of a test. Nothing of it is left when the tests have ended.
 package dockertest
 
 import (
@@ -35,6 +35,10 @@ type Engine struct {
 	Inner string
 	// Dir is where all of it is.
 	Dir string
+	// Gateway is this machine's address in the network bridge; "" if the engine has no such network.
+	Gateway string
+
+	bridge string
 
 	cmd    *exec.Cmd
 	exited chan struct{}
@@ -61,7 +65,7 @@ func Main(m *testing.M, engine **Engine) {
 }
 
 func run(m *testing.M, engine **Engine) (code int) {
-	e, err := Start(context.Background())
+	e, err := Start(context.Background(), WithBridge)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "dockertest:", err)
 		return 1
@@ -114,8 +118,17 @@ const (
 	stopLimit  = 45 * time.Second
 )
 
+// Network says whether an engine has the network "bridge".
+type Network bool
+
+// The networks of an engine.
+const (
+	WithBridge Network = true
+	NoBridge   Network = false
+)
+
 // Start runs an engine with the test images in it.
-func Start(ctx context.Context) (_ *Engine, err error) {
+func Start(ctx context.Context, network Network) (_ *Engine, err error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("a Docker engine needs root")
 	}
@@ -137,6 +150,11 @@ func Start(ctx context.Context) (_ *Engine, err error) {
 	}
 	if err := buildInner(ctx, e.Inner); err != nil {
 		return nil, err
+	}
+	if network == WithBridge {
+		if err := e.makeBridge(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if err := e.launch(); err != nil {
 		return nil, err
@@ -167,6 +185,10 @@ func (e *Engine) launch() error {
 			return fmt.Errorf("no Docker engine is installed (Debian: docker.io): %w", lookErr)
 		}
 	}
+	bridge := "none"
+	if e.bridge != "" {
+		bridge = e.bridge
+	}
 	log, err := os.Create(filepath.Join(e.Dir, "log"))
 	if err != nil {
 		return err
@@ -175,7 +197,7 @@ func (e *Engine) launch() error {
 	e.cmd = exec.CommandContext(context.Background(), program,
 		"--data-root", filepath.Join(e.Dir, "data"), "--exec-root", filepath.Join(e.Dir, "exec"), "--pidfile", filepath.Join(e.Dir, "pid"),
 		"--host", e.Host, "--group", "root", "--storage-driver", "vfs", "--cgroup-parent", "/"+filepath.Base(e.Dir),
-		"--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false", "--bridge=none", "--shutdown-timeout", "5",
+		"--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false", "--bridge="+bridge, "--shutdown-timeout", "5",
 		"--config-file", filepath.Join(e.Dir, "none.json"))
 	e.cmd.Env = []string{path, "HOME=" + e.Dir, "TMPDIR=" + e.Dir}
 	e.cmd.Stdout, e.cmd.Stderr = log, log
@@ -241,7 +263,7 @@ func (e *Engine) Stop() error {
 			<-e.exited
 		}
 	}
-	return errors.Join(e.endStrays(), e.removeCgroups(), e.unmount(), os.RemoveAll(e.Dir))
+	return errors.Join(e.endStrays(), e.removeCgroups(), e.unmount(), e.removeBridge(), os.RemoveAll(e.Dir))
 }
 
 // endStrays kills what has the engine's directory in its arguments: containerd and its shims, should dockerd have left

@@ -2,6 +2,9 @@ package roottest
 
 import (
 	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -66,6 +69,22 @@ func TestACommandHasNoPrivilegeAndNoNetwork(t *testing.T) {
 	require.Equal(t, "next", words(r.Sh("echo next")))
 }
 
+func TestWithABridgeACommandReachesTheNetwork(t *testing.T) {
+	t.Parallel()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", engine.Gateway+":0")
+	require.NoError(t, err)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte("from outside"))
+	}))
+	require.NoError(t, server.Listener.Close())
+	server.Listener = listener
+	server.Start()
+	t.Cleanup(server.Close)
+	done := acquire(t, map[string]any{"network": "bridge"}).Sh("wget -qO- " + server.URL)
+	require.Equal(t, "from outside", words(done), "%s", done.Stderr)
+	require.NotZero(t, acquire(t, nil).Sh("wget -qO- "+server.URL).ExitCode)
+}
+
 func TestMemoryIsLimited(t *testing.T) {
 	t.Parallel()
 	r := acquire(t, map[string]any{"memoryMb": 96})
@@ -108,7 +127,7 @@ func TestAnEngineThatCannotLimitIsNotAskedTo(t *testing.T) {
 	probed, err := newDriver(t).Probe(t.Context(), drivers.ProbeRequest{Config: f.Config})
 	require.NoError(t, err)
 	require.False(t, probed.OK)
-	require.Equal(t, "limits", probed.Phase)
+	require.Equal(t, "abilities", probed.Phase)
 }
 
 func TestTheWorkspaceBelongsToTheUserOfTheContainer(t *testing.T) {

@@ -215,7 +215,7 @@ func TestAReleaseByAnotherProcessEndsWhatRuns(t *testing.T) {
 
 func TestAnEngineThatDiesOrSticksIsAClearFailure(t *testing.T) {
 	t.Parallel()
-	own, err := dockertest.Start(t.Context())
+	own, err := dockertest.Start(t.Context(), dockertest.NoBridge)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, own.Stop()) })
 	opts := options()
@@ -225,6 +225,15 @@ func TestAnEngineThatDiesOrSticksIsAClearFailure(t *testing.T) {
 	rt, err := d.Acquire(t.Context(), req)
 	require.NoError(t, err)
 	handle := driverstest.HandleOf(req, rt)
+	lonely := driverstest.AcquireRequest(features(t, map[string]any{"network": "bridge"}))
+	_, err = d.Acquire(t.Context(), lonely)
+	require.ErrorContains(t, requireFailure(t, err, drivers.OutcomeDefinite, "network_unavailable"), "bridge")
+	left, err := own.Left(t.Context(), lonely.RuntimeID)
+	require.NoError(t, err)
+	require.Empty(t, left)
+	probed, err := d.Probe(t.Context(), drivers.ProbeRequest{Config: lonely.Config})
+	require.NoError(t, err)
+	require.Equal(t, "abilities", probed.Phase)
 	f := features(t, map[string]any{"timeoutMs": 1500})
 	start := func() (drivers.Exec, error) {
 		return drivers.StartExec(t.Context(), d, drivers.ExecRequest{
