@@ -1,0 +1,71 @@
+# Makes a runtime: workspace, marker, temporary directory, as one script so that a warm connection needs one question.
+room() {
+  line=$(df -Pk -- "$1" 2>/dev/null | tail -n 1)
+  line=${line%%%*} # file system, blocks, used, free, capacity up to its percent sign
+  line=${line% *}
+  set -- $line
+  [ $# -lt 4 ] && return # a df of another kind: writing will tell
+  while [ $# -gt 1 ]; do shift; done
+  case $1 in *[!0-9]* | '') return ;; esac
+  [ "$1" -ge "$minfree" ] || fail free_space "$1 KiB are free below $root, and $minfree are needed"
+}
+if [ "$mode" = check ]; then
+  at=$root
+  while [ ! -e "$at" ] && [ "$at" != / ]; do at=$(dirname -- "$at"); done
+  [ -d "$at" ] || fail make_workspace "$at: Not a directory"
+  if [ "$at" = "$root" ]; then
+    trial=$root/.tenure-probe-$$
+    said=$( (: >"$trial") 2>&1) || fail write_workspace "$said"
+    rm -f -- "$trial"
+  else
+    [ -w "$at" ] || fail make_workspace "$at: Permission denied"
+  fi
+  room "$at"
+  printf 'ok\n%s\n%s\n' "$(command -v "$perl")" "$at"
+  exit 0
+fi
+[ -d "$root" ] || step make_workspace mkdir -p -- "$root"
+room "$root"
+file=$leases/$id
+new=$leases/.$id.$$
+put() { printf '%s\n' "$marker" | cat >"$new"; }
+tries=0
+while :; do
+  [ -d "$leases" ] || step make_marker mkdir -p -- "$leases"
+  if [ -e "$file" ]; then
+    found=$(cat -- "$file") || fail read_marker "the marker cannot be read"
+    if [ -z "$expect" ] || [ "$found" != "$expect" ]; then
+      how=exists
+      break
+    fi
+  fi
+  if said=$(put 2>&1); then
+    if [ -n "$expect" ]; then
+      step write_marker mv -f -- "$new" "$file"
+      how=exists
+      found=$marker
+      break
+    fi
+    if said=$(ln -- "$new" "$file" 2>&1); then
+      rm -f -- "$new"
+      how=made
+      break
+    fi
+  fi
+  rm -f -- "$new"
+  # Another acquire of this id may have come first, or the release of another lease removed the empty directory.
+  tries=$((tries + 1))
+  [ -e "$file" ] || [ $tries -lt 5 ] || fail write_marker "$said"
+done
+tmp=$root/.tenure/tmp/$id
+[ -d "$tmp" ] || step make_tmp mkdir -p -m 700 -- "$tmp"
+[ -d "$cwd" ] || step make_workspace mkdir -p -- "$cwd"
+if [ $how = made ]; then
+  said=$( (: >"$cwd/.tenure-$id") 2>&1) || {
+    rm -f -- "$file"
+    rmdir -- "$tmp" "$root/.tenure/tmp" "$leases" "$root/.tenure" 2>/dev/null
+    fail write_workspace "$said"
+  }
+  rm -f -- "$cwd/.tenure-$id"
+fi
+printf 'ok\n%s\n%s\n%s\n' "$(command -v "$perl")" "$how" "$found"

@@ -1,0 +1,6 @@
+# Prints the markers, those of half a release included.
+echo ok
+for f in "$leases"/*; do
+  [ -f "$f" ] && cat -- "$f" 2>/dev/null
+done
+exit 0

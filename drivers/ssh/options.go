@@ -1,0 +1,72 @@
+package ssh
+
+import (
+	"errors"
+	"time"
+)
+
+// Options of the driver. The zero value is complete.
+type Options struct {
+	// AgentSocket is the socket of the SSH agent for environments with useAgent; "" is none.
+	AgentSocket string
+	// ConnectTimeout bounds each phase of a connection where the configuration does not say; 0 is 15 s.
+	ConnectTimeout time.Duration
+	// Keepalive is how often a connection is tried. One that stays silent for twice as long is given up. 0 is 15 s.
+	Keepalive time.Duration
+	// Idle is how long a connection is kept without use; 0 is 5 minutes.
+	Idle time.Duration
+	// MaxConnections bounds the connections to one target, which are more than one only where the server's MaxSessions
+	// forces that; 0 is 16.
+	MaxConnections int
+	// SessionWait bounds the wait for a free session once no more connections may be made; 0 is 30 s.
+	SessionWait time.Duration
+	// Grace lies between SIGTERM and SIGKILL where a request does not say; 0 is 5 s.
+	Grace time.Duration
+	// Drain bounds the wait for output after a command's main process has exited; 0 is 2 s.
+	Drain time.Duration
+	// MinFree is how much space a workspace must have for a lease, in KiB; 0 is 16 MiB.
+	MinFree int64
+
+	// perl is the name of the program that is looked for; tests take it away.
+	perl string
+}
+
+// Defaults fills in what is not set.
+func (o Options) Defaults() Options {
+	for _, d := range []struct {
+		value *time.Duration
+		usual time.Duration
+	}{
+		{&o.ConnectTimeout, 15 * time.Second}, {&o.Keepalive, 15 * time.Second}, {&o.Idle, 5 * time.Minute},
+		{&o.SessionWait, 30 * time.Second}, {&o.Grace, 5 * time.Second}, {&o.Drain, 2 * time.Second},
+	} {
+		if *d.value == 0 {
+			*d.value = d.usual
+		}
+	}
+	if o.MaxConnections == 0 {
+		o.MaxConnections = 16
+	}
+	if o.MinFree == 0 {
+		o.MinFree = 16 * 1024
+	}
+	if o.perl == "" {
+		o.perl = "perl"
+	}
+	return o
+}
+
+// Validate names every option that cannot work.
+func (o Options) Validate() error {
+	var problems []error
+	if o.ConnectTimeout < 0 || o.Keepalive < 0 || o.Idle < 0 || o.SessionWait < 0 || o.Grace < 0 || o.Drain < 0 {
+		problems = append(problems, errors.New("options: a duration is negative"))
+	}
+	if o.MaxConnections < 0 {
+		problems = append(problems, errors.New("option MaxConnections: is negative"))
+	}
+	if o.MinFree < 0 {
+		problems = append(problems, errors.New("option MinFree: is negative"))
+	}
+	return errors.Join(problems...)
+}
