@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tenure-dev/tenure/drivers"
@@ -30,7 +31,13 @@ func (m marker) String() string {
 }
 
 // tools are the programs of a host that commands are run with.
-type tools struct{ perl string }
+type tools struct{ perl, python string }
+
+// toolsIn reads what the function tools of our scripts printed.
+func toolsIn(line string) tools {
+	perl, python, _ := strings.Cut(line, "|")
+	return tools{perl: perl, python: python}
+}
 
 // Acquire implements [drivers.Driver].
 func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drivers.Runtime, error) {
@@ -70,7 +77,7 @@ type placed struct {
 func (d *Driver) place(ctx context.Context, p *pool, m marker, expect string) (placed, error) {
 	r, err := p.run(ctx, nil, acquireScript, []variable{
 		{"mode", "make"}, {"root", p.c.root}, {"id", m.RuntimeID}, {"cwd", p.c.remoteCwd(m.RuntimeID)}, {"marker", m.String()},
-		{"expect", expect}, {"minfree", strconv.FormatInt(d.opts.MinFree, 10)}, {"perl", d.opts.perl},
+		{"expect", expect}, {"minfree", strconv.FormatInt(d.opts.MinFree, 10)},
 	}...)
 	if err != nil {
 		return placed{}, err
@@ -78,7 +85,7 @@ func (d *Driver) place(ctx context.Context, p *pool, m marker, expect string) (p
 	if len(r.lines) < 3 || r.lines[0] != "ok" {
 		return placed{}, failedAt("make_workspace", "bad_reply", errors.New("the host's answer is incomplete"))
 	}
-	p.know(tools{perl: r.lines[1]})
+	p.know(toolsIn(r.lines[1]))
 	var onHost string
 	if len(r.lines) > 3 {
 		onHost = r.lines[3]
@@ -185,16 +192,23 @@ func (p *pool) toolsOf(ctx context.Context, pins []string) (tools, error) {
 	if known != nil {
 		return *known, nil
 	}
-	r, err := p.run(ctx, pins, `printf 'ok\n%s\n' "$(command -v "$perl")"`+"\n", variable{"perl", p.opts.perl})
+	r, err := p.run(ctx, pins, "echo ok\ntools\n", variable{"root", p.c.root})
 	if err != nil {
 		return tools{}, err
 	}
-	t := tools{}
-	if len(r.lines) > 1 {
-		t.perl = r.lines[1]
+	if len(r.lines) < 2 {
+		return tools{}, failedAt(phaseStart, "bad_reply", errors.New("the host's answer is incomplete"))
 	}
+	t := toolsIn(r.lines[1])
 	p.know(t)
 	return t, nil
+}
+
+// forget makes the next command look again.
+func (p *pool) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tools = nil
 }
 
 func (p *pool) unused() bool {

@@ -21,7 +21,9 @@ if [ "$mode" = check ]; then
     [ -w "$at" ] || fail make_workspace "$at: Permission denied"
   fi
   room "$at"
-  printf 'ok\n%s\n%s\n' "$(command -v "$perl")" "$at"
+  echo ok
+  tools
+  printf '%s\n' "$at"
   exit 0
 fi
 [ -d "$root" ] || step make_workspace mkdir -p -- "$root"
@@ -68,4 +70,6 @@ if [ $how = made ]; then
   }
   rm -f -- "$cwd/.tenure-$id"
 fi
-printf 'ok\n%s\n%s\n%s\n' "$(command -v "$perl")" "$how" "$found"
+echo ok
+tools
+printf '%s\n%s\n' "$how" "$found"

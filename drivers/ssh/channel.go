@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -23,8 +22,9 @@ type channel struct {
 	c *conn
 	// ended is closed when the server has closed the channel; end is valid from then on.
 	ended chan struct{}
-	end   channelEnd
-	once  sync.Once
+	// reported is closed when the server has said how the command ended; output may still come.
+	reported chan struct{}
+	end      channelEnd
 }
 
 // channelEnd is what the server said of the command's end.
@@ -77,7 +77,7 @@ func (c *conn) openChannel(ctx context.Context) (*channel, error) {
 		return nil, context.Cause(ctx)
 	}
 	if o.err == nil {
-		ch := &channel{Channel: o.ch, c: c, ended: make(chan struct{})}
+		ch := &channel{Channel: o.ch, c: c, ended: make(chan struct{}), reported: make(chan struct{})}
 		go ch.listen(o.reqs)
 		return ch, nil
 	}
@@ -106,6 +106,7 @@ func (c *conn) openChannel(ctx context.Context) (*channel, error) {
 
 // listen takes the server's messages about the channel until it is closed.
 func (ch *channel) listen(reqs <-chan *ssh.Request) {
+	said := false
 	for r := range reqs {
 		switch r.Type {
 		case "exit-status":
@@ -115,13 +116,17 @@ func (ch *channel) listen(reqs <-chan *ssh.Request) {
 			}
 		case "exit-signal":
 			var m struct {
-				Signal       string
-				Core         bool
+				Signal      string
+				Core        bool
 				Error, Lang string
 			}
 			if ssh.Unmarshal(r.Payload, &m) == nil {
 				ch.end.signal, ch.end.core = m.Signal, m.Core
 			}
+		}
+		if !said && (ch.end.status || ch.end.signal != "") {
+			said = true
+			close(ch.reported)
 		}
 		if r.WantReply {
 			_ = r.Reply(false, nil)

@@ -102,7 +102,9 @@ func (c *config) decode(f *fields) {
 func decodeHop(f *fields, target *hop) hop {
 	h := hop{port: 22}
 	h.host = f.text("host")
-	if h.host == "" || strings.ContainsFunc(h.host, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune("@/[]", r) }) {
+	if h.host == "" || strings.ContainsFunc(h.host, func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune("@/[]", r)
+	}) {
 		f.problem("host", "is not the name or the address of a host", "write for example build.example.org")
 	}
 	if f.take("port", "a whole number", &h.port) && (h.port < 1 || h.port > 65535) {

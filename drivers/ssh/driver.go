@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 
@@ -105,12 +106,15 @@ func pinsOf(raw json.RawMessage) ([]string, metadata) {
 	return append(m.JumpHostKeys, m.HostKey), m
 }
 
+// plainName is a word in every shell.
+var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+
 // checkRuntimeID refuses an id that is not the name of one directory and one marker.
 func checkRuntimeID(id string) error {
-	if id == "" || len(id) > 200 || id[0] == '.' || strings.ContainsAny(id, "/\x00\n") || strings.HasSuffix(id, ".gone") {
+	if len(id) > 200 || !plainName.MatchString(id) || strings.HasSuffix(id, ".gone") {
 		return &drivers.Failure{
 			Outcome: drivers.OutcomeDefinite, Code: "bad_runtime_id", Step: "check_id",
-			Remediation: "use an id of 1 to 200 bytes without '/', NUL, a line break and a leading '.'",
+			Remediation: "use an id of 1 to 200 letters, digits, '.', '_' and '-' that begins with a letter or digit",
 			Err:         errors.New("the runtime id is not usable as the name of a directory"),
 		}
 	}

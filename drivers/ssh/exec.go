@@ -90,9 +90,7 @@ func (d *Driver) start(ctx context.Context, c config, pins []string, env []drive
 		journal: w, done: make(chan struct{}),
 	}
 	if err := s.begin(ctx); err != nil {
-		if _, serr := w.Seal(drivers.OutputComplete); serr != nil {
-			err = errors.Join(err, serr)
-		}
+		_, _ = w.Seal(drivers.OutputComplete) // so that nobody follows it; it may be sealed already
 		return nil, err
 	}
 	return s, nil

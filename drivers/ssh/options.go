@@ -27,8 +27,8 @@ type Options struct {
 	// MinFree is how much space a workspace must have for a lease, in KiB; 0 is 16 MiB.
 	MinFree int64
 
-	// perl is the name of the program that is looked for; tests take it away.
-	perl string
+	// hide are programs of the host that are not to be used; tests take some away.
+	hide []string
 }
 
 // Defaults fills in what is not set.
@@ -49,9 +49,6 @@ func (o Options) Defaults() Options {
 	}
 	if o.MinFree == 0 {
 		o.MinFree = 16 * 1024
-	}
-	if o.perl == "" {
-		o.perl = "perl"
 	}
 	return o
 }

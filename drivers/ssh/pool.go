@@ -27,7 +27,7 @@ type pool struct {
 	// changed is closed, and made anew, whenever somebody who waits should look again.
 	changed chan struct{}
 	// tools is what the last look at the host found; nil before that.
-	tools *tools
+	tools  *tools
 	closed bool
 }
 

@@ -16,7 +16,7 @@ func (d *Driver) Probe(ctx context.Context, req drivers.ProbeRequest) (drivers.P
 		return probeFailed(err), nil
 	}
 	r, err := d.pool(c).run(ctx, nil, acquireScript, variable{"mode", "check"}, variable{"root", c.root},
-		variable{"minfree", strconv.FormatInt(d.opts.MinFree, 10)}, variable{"perl", d.opts.perl})
+		variable{"minfree", strconv.FormatInt(d.opts.MinFree, 10)})
 	if err != nil {
 		if ctx.Err() != nil {
 			return drivers.ProbeResult{}, context.Cause(ctx)
@@ -29,7 +29,7 @@ func (d *Driver) Probe(ctx context.Context, req drivers.ProbeRequest) (drivers.P
 			Severity: drivers.SeverityInfo, Code: "workspace_missing", Message: c.root + " does not exist yet; the first lease makes it",
 		})
 	}
-	if len(r.lines) > 1 && r.lines[1] == "" {
+	if len(r.lines) > 1 && toolsIn(r.lines[1]).perl == "" {
 		result.Diagnostics = append(result.Diagnostics, noPerl)
 	}
 	return result, nil

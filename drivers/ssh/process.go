@@ -1,9 +1,9 @@
 package ssh
 
 import (
+	"bufio"
 	"bytes"
 	"context"
-	_ "embed" // the parent of a command
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,13 +19,6 @@ import (
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/journal"
 )
-
-//go:embed runner.pl
-var runner string
-
-// loader reads as many bytes of Perl as its argument says, and runs them. It stands in single quotes, in which no login
-// shell gives a meaning to what it consists of.
-const loader = `while(length($s)<$ARGV[0]){sysread(STDIN,$s,$ARGV[0]-length($s),length($s))||exit 97}eval $s;print STDERR $@;exit 98`
 
 const (
 	// stdinWindow is how much of a command's stdin may be on its way before the command has read it.
@@ -60,18 +53,18 @@ type process struct {
 
 	mu      sync.Mutex // of what is written to the channel
 	killWhy string
-	killed  bool
+	// ending is the end that was brought about over another channel; swept says that it worked, cut that the channel was
+	// closed over it, held that something held the output of a command without a parent.
+	ending           drivers.ExecEnd
+	swept, cut, held bool
 
+	// raw says that the command has no parent: its output is the channel's own.
+	raw    bool
 	credit chan int
+	first  chan error
+	told   bool // only follow looks at it
 	done   chan struct{}
 	result drivers.ExecResult // valid once done is closed
-}
-
-// began is the parent's first word.
-type began struct {
-	err error
-	// unsure says that the command may run all the same.
-	unsure bool
 }
 
 // begin starts the command and returns once it runs. Its error means that it does not.
@@ -80,36 +73,43 @@ func (s *process) begin(ctx context.Context) error {
 	if err != nil {
 		return cancelOr(ctx, notStarted(err))
 	}
+	l, err := s.spec.launch(t)
+	if err != nil {
+		return err
+	}
 	if s.ch, err = s.pool.channel(ctx, s.pins); err != nil {
 		return cancelOr(ctx, notStarted(err))
 	}
-	command := "exec env -i " + t.perl + " -e '" + loader + "' " + strconv.Itoa(len(runner))
-	if err := s.ch.start(ctx, command); err != nil {
+	if err := s.ch.start(ctx, l.command); err != nil {
 		return cancelOr(ctx, notStarted(err))
 	}
+	s.raw = !l.parent
 	s.credit = make(chan int, 64)
-	first := make(chan began, 1)
-	go s.follow(first)
-	go func() {
-		_, _ = io.Copy(&s.noise, s.ch.Stderr())
-	}()
+	s.first = make(chan error, 1)
+	go s.follow()
 	stdin := s.spec.req.Stdin
-	if err := s.send([]byte(runner), s.spec.encode()); err != nil {
+	if err := s.send(l.input); err != nil {
 		// Less than the whole spec arrived, so nothing can have been started.
 		_ = s.ch.Close()
 		<-s.done
 		return notStarted(failedAt(phaseStart, "link_lost", errLinkLost))
 	}
 	s.spec.env, s.spec.req.Env, s.spec.req.Stdin = nil, nil, nil // secrets are not kept for the life of the command
-	go s.feed(stdin)
+	if s.raw {
+		go s.pour(stdin)
+	} else {
+		go s.feed(stdin)
+	}
 	select {
-	case b := <-first:
-		if b.err != nil {
+	case err := <-s.first:
+		if err != nil {
 			<-s.done
+			return err
 		}
-		return b.err
+		s.watchTime()
+		return nil
 	case <-ctx.Done():
-		_ = s.kill("canceled", 0)
+		s.kill("canceled", 0)
 		limit := time.AfterFunc(endLimit, func() { _ = s.ch.Close() })
 		defer limit.Stop()
 		<-s.done
@@ -117,41 +117,72 @@ func (s *process) begin(ctx context.Context) error {
 	}
 }
 
+// tell says, once, whether the command runs.
+func (s *process) tell(err error) {
+	if !s.told {
+		s.told = true
+		s.first <- err
+	}
+}
+
+// watchTime ends a command whose time is up. A parent does that by itself, so it gets some more to do it.
+func (s *process) watchTime() {
+	limit := s.spec.req.Timeout
+	if limit <= 0 {
+		return
+	}
+	if !s.raw {
+		limit += s.spec.req.Grace + endLimit
+	}
+	timer := time.AfterFunc(limit, func() { s.bringDown(drivers.ExecTimedOut, s.spec.req.Grace) })
+	go func() {
+		<-s.done
+		timer.Stop()
+	}()
+}
+
+// bringDown ends the command over another channel: the parent, if there is one, does not answer.
+func (s *process) bringDown(how drivers.ExecEnd, grace time.Duration) {
+	s.mu.Lock()
+	first := s.ending == ""
+	if first {
+		s.ending = how
+	}
+	s.mu.Unlock()
+	if !first {
+		return
+	}
+	ctx, cancel := context.WithTimeoutCause(context.Background(), grace+endLimit, errors.New("the command does not end"))
+	defer cancel()
+	err := s.sweep(ctx, grace)
+	s.mu.Lock()
+	s.swept = err == nil
+	s.mu.Unlock()
+	limit := time.NewTimer(s.spec.drain)
+	defer limit.Stop()
+	select {
+	case <-s.ch.ended:
+	case <-limit.C:
+		_ = s.ch.Close()
+		s.mu.Lock()
+		s.cut = true
+		s.mu.Unlock()
+	}
+}
+
+// sweep ends the main process, with its grace, and everything that has the command's id in its environment.
+func (s *process) sweep(ctx context.Context, grace time.Duration) error {
+	_, err := s.pool.run(ctx, s.pins, stopScript, variable{"root", s.pool.c.root}, variable{"own", execVar + "=" + s.spec.req.ExecID},
+		variable{"pid", strconv.Itoa(s.who.PID)}, variable{"start", strconv.FormatUint(s.who.StartTime, 10)},
+		variable{"grace", strconv.FormatInt(grace.Milliseconds(), 10)})
+	return err
+}
+
 func cancelOr(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	return err
-}
-
-// encode is the spec as the parent reads it: its length, then fields that each have their length before them.
-func (s spec) encode() []byte {
-	var b []byte
-	field := func(text string) {
-		b = binary.BigEndian.AppendUint32(b, uint32(len(text)))
-		b = append(b, text...)
-	}
-	ms := func(d time.Duration) {
-		n := d.Milliseconds()
-		if d > 0 && n == 0 {
-			n = 1
-		}
-		field(strconv.FormatInt(n, 10))
-	}
-	field(s.req.ExecID)
-	field(s.marker)
-	field(s.req.Cwd)
-	ms(s.req.Timeout)
-	ms(s.req.Grace)
-	ms(s.drain)
-	field(strconv.Itoa(len(s.req.Argv)))
-	for _, arg := range s.req.Argv {
-		field(arg)
-	}
-	for _, v := range s.env {
-		field(v.Name + "=" + v.Value)
-	}
-	return append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...)
 }
 
 func (s *process) send(parts ...[]byte) error {
@@ -199,21 +230,129 @@ func (s *process) feed(stdin []byte) {
 	}
 }
 
-// follow reads what the parent says until the channel ends, and closes the command's books.
-func (s *process) follow(first chan<- began) {
-	end, err := s.read(first)
-	if err != nil {
-		_ = s.ch.Close() // it speaks nonsense
+// pour sends stdin to a command that has no parent.
+func (s *process) pour(stdin []byte) {
+	for len(stdin) > 0 {
+		n := min(len(stdin), stdinChunk)
+		if s.send(stdin[:n]) != nil {
+			return // it has ended, or closed its stdin
+		}
+		stdin = stdin[n:]
 	}
+	_ = s.ch.CloseWrite()
+}
+
+// follow reads what comes from the command until the channel ends, and closes the command's books.
+func (s *process) follow() {
+	errs := make(chan struct{})
+	go func() {
+		defer close(errs)
+		s.readStderr()
+	}()
+	var last *end
+	in, err := s.skipNoise(s.ch)
+	spoke := err == nil
+	if spoke && s.raw {
+		err = s.readRaw(in)
+	} else if spoke {
+		last, err = s.read(in)
+	}
+	if err != nil {
+		_ = s.ch.Close() // it speaks nonsense, or not at all
+	}
+	<-errs
 	<-s.ch.ended
-	s.settle(end, first)
+	switch {
+	case s.told:
+	case !spoke && s.ch.end.status:
+		s.pool.forget() // the host may have lost the program that it had
+		s.tell(&drivers.StartError{
+			Stage: "process", Code: "no_shell", Remediation: "give the user a login shell that runs commands, with env and sh in its PATH",
+			Err: fmt.Errorf("the account did not start the parent of the command (exit code %d): %q", s.ch.end.code, clip(s.noise.String(), 200)),
+		})
+	default:
+		s.tell(nil) // nobody can say that it did not start: its end is unknown
+	}
+	s.settle(last)
 	close(s.done)
+}
+
+// readStderr takes the channel's second stream: the parent's own complaints, or the command's where there is no parent.
+func (s *process) readStderr() {
+	if !s.raw {
+		_, _ = io.Copy(&s.noise, s.ch.Stderr())
+		return
+	}
+	in, err := s.skipNoise(s.ch.Stderr())
+	if err != nil {
+		return
+	}
+	copyTo(s.journal, journal.Stderr, in)
+}
+
+func copyTo(w *journal.Writer, stream journal.Stream, in io.Reader) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := in.Read(buf)
+		w.Append(stream, buf[:n])
+		if err != nil {
+			return
+		}
+	}
+}
+
+// readRaw reads the first line of a launcher and then the command's own output.
+func (s *process) readRaw(in io.Reader) error {
+	r := bufio.NewReaderSize(in, 64<<10)
+	line, err := r.ReadString('\n')
+	if err != nil {
+		return err
+	}
+	kind, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+	if kind == "F" {
+		s.tell(startFailed([]byte(strings.ReplaceAll(rest, "\t", "\x00"))))
+		return nil
+	}
+	if s.who, err = parseProcess([]byte(strings.ReplaceAll(rest, " ", "\x00"))); err != nil {
+		return err
+	}
+	s.tell(nil)
+	s.drainRaw()
+	copyTo(s.journal, journal.Stdout, r)
+	return nil
+}
+
+// drainRaw bounds the wait for output after the command's main process has exited.
+func (s *process) drainRaw() {
+	go func() {
+		select {
+		case <-s.ch.reported:
+		case <-s.ch.ended:
+			return
+		}
+		timer := time.NewTimer(s.spec.drain)
+		defer timer.Stop()
+		select {
+		case <-s.ch.ended:
+			return
+		case <-timer.C:
+		}
+		s.mu.Lock()
+		s.held = true
+		s.mu.Unlock()
+		ctx, cancel := context.WithTimeoutCause(context.Background(), endLimit, errors.New("the command's children do not end"))
+		defer cancel()
+		if s.sweep(ctx, 0) != nil {
+			_ = s.ch.Close()
+		}
+	}()
 }
 
 // end is the parent's last word.
 type end struct {
 	how       string
 	code      int
+	signal    string
 	leftovers int
 	held      bool
 }
@@ -221,11 +360,8 @@ type end struct {
 // magic precedes the parent's first frame. A login shell may print before.
 var magic = []byte("\x00tenure-exec-1\x00")
 
-func (s *process) read(first chan<- began) (*end, error) {
-	in, err := s.skipNoise()
-	if err != nil {
-		return nil, err
-	}
+func (s *process) read(in io.Reader) (*end, error) {
+	var err error
 	var last *end
 	head := make([]byte, 5)
 	var data []byte
@@ -260,9 +396,9 @@ func (s *process) read(first chan<- began) (*end, error) {
 			if s.who, err = parseProcess(data); err != nil {
 				return last, err
 			}
-			first <- began{}
+			s.tell(nil)
 		case 'F':
-			first <- began{err: startFailed(data)}
+			s.tell(startFailed(data))
 		case 'E':
 			if last, err = parseEnd(data); err != nil {
 				return nil, err
@@ -272,15 +408,15 @@ func (s *process) read(first chan<- began) (*end, error) {
 }
 
 // skipNoise returns what comes after the magic.
-func (s *process) skipNoise() (io.Reader, error) {
+func (s *process) skipNoise(from io.Reader) (io.Reader, error) {
 	var seen []byte
 	buf := make([]byte, 4096)
 	for {
-		n, err := s.ch.Read(buf)
+		n, err := from.Read(buf)
 		seen = append(seen, buf[:n]...)
 		if before, after, ok := bytes.Cut(seen, magic); ok {
 			_, _ = s.noise.Write(before)
-			return io.MultiReader(bytes.NewReader(after), s.ch), nil
+			return io.MultiReader(bytes.NewReader(after), from), nil
 		}
 		if err == nil && len(seen) > maxNoise {
 			err = errors.New("the login shell does not stop to print")
@@ -326,33 +462,49 @@ func parseEnd(data []byte) (*end, error) {
 	}
 	code, err1 := strconv.Atoi(parts[1])
 	left, err2 := strconv.Atoi(parts[2])
-	return &end{how: parts[0], code: code, leftovers: left, held: parts[3] == "1"}, errors.Join(err1, err2)
+	return &end{how: parts[0], code: code, signal: signalName(code), leftovers: left, held: parts[3] == "1"}, errors.Join(err1, err2)
 }
 
 // settle says how the command ended. Only the parent's last word together with the server's own, that the parent exited
-// as it should, is an end; anything less is unknown.
-func (s *process) settle(e *end, first chan<- began) {
+// as it should, is an end; anything less is unknown. Where there is no parent the server's word is all there is.
+func (s *process) settle(e *end) {
+	if s.raw {
+		e = s.rawEnd()
+	} else if !s.ch.end.status || s.ch.end.code != 0 {
+		e = nil
+	}
+	s.mu.Lock()
+	ending, swept, cut, why := s.ending, s.swept, s.cut, s.killWhy
+	s.mu.Unlock()
 	r := drivers.ExecResult{}
 	state := drivers.OutputComplete
-	known := e != nil && s.ch.end.status && s.ch.end.code == 0
-	if known {
-		r.ExitCode, r.Leftovers = e.code, e.leftovers
-		if e.held {
-			state = drivers.OutputAbandoned
-		}
-		switch e.how {
-		case "exited":
-			r.End = drivers.ExecExited
-		case "signaled":
-			r.End, r.ExitCode, r.Signal = drivers.ExecSignaled, 0, signalName(e.code)
-		case "timeout":
-			r.End, r.ExitCode = drivers.ExecTimedOut, 0
-		default:
-			r.End, r.ExitCode, r.Why = drivers.ExecKilled, 0, s.whyKilled()
-		}
-	} else {
-		r.End, r.Why = drivers.ExecUnknown, s.whyUnknown()
+	switch {
+	case e != nil && e.held, cut:
+		state = drivers.OutputAbandoned
+	case e == nil:
 		state = drivers.OutputLost
+	}
+	switch {
+	case e == nil && ending != "" && swept:
+		r.End = ending
+	case e == nil:
+		r.End, r.Why = drivers.ExecUnknown, s.whyUnknown()
+	case e.how == "exited":
+		r.End, r.ExitCode, r.Leftovers = drivers.ExecExited, e.code, e.leftovers
+	case e.how == "signaled":
+		r.End, r.Signal, r.Leftovers = drivers.ExecSignaled, e.signal, e.leftovers
+	case e.how == "timeout":
+		r.End, r.Leftovers = drivers.ExecTimedOut, e.leftovers
+	default:
+		r.End, r.Leftovers = drivers.ExecKilled, e.leftovers
+	}
+	if r.End == drivers.ExecKilled {
+		if r.Why = why; why == "" {
+			r.Why = "engine_gone"
+		}
+	}
+	if (e == nil || s.raw) && s.told && s.who.PID != 0 && !swept {
+		s.sweepAfter(&r)
 	}
 	seal, err := s.journal.Seal(state)
 	if err != nil {
@@ -360,7 +512,39 @@ func (s *process) settle(e *end, first chan<- began) {
 	}
 	r.Output = seal
 	s.result = r
-	_ = first
+}
+
+// rawEnd is the end of a command without a parent; nil if the server did not say.
+func (s *process) rawEnd() *end {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := &end{held: s.held, code: s.ch.end.code, signal: "SIG" + s.ch.end.signal}
+	switch {
+	case s.ending == drivers.ExecTimedOut && s.swept:
+		e.how = "timeout"
+	case s.ending != "" && s.swept:
+		e.how = "killed"
+	case s.ch.end.signal != "":
+		e.how = "signaled"
+	case s.ch.end.status:
+		e.how = "exited"
+	default:
+		return nil
+	}
+	return e
+}
+
+// sweepAfter ends what a command left behind that had no parent, or lost it. Over a broken link that has to wait for the
+// release.
+func (s *process) sweepAfter(r *drivers.ExecResult) {
+	if s.ch.lost() {
+		return
+	}
+	ctx, cancel := context.WithTimeoutCause(context.Background(), endLimit, errors.New("the command's children do not end"))
+	defer cancel()
+	if s.sweep(ctx, 0) != nil {
+		r.Leftovers = 1 // at least: nobody could look
+	}
 }
 
 func (s *process) whyUnknown() string {
@@ -372,15 +556,6 @@ func (s *process) whyUnknown() string {
 	default:
 		return "parent_gone"
 	}
-}
-
-func (s *process) whyKilled() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.killWhy == "" {
-		return "engine_gone"
-	}
-	return s.killWhy
 }
 
 func signalName(n int) string {
@@ -408,25 +583,50 @@ func (s *process) Wait(ctx context.Context) (drivers.ExecResult, error) {
 	}
 }
 
-// Kill implements [drivers.Exec].
+// Kill implements [drivers.Exec]. It returns when the request is on its way; Wait tells when the command has ended.
 func (s *process) Kill(_ context.Context, why string) error {
-	return s.kill(why, s.spec.req.Grace)
+	s.kill(why, s.spec.req.Grace)
+	return nil
 }
 
-func (s *process) kill(why string, grace time.Duration) error {
+func (s *process) kill(why string, grace time.Duration) {
 	select {
 	case <-s.done:
-		return nil
+		return
 	default:
 	}
 	s.mu.Lock()
-	if s.killWhy == "" {
+	again := s.killWhy != ""
+	if !again {
 		s.killWhy = why
 	}
 	s.mu.Unlock()
-	_ = s.send(frame('K', []byte(strconv.FormatInt(grace.Milliseconds(), 10)))) // a broken channel ends the command as well
-	return nil
+	if again && grace > 0 {
+		return
+	}
+	go func() {
+		if s.raw {
+			s.bringDown(drivers.ExecKilled, grace)
+			return
+		}
+		// A link that is broken ends the command as well, and a parent that does not answer is gone round.
+		answered := make(chan struct{})
+		go func() {
+			_ = s.sendFrame('K', strconv.FormatInt(grace.Milliseconds(), 10))
+			close(answered)
+		}()
+		limit := time.NewTimer(grace + endLimit)
+		defer limit.Stop()
+		select {
+		case <-s.done:
+		case <-limit.C:
+			s.bringDown(drivers.ExecKilled, 0)
+		}
+		<-answered
+	}()
 }
+
+func (s *process) sendFrame(kind byte, data string) error { return s.send(frame(kind, []byte(data))) }
 
 // tail keeps the last words that are not for us.
 type tail struct {

@@ -3,27 +3,7 @@
 file=$leases/$id
 gone=$leases/$id.gone
 if [ -e "$file" ]; then step set_aside mv -f -- "$file" "$gone"; fi
-ours() { grep -lzxF -- "TENURE_RUNTIME_ID=$id" /proc/[0-9]*/environ 2>/dev/null; }
-if ! printf 'a\000b\000' | grep -qzxF b 2>/dev/null; then
-  ours() {
-    for e in /proc/[0-9]*/environ; do
-      { tr '\000' '\n' <"$e" | grep -qxF -- "TENURE_RUNTIME_ID=$id" && echo "$e"; } 2>/dev/null
-    done
-  }
-fi
-tries=0
-while :; do
-  pids=
-  for e in $(ours); do
-    e=${e#/proc/}
-    pids="$pids ${e%/environ}"
-  done
-  [ -n "$pids" ] || break
-  tries=$((tries + 1))
-  [ $tries -le 100 ] || fail end_processes "these still run:$pids"
-  kill -9 $pids 2>/dev/null
-  sleep 0.05 2>/dev/null || sleep 1
-done
+end_all "TENURE_RUNTIME_ID=$id"
 if [ -e "$gone" ] || [ -e "$root/.tenure" ]; then
   remove() {
     [ -e "$1" ] || [ -L "$1" ] || return 0

@@ -22,6 +22,9 @@ var releaseScript string
 //go:embed list.sh
 var listScript string
 
+//go:embed stop.sh
+var stopScript string
+
 //go:embed common.sh
 var commonScript string
 
@@ -47,6 +50,7 @@ func (p *pool) run(ctx context.Context, pins []string, body string, vars ...vari
 	for _, v := range vars {
 		fmt.Fprintf(&b, "%s=%s\n", v.name, quote(v.value))
 	}
+	fmt.Fprintf(&b, "hide=%s\n", quote(" "+strings.Join(p.opts.hide, " ")+" "))
 	fmt.Fprintf(&b, "echo %s\n", mark)
 	b.WriteString(commonScript)
 	b.WriteString(body)
