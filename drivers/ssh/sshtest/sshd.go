@@ -48,8 +48,10 @@ type Server struct {
 	t       testing.TB
 	ln      net.Listener
 	command []string
-	log     lockedBuffer
-	serving sync.WaitGroup
+	// serveConn is how one connection is served.
+	serveConn func(net.Conn)
+	log       lockedBuffer
+	serving   sync.WaitGroup
 
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
@@ -95,6 +97,7 @@ func Start(t testing.TB, o Options) *Server {
 		sshd = "/usr/sbin/sshd" // Debian keeps it where only root looks
 	}
 	s.command = []string{sshd, "-i", "-e", "-f", config}
+	s.serveConn = s.serve
 	s.listen("127.0.0.1:0")
 	t.Cleanup(s.Stop)
 	return s
@@ -116,19 +119,23 @@ func (s *Server) listen(addr string) {
 			s.mu.Lock()
 			s.conns[c] = struct{}{}
 			s.mu.Unlock()
-			s.serving.Go(func() { s.serve(c) })
+			s.serving.Go(func() { s.handle(c) })
 		}
 	})
 }
 
-// serve runs one sshd for one connection.
-func (s *Server) serve(c net.Conn) {
+func (s *Server) handle(c net.Conn) {
 	defer func() {
 		s.mu.Lock()
 		delete(s.conns, c)
 		s.mu.Unlock()
 		_ = c.Close()
 	}()
+	s.serveConn(c)
+}
+
+// serve runs one sshd for one connection.
+func (s *Server) serve(c net.Conn) {
 	f, err := c.(*net.TCPConn).File()
 	if err != nil {
 		return
