@@ -77,13 +77,19 @@ func (c *conn) openChannel(ctx context.Context) (*channel, error) {
 		return nil, context.Cause(ctx)
 	}
 	if o.err == nil {
+		c.p.mu.Lock()
+		c.used = true
+		c.p.mu.Unlock()
 		ch := &channel{Channel: o.ch, c: c, ended: make(chan struct{}), reported: make(chan struct{})}
 		go ch.listen(o.reqs)
 		return ch, nil
 	}
 	refusal := &ssh.OpenChannelError{}
 	if !errors.As(o.err, &refusal) {
-		c.release()
+		used := c.release()
+		if !used {
+			return nil, failedAt(phaseSession, "session_lost", errLinkLost)
+		}
 		return nil, errLinkLost
 	}
 	c.p.mu.Lock()

@@ -44,6 +44,7 @@ type conn struct {
 	room int // how many channels the server allows; -1 is not known
 	idle *time.Timer
 	gone bool
+	used bool // a channel was opened
 }
 
 // dialCall is a dial under way; everybody who needs the connection waits for it. It ends when nobody does any more.
@@ -51,7 +52,9 @@ type dialCall struct {
 	done    chan struct{}
 	waiting int
 	cancel  context.CancelCauseFunc
-	err     error // valid once done is closed
+	// One of these is valid once done is closed.
+	err  error
+	conn *conn
 }
 
 // poolKey makes another pool of everything that decides which server is reached, as whom, and whether to believe it.
@@ -73,6 +76,7 @@ func poolKey(c config) string {
 func (p *pool) channel(ctx context.Context, pins []string) (*channel, error) {
 	wait := time.NewTimer(p.opts.SessionWait)
 	defer wait.Stop()
+	var last *dialCall
 	for {
 		c, call, changed, err := p.pick(strings.Join(pins, "\n"), pins)
 		switch {
@@ -87,9 +91,14 @@ func (p *pool) channel(ctx context.Context, pins []string) (*channel, error) {
 				return nil, err
 			}
 		case call != nil:
+			if last != nil && p.barren(last.conn) {
+				p.abandon(call, errLinkLost)
+				return nil, failedAt(phaseSession, "session_lost", errLinkLost)
+			}
 			if err := p.await(ctx, call); err != nil {
 				return nil, err
 			}
+			last = call
 		default:
 			select {
 			case <-changed:
@@ -155,6 +164,7 @@ func (p *pool) dial(ctx context.Context, key string, pins []string, call *dialCa
 	default:
 		c := &conn{dialed: d, p: p, pins: strings.Join(d.keys, "\n"), dead: make(chan struct{}), room: -1}
 		p.conns = append(p.conns, c)
+		call.conn = c
 		c.rest()
 		go c.watch()
 		go c.keepalive()
@@ -170,13 +180,25 @@ func (p *pool) await(ctx context.Context, call *dialCall) error {
 	case <-call.done:
 		return call.err
 	case <-ctx.Done():
-		p.mu.Lock()
-		if call.waiting--; call.waiting == 0 {
-			call.cancel(context.Cause(ctx))
-		}
-		p.mu.Unlock()
+		p.abandon(call, context.Cause(ctx))
 		return context.Cause(ctx)
 	}
+}
+
+// abandon is what a caller does that no longer waits for call.
+func (p *pool) abandon(call *dialCall, why error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if call.waiting--; call.waiting == 0 {
+		call.cancel(why)
+	}
+}
+
+// barren reports whether a connection ended before it was of any use; another would most likely do the same.
+func (p *pool) barren(c *conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return c != nil && c.gone && !c.used
 }
 
 // wake lets all who wait look again. The pool is locked.
@@ -229,13 +251,14 @@ func (c *conn) leave() {
 	c.p.wake()
 }
 
-// release gives a channel's place back.
-func (c *conn) release() {
+// release gives a channel's place back. It reports whether the connection was ever of use.
+func (c *conn) release() (used bool) {
 	c.p.mu.Lock()
 	defer c.p.mu.Unlock()
 	c.open--
 	c.rest()
 	c.p.wake()
+	return c.used
 }
 
 // watch notices the end of the connection.

@@ -1,7 +1,9 @@
 package ssh
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -75,4 +77,16 @@ func TestTheSSHDriverKeepsItsPromises(t *testing.T) {
 		}
 	})
 	driverstest.Run(t, f)
+}
+
+var errGaveUp = errors.New("the client gave up")
+
+// withCause is a context that ends soon, for a reason of its own.
+func withCause(t *testing.T, after time.Duration) (context.Context, context.CancelFunc) {
+	t.Helper()
+	return context.WithTimeoutCause(t.Context(), after, errGaveUp)
+}
+
+func requestFor(config json.RawMessage) drivers.AcquireRequest {
+	return driverstest.AcquireRequest(driverstest.Features{Config: config})
 }

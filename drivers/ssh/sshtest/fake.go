@@ -53,6 +53,7 @@ type Fake struct {
 	keys    sync.Mutex
 	signers []ssh.Signer
 	ctx     context.Context
+	cancel  context.CancelFunc
 }
 
 // StartFake runs a server until t ends.
@@ -61,15 +62,21 @@ func StartFake(t testing.TB, o FakeOptions) *Fake {
 	f := &Fake{opts: o, Server: Server{Host: "127.0.0.1", User: "fake", t: t, conns: map[net.Conn]struct{}{}}}
 	f.PrivateKey, _ = NewKey(t)
 	ctx, cancel := context.WithCancel(context.Background())
-	f.ctx = ctx
+	f.ctx, f.cancel = ctx, cancel
 	f.NewHostKeys(o.HostKeyTypes...)
 	if o.Addr == "" {
 		o.Addr = "127.0.0.1:0"
 	}
 	f.serveConn = f.serve
 	f.listen(o.Addr)
-	t.Cleanup(func() { cancel(); f.Stop() })
+	t.Cleanup(f.Stop)
 	return f
+}
+
+// Stop ends the server, its connections and what it runs.
+func (f *Fake) Stop() {
+	f.cancel()
+	f.Server.Stop()
 }
 
 // NewHostKeys gives the server other keys, which connections from now on see.

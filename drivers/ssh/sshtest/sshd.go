@@ -9,11 +9,13 @@ import (
 	"crypto/rand"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -172,9 +174,12 @@ func (s *Server) Stop() {
 	}
 }
 
-// KnownHosts is the server's entry for each of these types of key.
+// KnownHosts is the server's entry for each of these types of key; for all that it has if none is named.
 func (s *Server) KnownHosts(types ...string) string {
 	var b strings.Builder
+	if len(types) == 0 {
+		types = slices.Sorted(maps.Keys(s.HostKeys))
+	}
 	for _, kind := range types {
 		fmt.Fprintf(&b, "[%s]:%d %s", s.Host, s.Port, ssh.MarshalAuthorizedKey(s.HostKeys[kind]))
 	}
@@ -185,7 +190,7 @@ func (s *Server) KnownHosts(types ...string) string {
 func (s *Server) Fields(root string) map[string]any {
 	return map[string]any{
 		"host": s.Host, "port": s.Port, "username": s.User, "remoteWorkspacePath": root,
-		"privateKeySecretRef": s.PrivateKey, "knownHosts": s.KnownHosts("ed25519"),
+		"privateKeySecretRef": s.PrivateKey, "knownHosts": s.KnownHosts(),
 	}
 }
 
