@@ -87,7 +87,7 @@ func (d *Driver) start(ctx context.Context, c config, pins []string, env []drive
 	}
 	s := &process{
 		driver: d, pool: d.pool(c), pins: pins, spec: spec{req: req, env: env, marker: c.marker(req.RuntimeID), drain: d.opts.Drain},
-		journal: w, done: make(chan struct{}),
+		journal: w, done: make(chan struct{}), brought: make(chan struct{}),
 	}
 	if err := s.begin(ctx); err != nil {
 		_, _ = w.Seal(drivers.OutputComplete) // so that nobody follows it; it may be sealed already

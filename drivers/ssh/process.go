@@ -57,6 +57,7 @@ type process struct {
 	// closed over it, held that something held the output of a command without a parent.
 	ending           drivers.ExecEnd
 	swept, cut, held bool
+	brought          chan struct{} // closed when swept is valid
 
 	// raw says that the command has no parent: its output is the channel's own.
 	raw    bool
@@ -158,6 +159,7 @@ func (s *process) bringDown(how drivers.ExecEnd, grace time.Duration) {
 	s.mu.Lock()
 	s.swept = err == nil
 	s.mu.Unlock()
+	close(s.brought)
 	limit := time.NewTimer(s.spec.drain)
 	defer limit.Stop()
 	select {
@@ -262,6 +264,12 @@ func (s *process) follow() {
 	}
 	<-errs
 	<-s.ch.ended
+	s.mu.Lock()
+	ending := s.ending
+	s.mu.Unlock()
+	if ending != "" {
+		<-s.brought
+	}
 	switch {
 	case s.told:
 	case !spoke && s.ch.end.status:
@@ -519,10 +527,11 @@ func (s *process) rawEnd() *end {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := &end{held: s.held, code: s.ch.end.code, signal: "SIG" + s.ch.end.signal}
+	said := s.ch.end.status || s.ch.end.signal != ""
 	switch {
-	case s.ending == drivers.ExecTimedOut && s.swept:
+	case s.ending == drivers.ExecTimedOut && (s.swept || said):
 		e.how = "timeout"
-	case s.ending != "" && s.swept:
+	case s.ending != "" && (s.swept || said):
 		e.how = "killed"
 	case s.ch.end.signal != "":
 		e.how = "signaled"

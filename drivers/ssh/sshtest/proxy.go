@@ -71,6 +71,9 @@ func (p *Proxy) copy(to, from net.Conn) {
 		thaw := p.thaw
 		p.passed += int64(n)
 		cut := p.cutAt > 0 && p.passed >= p.cutAt
+		if cut {
+			p.cutAt = 0
+		}
 		p.mu.Unlock()
 		<-thaw
 		if cut {

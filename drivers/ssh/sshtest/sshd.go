@@ -88,7 +88,7 @@ func Start(t testing.TB, o Options) *Server {
 	}
 	lines = append(lines,
 		"AuthorizedKeysFile "+filepath.Join(dir, "authorized_keys"), "PidFile none", "StrictModes no", "UsePAM no",
-		"PasswordAuthentication no", "KbdInteractiveAuthentication no", "PermitRootLogin yes", "LogLevel VERBOSE")
+		"PasswordAuthentication no", "KbdInteractiveAuthentication no", "PermitRootLogin yes", "LogLevel ERROR")
 	config := filepath.Join(dir, "sshd_config")
 	write(t, config, strings.Join(lines, "\n")+"\n")
 	if os.Geteuid() == 0 {
