@@ -43,6 +43,7 @@ func (s *Server) routes() []route {
 
 		{method: post, path: "/api/v1/companies", action: access.CompanyAdd, handle: s.addCompany},
 		{method: get, path: "/api/v1/companies", action: access.CompanyList, handle: s.listCompanies},
+		{method: patch, path: "/api/v1/companies/:companyId", action: access.CompanyChange, of: s.ofCompany, handle: s.patchCompany},
 
 		{method: post, path: "/api/v1/companies/:companyId/keys", action: access.KeyAdd, of: s.ofCompany, handle: s.addKey},
 		{method: get, path: "/api/v1/companies/:companyId/keys", action: access.KeyList, of: s.ofCompany, handle: s.listKeys},

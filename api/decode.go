@@ -248,6 +248,8 @@ func wrongType(name string, t reflect.Type) error {
 		want = "a string"
 	case t.Kind() == reflect.Int || t.Kind() == reflect.Int64:
 		want = "a whole number"
+	case t.Kind() == reflect.Struct:
+		want = "an object"
 	case t.Kind() == reflect.Map:
 		want = "an object of strings"
 	case t.Kind() == reflect.Slice:

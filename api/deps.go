@@ -41,7 +41,9 @@ type Deps struct {
 	Metrics  *prometheus.Registry
 	// OpenMetrics serves /metrics without a key, for a scraper on the same machine. Default: a key with metrics.read.
 	OpenMetrics bool
-	Limits      Limits
+	// AllowFakeSelection lets the selection pick environments with the provider fake, for a request that names none.
+	AllowFakeSelection bool
+	Limits             Limits
 }
 
 // CompanyReader reads the events of one company with a position in the log above after, in order.

@@ -24,7 +24,7 @@ import (
 // What is in the log, as it is sent.
 
 func showCompany(id uuid.UUID, now eventstore.Loaded[company.State]) wire.Company {
-	return wire.Company{ID: id, Name: now.State.Name, CreatedAt: now.State.AddedAt.UTC(), Version: now.Version}
+	return wire.Company{ID: id, Name: now.State.Name, CreatedAt: now.State.AddedAt.UTC(), DefaultEnvironmentID: idOrNull(now.State.DefaultEnvironment.UUID), Version: now.Version}
 }
 
 func showKey(id uuid.UUID, now eventstore.Loaded[key.State]) wire.Key {
@@ -84,7 +84,7 @@ func showLease(id uuid.UUID, now leaseNow) wire.Lease {
 		IssueID: textOrNull(l.Context.Issue), AgentID: textOrNull(l.Context.Agent), Status: showStatus(l.Status()),
 		LeasePolicy: string(l.Policy), Provider: l.Provider, ProviderLeaseID: l.ProviderLeaseID, CreatedAt: l.RequestedAt.UTC(),
 		AcquiredAt: timeOrNull(l.AcquiredAt), LastUsedAt: timeOrNull(l.LastUsedAt), ExpiresAt: timeOrNull(l.ExpiresAt), ReleasedAt: timeOrNull(l.EndedAt),
-		FailureReason: showFailure(l), CleanupStatus: textOrNull(string(l.CleanupStatus())), Metadata: metadata, Fence: l.Fence, Version: now.Version,
+		FailureReason: showFailure(l), CleanupStatus: textOrNull(string(l.CleanupStatus())), Metadata: metadata, Selection: showSelection(l), Fence: l.Fence, Version: now.Version,
 	}
 }
 
@@ -122,6 +122,13 @@ func showFailure(l lease.State) *string {
 	}
 	reason := l.FailureCode + ": " + l.FailureMessage
 	return &reason
+}
+
+func showSelection(l lease.State) *wire.Selection {
+	if l.Selection == nil {
+		return nil
+	}
+	return &wire.Selection{EnvironmentID: l.Environment.UUID, Level: l.Selection.Level.String(), Reason: l.Selection.Reason}
 }
 
 func showContext(l lease.State) wire.LeaseContext {

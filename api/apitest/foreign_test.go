@@ -16,6 +16,7 @@ import (
 
 // idRoutes are all routes that name something of a company, with a body that would do.
 var idRoutes = []struct{ method, path, body string }{
+	{"PATCH", "/api/v1/companies/COMPANY", `{"defaultEnvironmentId":"ENV"}`},
 	{"POST", "/api/v1/companies/COMPANY/keys", `{"name":"k","role":"client"}`},
 	{"GET", "/api/v1/companies/COMPANY/keys", ""},
 	{"POST", "/api/v1/keys/KEY/revoke", ""},

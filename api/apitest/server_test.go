@@ -267,5 +267,5 @@ func (checker) CheckConfig(_ string, config json.RawMessage) error {
 }
 
 func (checker) Provider(driver string, _ json.RawMessage) (string, bool) {
-	return driver, driver == "local"
+	return driver, driver == "local" || driver == "fake"
 }

@@ -58,6 +58,12 @@ func (c *Client) Companies(ctx context.Context, opts ...CallOption) (wire.List[w
 	return get[wire.List[wire.Company]](ctx, c, v1+"/companies", opts)
 }
 
+// PatchCompany changes settings by a merge patch (RFC 7396): patch is anything that encodes as a JSON object. With [IfMatch]
+// it applies to that version only.
+func (c *Client) PatchCompany(ctx context.Context, id uuid.UUID, patch any, opts ...CallOption) (wire.Company, error) {
+	return patched[wire.Company](ctx, c, v1+"/companies/"+id.String(), patch, opts)
+}
+
 // AddKey adds a key for one company; with uuid.Nil, for every one. It is not repeated by itself, since the answer has the
 // key, which is shown once.
 func (c *Client) AddKey(ctx context.Context, company uuid.UUID, in wire.AddKey, opts ...CallOption) (wire.Key, error) {
@@ -104,8 +110,12 @@ func (c *Client) Environment(ctx context.Context, id uuid.UUID, opts ...CallOpti
 // PatchEnvironment changes settings by a merge patch (RFC 7396): patch is anything that encodes as a JSON object. With
 // [IfMatch] it applies to that version only.
 func (c *Client) PatchEnvironment(ctx context.Context, id uuid.UUID, patch any, opts ...CallOption) (wire.Environment, error) {
-	var out wire.Environment
-	k, err := newCall(http.MethodPatch, v1+"/environments/"+id.String(), patch, opts)
+	return patched[wire.Environment](ctx, c, v1+"/environments/"+id.String(), patch, opts)
+}
+
+func patched[T any](ctx context.Context, c *Client, path string, patch any, opts []CallOption) (T, error) {
+	var out T
+	k, err := newCall(http.MethodPatch, path, patch, opts)
 	if err != nil {
 		return out, err
 	}

@@ -21,6 +21,7 @@ var (
 var wanted = map[access.Action]struct{ roles, scoped, noun string }{
 	access.CompanyAdd:          {"---A", "none", "company"},
 	access.CompanyList:         {"caoA", "filtered", "company"},
+	access.CompanyChange:       {"--oA", "own", "company"},
 	access.KeyAdd:              {"---A", "own", "company"},
 	access.KeyList:             {"---A", "own", "company"},
 	access.KeyRevoke:           {"---A", "own", "key"},

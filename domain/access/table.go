@@ -12,6 +12,8 @@ type Action string
 const (
 	CompanyAdd  Action = "company.add"
 	CompanyList Action = "company.list"
+	// CompanyChange sets what a company does where nothing closer says it.
+	CompanyChange Action = "company.change"
 
 	KeyAdd    Action = "key.add"
 	KeyList   Action = "key.list"
@@ -83,6 +85,8 @@ var (
 var table = map[Action]row{
 	CompanyAdd:  {admins, scopeUnscoped, "company"},
 	CompanyList: {everyone, scopeFiltered, "company"},
+
+	CompanyChange: {operators, scopeCompany, "company"},
 
 	KeyAdd:    {admins, scopeCompany, "company"},
 	KeyList:   {admins, scopeCompany, "company"},

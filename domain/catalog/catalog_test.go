@@ -31,6 +31,7 @@ var frozen = []domain.Entry{
 	{Name: "AdmissionOpened", Revision: 1},
 	{Name: "AdmissionWaiting", Revision: 1},
 	{Name: "CompanyAdded", Revision: 1},
+	{Name: "CompanyDefaultEnvironmentSet", Revision: 1},
 	{Name: "EnvironmentArchived", Revision: 1},
 	{Name: "EnvironmentReconfigured", Revision: 1},
 	{Name: "EnvironmentRegistered", Revision: 1},

@@ -79,6 +79,7 @@ func Samples() []domain.Event {
 	r := EnvironmentRegistered()
 	return []domain.Event{
 		company.Added{Name: "Acme"},
+		company.DefaultEnvironmentSet{Environment: Environment},
 		readmodel.Skipped{Name: "leases", Stream: "lease-00000000-0000-0000-0000-000000000001", Position: 7, Reason: "cannot be folded"},
 
 		r,

@@ -23,6 +23,45 @@ func (c *Commands) AddCompany(ctx context.Context, by Caller, id domain.CompanyI
 	})
 }
 
+// SetDefaultEnvironment changes where runs of a company work that name no environment, through change, which gets the present
+// one: an active one of its own, or nowhere with the zero id. ifVersion is the version of the company that the caller saw; 0
+// for whatever it is now.
+func (c *Commands) SetDefaultEnvironment(
+	ctx context.Context, by Caller, id domain.CompanyID, ifVersion int64, change func(domain.EnvironmentID) domain.EnvironmentID,
+) (eventstore.Outcome, error) {
+	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		state, err := eventstore.View(ctx, w, Companies, id.UUID)
+		if err != nil {
+			return err
+		}
+		if ifVersion != 0 && w.Version(Companies.Stream(id.UUID)) != ifVersion {
+			return domain.Refuse(domain.KindStale, "precondition_failed", "the company has changed since version %d", ifVersion).
+				On("If-Match").Mend("read the company again and repeat the change on what it is now")
+		}
+		env := change(state.DefaultEnvironment)
+		if !env.IsZero() && env != state.DefaultEnvironment {
+			if err := usable(ctx, w, id, env); err != nil {
+				return on(err, "defaultEnvironmentId")
+			}
+		}
+		w.Company(id)
+		_, err = eventstore.Act(ctx, w, Companies, id.UUID, company.Command(company.SetDefaultEnvironment{Environment: env}))
+		return err
+	})
+}
+
+// usable refuses an environment that is not an active one of the company's own.
+func usable(ctx context.Context, w *eventstore.Work, id domain.CompanyID, env domain.EnvironmentID) error {
+	state, err := viewEnvironment(ctx, w, env)
+	if err == nil {
+		err = owned(state.Company, id, "environment")
+	}
+	if err == nil && state.Status == environment.StatusArchived {
+		err = domain.Refuse(domain.KindConflict, "environment_archived", "the environment is archived").Mend("name another environment")
+	}
+	return err
+}
+
 // AddKey adds an API key. A key with a company needs that company.
 func (c *Commands) AddKey(ctx context.Context, by Caller, id domain.KeyID, added key.Added) (eventstore.Outcome, error) {
 	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {

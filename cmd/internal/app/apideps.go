@@ -28,6 +28,7 @@ func (a *App) apiDeps() api.Deps {
 		Commands: a.commands, Feed: a.store, Hub: a.hub, DB: a.pool, Projections: a.runner, Processes: a.processes,
 		Output: outputs{a.journalDir}, Checker: checker{a.drivers}, Health: a.health, Diagnose: a.diagnose,
 		Version: a.opts.Version, Logger: a.log, Metrics: metrics,
+		AllowFakeSelection: a.opts.AllowFakeSelection,
 	}
 }
 

@@ -49,6 +49,8 @@ type Options struct {
 	AllowRootExec bool
 	// InsecureListen allows to listen beyond loopback without TLS.
 	InsecureListen bool
+	// AllowFakeSelection lets a request that names no environment end up in one with the provider fake.
+	AllowFakeSelection bool
 	// ExecParent starts the small parent process of a local command.
 	ExecParent []string
 	Logger     *slog.Logger

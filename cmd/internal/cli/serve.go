@@ -29,6 +29,8 @@ type ServeOptions struct {
 	AllowRootExec bool
 	// InsecureListen allows to listen elsewhere than on loopback, without TLS.
 	InsecureListen bool
+	// AllowFakeSelection lets a request that names no environment end up in one with the provider fake.
+	AllowFakeSelection bool
 	// LogFormat is text or json, LogLevel debug, info, warn or error.
 	LogFormat string
 	LogLevel  string
@@ -158,6 +160,7 @@ func (r *root) serve() *cobra.Command {
 	f.IntVar(&o.ExecUID, "exec-uid", o.ExecUID, "`uid` that commands of the local driver run as when the server is root; -1 lets it choose one without rights")
 	f.BoolVar(&o.AllowRootExec, "allow-root-exec", false, "let commands of the local driver run as root")
 	f.BoolVar(&o.InsecureListen, "insecure-listen", false, "allow --listen on an address that others can reach, without TLS")
+	f.BoolVar(&o.AllowFakeSelection, "allow-fake-selection", false, "let runs that name no environment end up in one whose provider is fake; for tests")
 	f.StringVar(&o.LogFormat, "log-format", o.LogFormat, "`format` of the log: text or json")
 	f.StringVar(&o.LogLevel, "log-level", o.LogLevel, "least `level` that is logged: debug, info, warn or error")
 	f.DurationVar(&o.WorkerTTL, "worker-ttl", o.WorkerTTL, "how long a silent worker keeps its claims")
@@ -171,6 +174,6 @@ func (r *root) serve() *cobra.Command {
 
 // serveFlags are the flags that also have a variable.
 var serveFlags = []string{
-	"listen", "database-url", "database-direct-url", "exec-uid", "allow-root-exec", "insecure-listen", "log-format", "log-level",
+	"listen", "database-url", "database-direct-url", "exec-uid", "allow-root-exec", "insecure-listen", "allow-fake-selection", "log-format", "log-level",
 	"worker-ttl", "sweep-interval", "provision-timeout", "release-timeout", "drain-timeout", "parallel",
 }
