@@ -48,12 +48,12 @@ func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drive
 	if err != nil {
 		return drivers.Runtime{}, err
 	}
-	p := d.pool(c)
+	p := d.place(c)
 	m := marker{
 		RuntimeID: req.RuntimeID, Installation: req.Installation, Epoch: req.Epoch, LeaseID: req.LeaseID, Fence: req.Fence,
 		CreatedAt: time.Now().UTC(),
 	}
-	said, err := d.place(ctx, p, m, "")
+	said, err := d.mark(ctx, p, m, "")
 	if err != nil {
 		return drivers.Runtime{}, err
 	}
@@ -63,7 +63,23 @@ func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drive
 			return drivers.Runtime{}, err
 		}
 	}
-	return d.runtime(p, said.conn, req.RuntimeID, resumed)
+	found := d.discover(ctx, p, said.conn)
+	if found.URL == "" && p.c.urlNeeded {
+		if ctx.Err() != nil {
+			return drivers.Runtime{}, context.Cause(ctx)
+		}
+		return drivers.Runtime{}, d.undo(ctx, p, said.conn, req.RuntimeID, urlMissing(found))
+	}
+	return d.runtime(p, said.conn, req.RuntimeID, resumed, found.URL), nil
+}
+
+// undo takes down a runtime whose acquire fails for good, so that the failure is as definite as it says.
+func (d *Driver) undo(ctx context.Context, p place, via *conn, runtimeID string, failure *drivers.Failure) error {
+	if err := p.takeDown(ctx, strings.Split(via.pins, "\n"), runtimeID); err != nil {
+		failure.Outcome = drivers.OutcomeAmbiguous
+		failure.Err = fmt.Errorf("%w; and the runtime could not be taken down: %w", failure.Err, err)
+	}
+	return failure
 }
 
 // placed is what became of a marker.
@@ -73,8 +89,8 @@ type placed struct {
 	conn   *conn
 }
 
-// place runs the script that makes a runtime. expect, if set, is the marker that m takes the place of.
-func (d *Driver) place(ctx context.Context, p *pool, m marker, expect string) (placed, error) {
+// mark runs the script that makes a runtime. expect, if set, is the marker that m takes the place of.
+func (d *Driver) mark(ctx context.Context, p place, m marker, expect string) (placed, error) {
 	r, err := p.run(ctx, nil, acquireScript, []variable{
 		{"mode", "make"}, {"root", p.c.root}, {"id", m.RuntimeID}, {"cwd", p.c.remoteCwd(m.RuntimeID)}, {"marker", m.String()},
 		{"expect", expect}, {"minfree", strconv.FormatInt(d.opts.MinFree, 10)},
@@ -94,7 +110,7 @@ func (d *Driver) place(ctx context.Context, p *pool, m marker, expect string) (p
 }
 
 // resume decides about a runtime that is there already.
-func (d *Driver) resume(ctx context.Context, p *pool, want marker, found string) error {
+func (d *Driver) resume(ctx context.Context, p place, want marker, found string) error {
 	for range 3 { // again only if another holder came between
 		var m marker
 		refused := func(code, why string) error {
@@ -114,7 +130,7 @@ func (d *Driver) resume(ctx context.Context, p *pool, want marker, found string)
 			return nil
 		}
 		m.Fence, m.LeaseID, m.Epoch = want.Fence, want.LeaseID, want.Epoch
-		said, err := d.place(ctx, p, m, found)
+		said, err := d.mark(ctx, p, m, found)
 		if err != nil {
 			return err
 		}
@@ -124,11 +140,14 @@ func (d *Driver) resume(ctx context.Context, p *pool, want marker, found string)
 }
 
 // runtime describes what was acquired over a connection.
-func (d *Driver) runtime(p *pool, via *conn, runtimeID string, resumed bool) (drivers.Runtime, error) {
+func (d *Driver) runtime(p place, via *conn, runtimeID string, resumed bool, url string) drivers.Runtime {
 	c := p.c
 	cwd := c.remoteCwd(runtimeID)
 	fields := map[string]any{
 		"host": c.host, "port": c.port, "username": c.user, "remoteWorkspacePath": c.root, "remoteCwd": cwd, "paperclipApiUrl": nil,
+	}
+	if url != "" {
+		fields["paperclipApiUrl"] = url
 	}
 	if trustsPerLease(c) {
 		last := len(via.keys) - 1
@@ -138,7 +157,7 @@ func (d *Driver) runtime(p *pool, via *conn, runtimeID string, resumed bool) (dr
 		}
 	}
 	id := fmt.Sprintf("ssh://%s@%s%s", c.user, c.addr(), cwd)
-	return drivers.Runtime{ProviderLeaseID: &id, Metadata: drivers.Metadata(fields), Resumed: resumed}, nil
+	return drivers.Runtime{ProviderLeaseID: &id, Metadata: drivers.Metadata(fields), Resumed: resumed}
 }
 
 // trustsPerLease reports whether some server on the way is believed because the lease has seen it first.
@@ -192,7 +211,7 @@ func (p *pool) toolsOf(ctx context.Context, pins []string) (tools, error) {
 	if known != nil {
 		return *known, nil
 	}
-	r, err := p.run(ctx, pins, "echo ok\ntools\n", variable{"root", p.c.root})
+	r, err := p.run(ctx, pins, "echo ok\ntools\n")
 	if err != nil {
 		return tools{}, err
 	}
@@ -209,6 +228,18 @@ func (p *pool) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.tools = nil
+}
+
+func (p *pool) touch() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.touched = time.Now()
+}
+
+func (p *pool) idleFor() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Since(p.touched)
 }
 
 func (p *pool) unused() bool {

@@ -1,4 +1,5 @@
 # Makes a runtime: workspace, marker, temporary directory, as one script so that a warm connection needs one question.
+leases=$root/.tenure/leases
 room() {
   line=$(df -Pk -- "$1" 2>/dev/null | tail -n 1)
   line=${line%%%*} # file system, blocks, used, free, capacity up to its percent sign

@@ -37,8 +37,8 @@ type channelEnd struct {
 }
 
 func (c *conn) limit() time.Duration {
-	if c.p.c.timeout > 0 {
-		return c.p.c.timeout
+	if c.p.target.timeout > 0 {
+		return c.p.target.timeout
 	}
 	return c.p.opts.ConnectTimeout
 }

@@ -3,7 +3,6 @@ package ssh
 import (
 	"encoding/json"
 	"net"
-	"net/url"
 	"path"
 	"strconv"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/drivers/runtimeurl"
 )
 
 // hop is one server on the way, the last of which is the target.
@@ -92,8 +92,8 @@ func (c *config) decode(f *fields) {
 	}
 	f.take("runtimeApiCandidates", "a list of URLs", &c.candidates)
 	for i, candidate := range c.candidates {
-		if u, err := url.Parse(candidate); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			f.problem(index("runtimeApiCandidates", i), "is not an http or https URL", "write for example https://tenure.example.org")
+		if err := runtimeurl.CheckURL(candidate); err != nil {
+			f.problem(index("runtimeApiCandidates", i), err.Error(), "write for example https://tenure.example.org")
 		}
 	}
 }

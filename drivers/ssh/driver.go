@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/tenure-dev/tenure/drivers"
 )
@@ -56,19 +57,28 @@ func (d *Driver) CheckConfig(config json.RawMessage) error {
 	return err
 }
 
-// pool returns the connections for c.
+// place is an environment and the connections to it, which other environments may share.
+type place struct {
+	*pool
+	c config
+}
+
+// place returns the connections for c.
+func (d *Driver) place(c config) place { return place{d.pool(c), c} }
+
 func (d *Driver) pool(c config) *pool {
 	key := poolKey(c)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	p, ok := d.pools[key]
 	if ok {
+		p.touch()
 		return p
 	}
-	p = &pool{opts: d.opts, c: c, dialing: make(map[string]*dialCall), changed: make(chan struct{}), closed: d.closed}
+	p = &pool{opts: d.opts, target: c, dialing: make(map[string]*dialCall), changed: make(chan struct{}), closed: d.closed, touched: time.Now()}
 	if !d.closed {
-		for k, other := range d.pools { // environments come and go; a pool without connections knows nothing of value
-			if other.unused() {
+		for k, other := range d.pools { // environments come and go; nobody holds a pool for so long without a connection
+			if other.unused() && other.idleFor() > forgetAfter {
 				delete(d.pools, k)
 			}
 		}
@@ -76,6 +86,9 @@ func (d *Driver) pool(c config) *pool {
 	}
 	return p
 }
+
+// forgetAfter is how long a pool without connections is kept.
+const forgetAfter = time.Hour
 
 // configOf is the configuration of a verb.
 func configOf(raw json.RawMessage) (config, error) {

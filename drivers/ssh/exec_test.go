@@ -63,21 +63,23 @@ func TestALinkThatIsResetWhileItRekeysEndsWhatRunsOverIt(t *testing.T) {
 		"port": proxy.Port, "knownHosts": strings.ReplaceAll(s.KnownHosts(), fmt.Sprint(s.Port), fmt.Sprint(proxy.Port)),
 		"workspaceMode": "per_lease",
 	}, Options{Keepalive: time.Second})
-	proxy.CutAfter(1_048_576 + 4096) // the exchange is under way
 	began := time.Now()
-	down, err := r.Start(drivers.ExecRequest{Argv: []string{"sh", "-c", `head -c 300000000 /dev/zero`}})
-	require.NoError(t, err)
-	up, err := r.Start(drivers.ExecRequest{Argv: []string{"cat"}, Stdin: make([]byte, 50_000_000)})
-	if err == nil {
-		done := r.Finish(up, began)
+	both := make([]*driverstest.Running, 2)
+	for i, req := range []drivers.ExecRequest{
+		{Argv: []string{"sh", "-c", `head -c 1000000000 /dev/zero`}}, {Argv: []string{"cat"}, Stdin: make([]byte, 300_000_000)},
+	} {
+		var err error
+		both[i], err = r.Start(req)
+		require.NoError(t, err)
+	}
+	proxy.CutAfter(1_048_576 + 4096) // the exchange is under way
+	for _, e := range both {
+		done := r.Finish(e, began)
 		require.Equal(t, drivers.ExecUnknown, done.End)
 		require.Equal(t, "link_lost", done.Why)
+		require.Equal(t, drivers.OutputLost, done.Output.State)
+		require.Less(t, done.Took, 30*time.Second)
 	}
-	done := r.Finish(down, began)
-	require.Equal(t, drivers.ExecUnknown, done.End)
-	require.Equal(t, "link_lost", done.Why)
-	require.Equal(t, drivers.OutputLost, done.Output.State)
-	require.Less(t, done.Took, 30*time.Second)
 	require.Equal(t, "again\n", string(r.Sh("echo again").Stdout), "the next command gets a new connection")
 }
 

@@ -22,13 +22,13 @@ def say(fd, b):
 def fail(*parts):
     say(1, magic + b"F " + b"\t".join(parts).replace(b"\n", b" ") + b"\n")
     os._exit(0)
+if not os.path.exists(marker):
+    fail(b"runtime", b"runtime_gone", b"the runtime is gone")
 os.umask(0o022)
 try:
     os.chdir(cwd)
 except OSError as e:
     fail(b"cwd", b"cwd_not_found" if e.errno == 2 else b"cwd_unusable", cwd + b": " + e.strerror.encode())
-if not os.path.exists(marker):
-    fail(b"runtime", b"runtime_gone", b"the runtime is gone")
 import signal
 for n in range(1, 65):
     try:

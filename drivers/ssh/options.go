@@ -3,6 +3,8 @@ package ssh
 import (
 	"errors"
 	"time"
+
+	"github.com/tenure-dev/tenure/drivers/runtimeurl"
 )
 
 // Options of the driver. The zero value is complete.
@@ -24,6 +26,8 @@ type Options struct {
 	Grace time.Duration
 	// Drain bounds the wait for output after a command's main process has exited; 0 is 2 s.
 	Drain time.Duration
+	// RuntimeURL finds the URL at which a host reaches the API; nil looks for none.
+	RuntimeURL *runtimeurl.Discoverer
 	// MinFree is how much space a workspace must have for a lease, in KiB; 0 is 16 MiB.
 	MinFree int64
 

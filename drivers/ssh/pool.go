@@ -19,7 +19,8 @@ import (
 // a channel for each command; a server that refuses a channel gets another connection.
 type pool struct {
 	opts Options
-	c    config
+	// target is a configuration of an environment that is reached this way; others may share the connections.
+	target config
 
 	mu      sync.Mutex
 	conns   []*conn
@@ -29,6 +30,8 @@ type pool struct {
 	// tools is what the last look at the host found; nil before that.
 	tools  *tools
 	closed bool
+	// touched is when a verb last asked for the pool.
+	touched time.Time
 }
 
 // conn is one connection of a pool.
@@ -153,7 +156,7 @@ func (p *pool) pick(key string, pins []string) (*conn, *dialCall, <-chan struct{
 
 // dial makes a connection for all who wait for call.
 func (p *pool) dial(ctx context.Context, key string, pins []string, call *dialCall) {
-	d, err := dial(ctx, p.opts, p.c, pins)
+	d, err := dial(ctx, p.opts, p.target, pins)
 	p.mu.Lock()
 	delete(p.dialing, key)
 	call.err = err

@@ -15,7 +15,8 @@ func (d *Driver) Probe(ctx context.Context, req drivers.ProbeRequest) (drivers.P
 	if err != nil {
 		return probeFailed(err), nil
 	}
-	r, err := d.pool(c).run(ctx, nil, acquireScript, variable{"mode", "check"}, variable{"root", c.root},
+	p := d.place(c)
+	r, err := p.run(ctx, nil, acquireScript, variable{"mode", "check"}, variable{"root", c.root},
 		variable{"minfree", strconv.FormatInt(d.opts.MinFree, 10)})
 	if err != nil {
 		if ctx.Err() != nil {
@@ -31,6 +32,15 @@ func (d *Driver) Probe(ctx context.Context, req drivers.ProbeRequest) (drivers.P
 	}
 	if len(r.lines) > 1 && toolsIn(r.lines[1]).perl == "" {
 		result.Diagnostics = append(result.Diagnostics, noPerl)
+	}
+	urls := d.discover(ctx, p, r.conn)
+	result.Diagnostics = append(result.Diagnostics, urlDiagnostics(urls)...)
+	if urls.URL == "" && c.urlNeeded {
+		f := urlMissing(urls)
+		result.OK, result.Phase, result.Summary = false, f.Step, f.Err.Error()
+		result.Diagnostics = append(result.Diagnostics, drivers.Diagnostic{
+			Severity: drivers.SeverityError, Code: f.Code, Message: f.Err.Error(), Remediation: f.Remediation,
+		})
 	}
 	return result, nil
 }

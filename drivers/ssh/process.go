@@ -174,7 +174,7 @@ func (s *process) bringDown(how drivers.ExecEnd, grace time.Duration) {
 
 // sweep ends the main process, with its grace, and everything that has the command's id in its environment.
 func (s *process) sweep(ctx context.Context, grace time.Duration) error {
-	_, err := s.pool.run(ctx, s.pins, stopScript, variable{"root", s.pool.c.root}, variable{"own", execVar + "=" + s.spec.req.ExecID},
+	_, err := s.pool.run(ctx, s.pins, stopScript, variable{"own", execVar + "=" + s.spec.req.ExecID},
 		variable{"pid", strconv.Itoa(s.who.PID)}, variable{"start", strconv.FormatUint(s.who.StartTime, 10)},
 		variable{"grace", strconv.FormatInt(grace.Milliseconds(), 10)})
 	return err

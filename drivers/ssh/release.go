@@ -35,14 +35,19 @@ func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error 
 		}
 	}
 	pins, _ := pinsOf(req.Metadata)
-	own := "no"
-	if c.perLease {
-		own = "yes"
-	}
-	_, err = d.pool(c).run(ctx, pins, releaseScript,
-		variable{"root", c.root}, variable{"id", req.RuntimeID}, variable{"cwd", c.remoteCwd(req.RuntimeID)}, variable{"own", own})
-	if err != nil {
+	if err := d.place(c).takeDown(ctx, pins, req.RuntimeID); err != nil {
 		return fmt.Errorf("release: %w", err)
 	}
 	return nil
+}
+
+// takeDown ends what carries the runtime's id on the host, and removes what the lease made.
+func (p place) takeDown(ctx context.Context, pins []string, runtimeID string) error {
+	own := "no"
+	if p.c.perLease {
+		own = "yes"
+	}
+	_, err := p.run(ctx, pins, releaseScript,
+		variable{"root", p.c.root}, variable{"id", runtimeID}, variable{"cwd", p.c.remoteCwd(runtimeID)}, variable{"own", own})
+	return err
 }

@@ -1,5 +1,6 @@
 # Takes a runtime down: what runs in it, and what it made. The marker is set aside first, so that no command starts any
 # more, and goes last, so that half a release is still listed.
+leases=$root/.tenure/leases
 file=$leases/$id
 gone=$leases/$id.gone
 if [ -e "$file" ]; then step set_aside mv -f -- "$file" "$gone"; fi
