@@ -33,6 +33,8 @@ type Options struct {
 	LoginShell string
 	// HostKeyTypes are the host keys that the server has, of "ed25519" and "ecdsa"; nil is ed25519.
 	HostKeyTypes []string
+	// Authorized are keys that may log in besides the server's own.
+	Authorized []ssh.PublicKey
 }
 
 // Server is an sshd. One process serves one connection, so a test can cut each.
@@ -63,12 +65,14 @@ type Server struct {
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
 	dir := t.TempDir()
-	me, err := user.Current()
-	require.NoError(t, err)
-	s := &Server{Host: "127.0.0.1", User: me.Username, HostKeys: map[string]ssh.PublicKey{}, t: t, conns: map[net.Conn]struct{}{}}
+	s := &Server{Host: "127.0.0.1", User: Me(t), HostKeys: map[string]ssh.PublicKey{}, t: t, conns: map[net.Conn]struct{}{}}
 	var authorized ssh.PublicKey
 	s.PrivateKey, authorized = NewKey(t)
-	write(t, filepath.Join(dir, "authorized_keys"), string(ssh.MarshalAuthorizedKey(authorized)))
+	var keys strings.Builder
+	for _, key := range append(o.Authorized, authorized) {
+		keys.Write(ssh.MarshalAuthorizedKey(key))
+	}
+	write(t, filepath.Join(dir, "authorized_keys"), keys.String())
 	lines := append([]string{}, o.Lines...)
 	if o.LoginShell != "" {
 		lines = append(lines, fmt.Sprintf(`ForceCommand exec %s -c "$SSH_ORIGINAL_COMMAND"`, o.LoginShell))
@@ -103,6 +107,14 @@ func Start(t testing.TB, o Options) *Server {
 	s.listen("127.0.0.1:0")
 	t.Cleanup(s.Stop)
 	return s
+}
+
+// Me is who runs the test.
+func Me(t testing.TB) string {
+	t.Helper()
+	me, err := user.Current()
+	require.NoError(t, err)
+	return me.Username
 }
 
 func (s *Server) listen(addr string) {
