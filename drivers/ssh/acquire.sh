@@ -10,14 +10,18 @@ room() {
   case $1 in *[!0-9]* | '') return ;; esac
   [ "$1" -ge "$minfree" ] || fail free_space "$1 KiB are free below $root, and $minfree are needed"
 }
+# try writes a file; a program does it, since its words say why it cannot.
+try() { echo tenure | cat >"$1"; }
 if [ "$mode" = check ]; then
   at=$root
   while [ ! -e "$at" ] && [ "$at" != / ]; do at=$(dirname -- "$at"); done
   [ -d "$at" ] || fail make_workspace "$at: Not a directory"
   if [ "$at" = "$root" ]; then
     trial=$root/.tenure-probe-$$
-    said=$( (: >"$trial") 2>&1) || fail write_workspace "$said"
+    said=$(try "$trial" 2>&1)
+    worked=$?
     rm -f -- "$trial"
+    [ $worked = 0 ] || fail write_workspace "$said"
   else
     [ -w "$at" ] || fail make_workspace "$at: Permission denied"
   fi
@@ -64,12 +68,14 @@ tmp=$root/.tenure/tmp/$id
 [ -d "$tmp" ] || step make_tmp mkdir -p -m 700 -- "$tmp"
 [ -d "$cwd" ] || step make_workspace mkdir -p -- "$cwd"
 if [ $how = made ]; then
-  said=$( (: >"$cwd/.tenure-$id") 2>&1) || {
+  said=$(try "$cwd/.tenure-$id" 2>&1)
+  worked=$?
+  rm -f -- "$cwd/.tenure-$id"
+  if [ $worked != 0 ]; then
     rm -f -- "$file"
     rmdir -- "$tmp" "$root/.tenure/tmp" "$leases" "$root/.tenure" 2>/dev/null
     fail write_workspace "$said"
-  }
-  rm -f -- "$cwd/.tenure-$id"
+  fi
 fi
 echo ok
 tools

@@ -94,7 +94,7 @@ func (c *conn) openChannel(ctx context.Context) (*channel, error) {
 	}
 	c.p.mu.Lock()
 	c.open--
-	fresh := c.room < 0 && c.open == 0
+	fresh := !c.used && c.open == 0
 	c.room = c.open
 	unused := c.open == 0 && !c.gone
 	if unused {

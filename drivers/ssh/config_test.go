@@ -251,10 +251,9 @@ func TestATargetIsReachedThroughJumpHosts(t *testing.T) {
 
 func TestOptionsThatCannotWorkAreNamed(t *testing.T) {
 	t.Parallel()
-	_, err := New(Options{Grace: -1, MaxConnections: -1, MinFree: -1})
+	_, err := New(Options{Grace: -1, MaxConnections: -1})
 	require.ErrorContains(t, err, "duration")
 	require.ErrorContains(t, err, "MaxConnections")
-	require.ErrorContains(t, err, "MinFree")
 }
 
 func TestAnIDThatIsNoPlainNameIsRefused(t *testing.T) {

@@ -158,6 +158,59 @@ func TestAChannelThatClosesWithoutAnExitStatusIsUnknown(t *testing.T) {
 	}
 }
 
+// A05, at the start
+func TestAStartThatMayHaveHappenedIsUnknown(t *testing.T) {
+	t.Parallel()
+	root := filepath.Join(t.TempDir(), "w")
+	good, bad := sshtest.StartFake(t, sshtest.FakeOptions{}), sshtest.StartFake(t, sshtest.FakeOptions{Swallow: true})
+	d := newDriver(t, Options{})
+	req, rt, err := acquire(t, d, encode(t, good.Fields(root), nil))
+	require.NoError(t, err)
+	h := driverstest.HandleOf(req, rt)
+	h.Config = encode(t, bad.Fields(root), nil)
+	d.pool(mustConfig(t, h.Config)).know(tools{perl: "/usr/bin/perl"})
+	e, err := drivers.StartExec(t.Context(), d, drivers.ExecRequest{
+		Handle: h, ExecID: "e1", Argv: []string{"true"}, JournalDir: filepath.Join(t.TempDir(), "j"),
+	})
+	require.NoError(t, err, "an error would promise that it did not start")
+	result, err := e.Wait(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, drivers.ExecUnknown, result.End)
+	require.Equal(t, "no_exit_status", result.Why)
+	require.Zero(t, e.Process(), "nobody said which process it is")
+	require.NoError(t, d.Release(t.Context(), drivers.ReleaseRequest{Handle: driverstest.HandleOf(req, rt)}))
+}
+
+func TestAStartThatIsCanceledLeavesNothingRunning(t *testing.T) {
+	t.Parallel()
+	r := acquireOn(t, sshtest.Start(t, sshtest.Options{}), nil, Options{})
+	mark := fmt.Sprintf("604.%d", os.Getpid())
+	for i := range 10 {
+		ctx, cancel := withCause(t, time.Duration(i)*3*time.Millisecond)
+		e, err := drivers.StartExec(ctx, r.Driver, drivers.ExecRequest{
+			Handle: r.Handle, ExecID: fmt.Sprint("e", i), Argv: []string{"sleep", mark}, JournalDir: filepath.Join(t.TempDir(), "j"),
+		})
+		cancel()
+		if err != nil {
+			require.ErrorIs(t, err, errGaveUp)
+			continue
+		}
+		require.NoError(t, e.Kill(t.Context(), "started after all"))
+	}
+	require.NoError(t, r.Release())
+	requireNoProcess(t, mark)
+}
+
+func TestAHostThatHangsIsGivenUp(t *testing.T) {
+	t.Parallel()
+	s := sshtest.StartFake(t, sshtest.FakeOptions{Hang: true})
+	d := newDriver(t, Options{ScriptLimit: 300 * time.Millisecond})
+	began := time.Now()
+	_, _, err := acquire(t, d, encode(t, s.Fields(t.TempDir()), nil))
+	requireFailure(t, err, drivers.OutcomeRetryable, "run_script", "host_timeout")
+	require.Less(t, time.Since(began), 10*time.Second)
+}
+
 // A06
 func TestVariablesArriveWhateverTheServerAccepts(t *testing.T) {
 	t.Parallel()
@@ -190,12 +243,15 @@ func TestMoreCommandsThanSessionsAllFinish(t *testing.T) {
 						e, err := r.Start(drivers.ExecRequest{Argv: []string{"sh", "-c", fmt.Sprintf("sleep 2; echo %d; exit %[1]d", 10+i)}})
 						if err != nil {
 							t.Errorf("%s: %v", name, err)
+							e = nil
 						}
 						waiting <- e
 					}()
 				}
 				for range 5 {
-					running = append(running, <-waiting)
+					e := <-waiting
+					require.NotNil(t, e)
+					running = append(running, e)
 				}
 				codes := map[int]string{}
 				for _, e := range running {

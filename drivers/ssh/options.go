@@ -17,6 +17,8 @@ type Options struct {
 	Keepalive time.Duration
 	// Idle is how long a connection is kept without use; 0 is 5 minutes.
 	Idle time.Duration
+	// ScriptLimit bounds what a host may take for a script of ours other than a release; 0 is 60 s.
+	ScriptLimit time.Duration
 	// MaxConnections bounds the connections to one target, which are more than one only where the server's MaxSessions
 	// forces that; 0 is 16.
 	MaxConnections int
@@ -28,7 +30,7 @@ type Options struct {
 	Drain time.Duration
 	// RuntimeURL finds the URL at which a host reaches the API; nil looks for none.
 	RuntimeURL *runtimeurl.Discoverer
-	// MinFree is how much space a workspace must have for a lease, in KiB; 0 is 16 MiB.
+	// MinFree is how much space a workspace must have for a lease, in KiB; 0 is 16 MiB, and less than 0 does not look.
 	MinFree int64
 
 	// hide are programs of the host that are not to be used; tests take some away.
@@ -43,6 +45,7 @@ func (o Options) Defaults() Options {
 	}{
 		{&o.ConnectTimeout, 15 * time.Second}, {&o.Keepalive, 15 * time.Second}, {&o.Idle, 5 * time.Minute},
 		{&o.SessionWait, 30 * time.Second}, {&o.Grace, 5 * time.Second}, {&o.Drain, 2 * time.Second},
+		{&o.ScriptLimit, time.Minute},
 	} {
 		if *d.value == 0 {
 			*d.value = d.usual
@@ -60,14 +63,11 @@ func (o Options) Defaults() Options {
 // Validate names every option that cannot work.
 func (o Options) Validate() error {
 	var problems []error
-	if o.ConnectTimeout < 0 || o.Keepalive < 0 || o.Idle < 0 || o.SessionWait < 0 || o.Grace < 0 || o.Drain < 0 {
+	if o.ConnectTimeout < 0 || o.Keepalive < 0 || o.Idle < 0 || o.SessionWait < 0 || o.Grace < 0 || o.Drain < 0 || o.ScriptLimit < 0 {
 		problems = append(problems, errors.New("options: a duration is negative"))
 	}
 	if o.MaxConnections < 0 {
 		problems = append(problems, errors.New("option MaxConnections: is negative"))
-	}
-	if o.MinFree < 0 {
-		problems = append(problems, errors.New("option MinFree: is negative"))
 	}
 	return errors.Join(problems...)
 }

@@ -54,8 +54,16 @@ func (p *pool) run(ctx context.Context, pins []string, body string, vars ...vari
 	fmt.Fprintf(&b, "echo %s\n", mark)
 	b.WriteString(commonScript)
 	b.WriteString(body)
-	out, c, err := p.script(ctx, pins, shell, []byte(b.String()))
+	limited, cancel := context.WithTimeoutCause(ctx, p.opts.ScriptLimit, fmt.Errorf("no answer within %s", p.opts.ScriptLimit))
+	defer cancel()
+	if body == releaseScript {
+		limited = ctx // a large workspace takes its time to remove
+	}
+	out, c, err := p.script(limited, pins, shell, []byte(b.String()))
 	if err != nil {
+		if limited.Err() != nil && ctx.Err() == nil {
+			return reply{}, failedAt("run_script", "host_timeout", err)
+		}
 		return reply{}, err
 	}
 	_, said, ok := bytes.Cut(out.stdout, []byte(mark+"\n"))

@@ -37,6 +37,10 @@ type FakeOptions struct {
 	ExitSignal string
 	// CutOutput closes the channel after so many bytes of output, without a word; 0 does not.
 	CutOutput int
+	// Swallow takes commands and what they get, runs nothing, and closes their channels without a word.
+	Swallow bool
+	// Hang takes commands and never ends them.
+	Hang bool
 	// MaxSessions is how many channels one connection may have; 0 is any number.
 	MaxSessions int
 }
@@ -221,6 +225,15 @@ func (f *Fake) session(ctx context.Context, n ssh.NewChannel) {
 }
 
 func (f *Fake) run(ctx context.Context, ch ssh.Channel, command string) {
+	if f.opts.Swallow {
+		_, _ = io.ReadFull(ch, make([]byte, 4096))
+		return
+	}
+	if f.opts.Hang {
+		_, _ = io.Copy(io.Discard, ch)
+		<-ctx.Done()
+		return
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-c", command)

@@ -33,6 +33,8 @@ type Options struct {
 	LoginShell string
 	// HostKeyTypes are the host keys that the server has, of "ed25519" and "ecdsa"; nil is ed25519.
 	HostKeyTypes []string
+	// Wrap comes before the command that starts sshd.
+	Wrap []string
 	// Authorized are keys that may log in besides the server's own.
 	Authorized []ssh.PublicKey
 }
@@ -102,7 +104,7 @@ func Start(t testing.TB, o Options) *Server {
 	if err != nil {
 		sshd = "/usr/sbin/sshd" // Debian keeps it where only root looks
 	}
-	s.command = []string{sshd, "-i", "-e", "-f", config}
+	s.command = append(slices.Clone(o.Wrap), sshd, "-i", "-e", "-f", config)
 	s.serveConn = s.serve
 	s.listen("127.0.0.1:0")
 	t.Cleanup(s.Stop)
@@ -155,7 +157,7 @@ func (s *Server) serve(c net.Conn) {
 		return
 	}
 	cmd := exec.CommandContext(context.Background(), s.command[0], s.command[1:]...)
-	cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin"}
+	cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = f, f, &s.log
 	err = cmd.Start()
 	_ = f.Close()
