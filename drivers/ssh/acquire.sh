@@ -62,20 +62,25 @@ while :; do
   rm -f -- "$new"
   # Another acquire of this id may have come first, or the release of another lease removed the empty directory.
   tries=$((tries + 1))
-  [ -e "$file" ] || [ $tries -lt 5 ] || fail write_marker "$said"
+  [ $tries -lt 10 ] || fail write_marker "$said"
 done
 tmp=$root/.tenure/tmp/$id
-[ -d "$tmp" ] || step make_tmp mkdir -p -m 700 -- "$tmp"
-[ -d "$cwd" ] || step make_workspace mkdir -p -- "$cwd"
+# give_up undoes what this acquire made, so that a workspace that cannot be used holds nothing of ours.
+give_up() {
+  if [ $how = made ]; then
+    rm -f -- "$file"
+    rmdir -- "$tmp" "$root/.tenure/tmp" "$leases" "$root/.tenure" 2>/dev/null
+  fi
+  fail "$1" "$2"
+}
+# The release of another lease may remove an empty directory above, so the second try may do.
+[ -d "$tmp" ] || said=$(mkdir -p -m 700 -- "$tmp" 2>&1) || said=$(mkdir -p -m 700 -- "$tmp" 2>&1) || give_up make_tmp "$said"
+[ -d "$cwd" ] || said=$(mkdir -p -- "$cwd" 2>&1) || give_up make_workspace "$said"
 if [ $how = made ]; then
   said=$(try "$cwd/.tenure-$id" 2>&1)
   worked=$?
   rm -f -- "$cwd/.tenure-$id"
-  if [ $worked != 0 ]; then
-    rm -f -- "$file"
-    rmdir -- "$tmp" "$root/.tenure/tmp" "$leases" "$root/.tenure" 2>/dev/null
-    fail write_workspace "$said"
-  fi
+  [ $worked = 0 ] || give_up write_workspace "$said"
 fi
 echo ok
 tools
