@@ -174,7 +174,9 @@ func (ch *channel) start(ctx context.Context, command string) error {
 		return nil
 	case <-limit.C:
 		ch.c.close()
-		<-answer
+		if err := <-answer; err == nil {
+			return nil // it came at the last moment, and the end of the connection tells the rest
+		}
 		return failedAt(phaseStart, "command_timeout", fmt.Errorf("no answer within %s", ch.c.limit()))
 	case <-ctx.Done():
 		_ = ch.Close()

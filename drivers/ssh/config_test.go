@@ -193,10 +193,8 @@ func startAgent(t *testing.T, key agent.AddedKey) (socket string) {
 	t.Helper()
 	keys := agent.NewKeyring()
 	require.NoError(t, keys.Add(key))
-	dir, err := os.MkdirTemp("", "agent") // short: a socket's path is
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	ln, err := net.Listen("unix", filepath.Join(dir, "s"))
+	socket = filepath.Join(t.TempDir(), "s")
+	ln, err := net.Listen("unix", socket)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, ln.Close()) })
 	go func() {
@@ -208,7 +206,7 @@ func startAgent(t *testing.T, key agent.AddedKey) (socket string) {
 			go func() { _ = agent.ServeAgent(keys, c) }()
 		}
 	}()
-	return filepath.Join(dir, "s")
+	return socket
 }
 
 func TestATargetIsReachedThroughJumpHosts(t *testing.T) {

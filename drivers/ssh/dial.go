@@ -66,7 +66,7 @@ func (l *link) enter(phase string) {
 		l.late = l.late || late
 		l.mu.Unlock()
 		if late {
-			_ = l.Conn.Close() // a channel of another connection knows no deadline; closing is understood by all
+			_ = l.Close() // a channel of another connection knows no deadline; closing is understood by all
 		}
 	})
 }

@@ -375,7 +375,7 @@ func (s *process) read(in io.Reader) (*end, error) {
 	var data []byte
 	for {
 		if _, err := io.ReadFull(in, head); err != nil {
-			return last, nil
+			return last, nil //nolint:nilerr // the end of the channel; what it means depends on what was said before
 		}
 		n := binary.BigEndian.Uint32(head[1:])
 		if n > maxFrame {
@@ -386,7 +386,7 @@ func (s *process) read(in io.Reader) (*end, error) {
 		}
 		data = data[:n]
 		if _, err := io.ReadFull(in, data); err != nil {
-			return last, nil
+			return last, nil //nolint:nilerr // as above
 		}
 		switch head[0] {
 		case '1':

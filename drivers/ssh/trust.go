@@ -3,7 +3,7 @@ package ssh
 import (
 	"bytes"
 	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // the format of hashed names in known_hosts; nothing is kept secret by it
+	"crypto/sha1" // the format of hashed names in known_hosts; nothing is kept secret by it
 	"encoding/base64"
 	"errors"
 	"fmt"

@@ -27,13 +27,13 @@ func acquire(t *testing.T, d *Driver, config json.RawMessage) (drivers.AcquireRe
 	return req, rt, err
 }
 
-func requireFailure(t *testing.T, err error, outcome drivers.Outcome, step, code string) *drivers.Failure {
+func requireFailure(t *testing.T, err error, outcome drivers.Outcome, step, code string) drivers.Failure {
 	t.Helper()
 	f, ok := errors.AsType[*drivers.Failure](err)
 	require.True(t, ok, "a Failure, not %v", err)
 	require.Equal(t, []any{outcome, step, code}, []any{f.Outcome, f.Step, f.Code}, "%v", err)
 	require.NotEmpty(t, f.Remediation)
-	return f
+	return *f
 }
 
 // A01

@@ -1,6 +1,7 @@
 package sshtest
 
 import (
+	"context"
 	"net"
 	"sync"
 	"testing"
@@ -26,7 +27,7 @@ type Proxy struct {
 // StartProxy passes connections on to the server at target until t ends.
 func StartProxy(t testing.TB, target string) *Proxy {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	p := &Proxy{Port: ln.Addr().(*net.TCPAddr).Port, ln: ln, target: target, thaw: make(chan struct{})}
 	close(p.thaw)
@@ -49,7 +50,7 @@ func StartProxy(t testing.TB, target string) *Proxy {
 }
 
 func (p *Proxy) serve(c net.Conn) {
-	s, err := net.Dial("tcp", p.target)
+	s, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", p.target)
 	if err != nil {
 		c.Close()
 		return

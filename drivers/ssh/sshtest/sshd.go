@@ -122,7 +122,7 @@ func Me(t testing.TB) string {
 func (s *Server) listen(addr string) {
 	s.t.Helper()
 	var err error
-	s.ln, err = net.Listen("tcp", addr)
+	s.ln, err = (&net.ListenConfig{}).Listen(s.t.Context(), "tcp", addr)
 	require.NoError(s.t, err)
 	s.Port = s.ln.Addr().(*net.TCPAddr).Port
 	s.serving.Go(func() {
