@@ -17,6 +17,7 @@ import (
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
 	"github.com/tenure-dev/tenure/eventstore/memory"
+	"github.com/tenure-dev/tenure/eventstore/vault"
 )
 
 // What one process knows of an environment is old once another has archived it: the log refuses the append, and the choice is
@@ -24,7 +25,7 @@ import (
 func TestTheChoiceIsMadeOnTheStreamsThatTheAppendHolds(t *testing.T) {
 	t.Parallel()
 	store := memory.New()
-	here, there := commands.New(eventstore.NewLedger(store)), commands.New(eventstore.NewLedger(store))
+	here, there := commands.New(eventstore.NewLedger(store), vault.InMemory()), commands.New(eventstore.NewLedger(store))
 	company, first, second := domain.CompanyID{UUID: uuid.New()}, domain.EnvironmentID{UUID: uuid.New()}, domain.EnvironmentID{UUID: uuid.New()}
 	_, err := here.AddCompany(t.Context(), commands.Caller{}, company, "acme")
 	require.NoError(t, err)
