@@ -25,7 +25,7 @@ import (
 func TestTheChoiceIsMadeOnTheStreamsThatTheAppendHolds(t *testing.T) {
 	t.Parallel()
 	store := memory.New()
-	here, there := commands.New(eventstore.NewLedger(store), vault.InMemory()), commands.New(eventstore.NewLedger(store))
+	here, there := commands.New(eventstore.NewLedger(store), vault.InMemory()), commands.New(eventstore.NewLedger(store), vault.InMemory())
 	company, first, second := domain.CompanyID{UUID: uuid.New()}, domain.EnvironmentID{UUID: uuid.New()}, domain.EnvironmentID{UUID: uuid.New()}
 	_, err := here.AddCompany(t.Context(), commands.Caller{}, company, "acme")
 	require.NoError(t, err)
