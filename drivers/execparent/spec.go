@@ -27,6 +27,10 @@ type Spec struct {
 	Drain time.Duration
 	// JournalDir must hold no journal yet.
 	JournalDir string
+	// Sandbox, if set, is what the command runs in. Cwd and the program are looked up inside.
+	Sandbox *Sandbox
+
+	silence time.Duration // of a link; see LinkOptions
 }
 
 // Credential is a user to run as, without supplementary groups.
@@ -47,6 +51,12 @@ type wireSpec struct {
 	Grace      time.Duration `json:"grace"`
 	Drain      time.Duration `json:"drain"`
 	JournalDir []byte        `json:"journalDir"`
+	Sandbox    *wireSandbox  `json:"sandbox,omitempty"`
+	// Inside is set for an inner parent.
+	Inside  *inside       `json:"inside,omitempty"`
+	Silence time.Duration `json:"silence,omitempty"`
+
+	inPlace bool // see becomeLike
 }
 
 // control is one line after the spec.
@@ -65,6 +75,14 @@ type status struct {
 	Started     *drivers.Process    `json:"started,omitempty"`
 	StartFailed *startFailed        `json:"startFailed,omitempty"`
 	Result      *drivers.ExecResult `json:"result,omitempty"`
+	// NotRun and Ended are the words of an inner parent; Ended is a wait status.
+	NotRun *wireNotRun `json:"notRun,omitempty"`
+	Ended  *uint32     `json:"ended,omitempty"`
+}
+
+type wireNotRun struct {
+	ExitCode int    `json:"exitCode"`
+	Message  string `json:"message"`
 }
 
 type startFailed struct {
@@ -79,15 +97,20 @@ const maxSpecBytes = 16 << 20
 
 func writeSpec(w io.Writer, s Spec) error {
 	wire := wireSpec{
-		Cwd: []byte(s.Cwd), StdinBytes: int64(len(s.Stdin)), Credential: s.Credential,
+		Argv: toBytes(s.Argv), Cwd: []byte(s.Cwd), StdinBytes: int64(len(s.Stdin)), Credential: s.Credential,
 		Timeout: s.Timeout, Grace: s.Grace, Drain: s.Drain, JournalDir: []byte(s.JournalDir),
-	}
-	for _, arg := range s.Argv {
-		wire.Argv = append(wire.Argv, []byte(arg))
+		Silence: s.silence,
 	}
 	for _, v := range merge(s.Env) {
 		wire.Env = append(wire.Env, []byte(v.Name+"="+v.Value))
 	}
+	if s.Sandbox != nil {
+		wire.Sandbox = &wireSandbox{Argv: toBytes(s.Sandbox.Argv), Join: toBytes(s.Sandbox.Join)}
+	}
+	return sendSpec(w, wire, s.Stdin)
+}
+
+func sendSpec(w io.Writer, wire wireSpec, stdin []byte) error {
 	b, err := json.Marshal(wire)
 	if err != nil {
 		return err
@@ -98,7 +121,7 @@ func writeSpec(w io.Writer, s Spec) error {
 	if _, err := w.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...)); err != nil {
 		return err
 	}
-	_, err = w.Write(s.Stdin)
+	_, err = w.Write(stdin)
 	return err
 }
 
@@ -147,4 +170,12 @@ func toStrings(bs [][]byte) []string {
 		ss[i] = string(b)
 	}
 	return ss
+}
+
+func toBytes(ss []string) [][]byte {
+	bs := make([][]byte, len(ss))
+	for i, s := range ss {
+		bs[i] = []byte(s)
+	}
+	return bs
 }

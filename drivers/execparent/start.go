@@ -15,8 +15,8 @@ import (
 // child is the main process of the command.
 type child struct{ pid int }
 
-// start executes the command with stdio as its descriptors 0, 1 and 2. It returns exactly one of its results.
-func start(s wireSpec, stdio [3]uintptr) (*child, *notRun, *startFailed) {
+// start executes the command with files as its descriptors from 0 on. It returns exactly one of its results.
+func start(s wireSpec, files []uintptr) (*child, *notRun, *startFailed) {
 	type answer struct {
 		c  *child
 		nr *notRun
@@ -27,15 +27,18 @@ func start(s wireSpec, stdio [3]uintptr) (*child, *notRun, *startFailed) {
 		// The thread takes on the command's view of the files and no-new-privileges, and is never used again: the
 		// goroutine ends without unlocking it.
 		runtime.LockOSThread()
-		c, nr, sf := startOnThread(s, stdio)
+		c, nr, sf := startOnThread(s, files)
 		done <- answer{c, nr, sf}
+		if s.Sandbox != nil {
+			select {} // a sandbox that dies with its parent dies with this thread
+		}
 	}()
 	a := <-done
 	return a.c, a.nr, a.sf
 }
 
-func startOnThread(s wireSpec, stdio [3]uintptr) (*child, *notRun, *startFailed) {
-	if sf := becomeLike(s.Credential); sf != nil {
+func startOnThread(s wireSpec, files []uintptr) (*child, *notRun, *startFailed) {
+	if sf := becomeLike(s.Credential, s.inPlace); sf != nil {
 		return nil, nil, sf
 	}
 	if err := unix.Chdir(string(s.Cwd)); err != nil {
@@ -46,25 +49,42 @@ func startOnThread(s wireSpec, stdio [3]uintptr) (*child, *notRun, *startFailed)
 	if nr != nil {
 		return nil, nr, nil
 	}
-	attr := &syscall.ProcAttr{Env: env, Files: stdio[:], Sys: &syscall.SysProcAttr{Setsid: true}}
+	attr := &syscall.ProcAttr{Env: env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true}}
 	if s.Credential != nil {
 		attr.Sys.Credential = &syscall.Credential{Uid: s.Credential.UID, Gid: s.Credential.GID}
 	}
+	if s.Inside != nil {
+		// What the worker has in its session keyring is not the command's. A kernel without keyrings has none to leave.
+		_, _ = unix.KeyctlJoinSessionKeyring("")
+		s.Inside.prepare(attr.Sys)
+	}
 	pid, err := syscall.ForkExec(program, argv, attr)
 	if err == nil {
+		if s.Inside != nil {
+			if sf := s.Inside.join(pid); sf != nil {
+				return nil, nil, sf
+			}
+		}
 		return &child{pid: pid}, nil, nil
+	}
+	if sf := s.Inside.notLimited(err, attr); sf != nil {
+		return nil, nil, sf
 	}
 	return startError(argv[0], err)
 }
 
 // becomeLike gives the calling thread, and no other, a working directory of its own and the file permissions of cred.
 // Only the file system ids change, so that the thread cannot be signalled by whoever has that uid.
-func becomeLike(cred *Credential) *startFailed {
+//
+// In place, the whole process gets the working directory: where a filter of system calls forbids to unshare it.
+func becomeLike(cred *Credential, inPlace bool) *startFailed {
 	failed := func(what string, err error) *startFailed {
 		return &startFailed{Stage: "process", Code: "credentials", Message: fmt.Sprintf("%s: %v", what, err)}
 	}
-	if err := unix.Unshare(unix.CLONE_FS); err != nil {
-		return failed("unshare the working directory", err)
+	if !inPlace {
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			return failed("unshare the working directory", err)
+		}
 	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return failed("set no-new-privileges", err)

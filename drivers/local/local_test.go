@@ -223,20 +223,19 @@ func TestAStartThatIsCanceledLeavesNothingRunning(t *testing.T) {
 		require.NoError(t, e.Kill(t.Context(), "started after all"))
 	}
 	require.NoError(t, r.Release())
-	left, err := (&Driver{}).survivors(r.Handle.RuntimeID, r.Field("workspace"))
+	left, err := r.Driver.(*Driver).runtimes.Survivors(r.Handle.RuntimeID)
 	require.NoError(t, err)
 	require.Empty(t, left)
 }
 
 func TestAParentThatCannotBeStartedIsSaidSo(t *testing.T) {
 	t.Parallel()
-	d, err := New(Options{Root: t.TempDir(), ParentCommand: []string{"/no/such/tenure"}, AllowRoot: true})
-	require.NoError(t, err)
-	req := driverstest.AcquireRequest(features())
-	_, err = d.Acquire(t.Context(), req)
-	require.NoError(t, err)
 	for _, command := range [][]string{{"/no/such/tenure"}, {"/bin/true"}} {
-		d.opts.ParentCommand = command
+		d, err := New(Options{Root: t.TempDir(), ParentCommand: command, AllowRoot: true})
+		require.NoError(t, err)
+		req := driverstest.AcquireRequest(features())
+		_, err = d.Acquire(t.Context(), req)
+		require.NoError(t, err)
 		_, err = d.StartExec(t.Context(), drivers.ExecRequest{
 			Handle: drivers.Handle{RuntimeID: req.RuntimeID}, Argv: []string{"true"}, JournalDir: filepath.Join(t.TempDir(), "j"),
 		})

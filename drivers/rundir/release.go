@@ -1,4 +1,4 @@
-package local
+package rundir
 
 import (
 	"context"
@@ -15,37 +15,44 @@ import (
 	"github.com/tenure-dev/tenure/eventstore/faults"
 )
 
-// Release implements [drivers.Driver]. It ends the runtime's processes, sets its directory aside so that nothing finds it
-// any more, ends what was started meanwhile, and removes it, the marker last.
-func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error {
-	if err := checkRuntimeID(req.RuntimeID); err != nil {
+// Release takes a runtime down; one that is gone is fine. It ends the runtime's processes, sets its directory aside so that
+// nothing finds it any more, ends what was started meanwhile, and removes it, the marker last. quiet, if it is not nil, is
+// called before anything is removed and once every process that was found has ended: it takes down what a driver has beside
+// the directory.
+func (d *Dir) Release(ctx context.Context, runtimeID string, quiet func(context.Context) error) error {
+	if err := CheckID(runtimeID); err != nil {
 		return err
 	}
-	idle := d.beginRelease(req.RuntimeID)
-	defer d.endRelease(req.RuntimeID)
+	idle := d.beginRelease(runtimeID)
+	defer d.endRelease(runtimeID)
 	select {
 	case <-idle:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	l := d.layout(req.RuntimeID)
-	if err := d.endCommands(ctx, req.RuntimeID, l); err != nil {
+	l := d.Layout(runtimeID)
+	if err := d.endCommands(ctx, runtimeID, l); err != nil {
 		return stillRunning(err)
 	}
-	if err := d.endSurvivors(ctx, req.RuntimeID, l.dir); err != nil {
+	if err := d.endSurvivors(ctx, runtimeID, l.Dir); err != nil {
 		return stillRunning(err)
+	}
+	if quiet != nil {
+		if err := quiet(ctx); err != nil {
+			return err
+		}
 	}
 	faults.Point("local.release.quiet")
-	if err := d.setAside(l, req.RuntimeID); err != nil {
+	if err := d.setAside(l, runtimeID); err != nil {
 		return failed("set_aside", err)
 	}
 	faults.Point("local.release.aside")
-	remains, err := d.remains(req.RuntimeID)
+	remains, err := d.remains(runtimeID)
 	if err != nil {
 		return failed("find_remains", err)
 	}
 	for _, dir := range remains {
-		if err := d.endSurvivors(ctx, req.RuntimeID, dir); err != nil {
+		if err := d.endSurvivors(ctx, runtimeID, dir); err != nil {
 			return stillRunning(err)
 		}
 		if err := removeRuntime(dir); err != nil {
@@ -61,24 +68,24 @@ func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error 
 }
 
 // setAside renames the runtime's directory. A runtime that is gone is fine.
-func (d *Driver) setAside(l layout, runtimeID string) error {
+func (d *Dir) setAside(l Layout, runtimeID string) error {
 	aside, err := os.MkdirTemp(d.opts.Root, ".gone-"+runtimeID+"-")
 	if err != nil {
 		return err
 	}
 	// A rename replaces an empty directory in one step, so the name that MkdirTemp found free stays ours.
-	err = unix.Rename(l.dir, aside)
+	err = unix.Rename(l.Dir, aside)
 	if err == nil {
 		return nil
 	}
 	if errors.Is(err, unix.ENOENT) {
 		return os.Remove(aside)
 	}
-	return errors.Join(fmt.Errorf("rename %s: %w", l.dir, err), os.Remove(aside))
+	return errors.Join(fmt.Errorf("rename %s: %w", l.Dir, err), os.Remove(aside))
 }
 
 // remains are the directories that this and earlier Releases set aside, and those of Acquires that did not finish.
-func (d *Driver) remains(runtimeID string) ([]string, error) {
+func (d *Dir) remains(runtimeID string) ([]string, error) {
 	entries, err := os.ReadDir(d.opts.Root)
 	if err != nil {
 		return nil, err
@@ -103,7 +110,7 @@ func (d *Driver) remains(runtimeID string) ([]string, error) {
 // removeRuntime removes a directory that was set aside. The marker goes last, so that half of one is still listed.
 func removeRuntime(dir string) error {
 	l := layoutOf(dir)
-	for _, part := range []string{l.workspace, l.tmp, l.parents} {
+	for _, part := range []string{l.Workspace, l.Tmp, l.Parents} {
 		if err := removeAll(part); err != nil {
 			return err
 		}

@@ -1,4 +1,4 @@
-package local
+package rundir
 
 import (
 	"bytes"
@@ -29,7 +29,7 @@ type look struct {
 // resident is a process, and what tells which runtime it is of.
 type resident struct {
 	proc.Info
-	// places are its directory, its root and its program; runtimes are the values of runtimeVar in its environment.
+	// places are its directory, its root and its program; runtimes are the values of RuntimeVar in its environment.
 	places, runtimes []string
 }
 
@@ -93,7 +93,7 @@ func runtimesOf(at string) []string {
 	}
 	var found []string
 	for v := range bytes.SplitSeq(b, []byte{0}) {
-		if id, ok := bytes.CutPrefix(v, []byte(runtimeVar+"=")); ok {
+		if id, ok := bytes.CutPrefix(v, []byte(RuntimeVar+"=")); ok {
 			found = append(found, string(id))
 		}
 	}

@@ -1,10 +1,9 @@
-package local
+package ssh
 
 import (
 	"errors"
 
 	"github.com/tenure-dev/tenure/drivers"
-	"github.com/tenure-dev/tenure/drivers/execparent"
 )
 
 // activity is what this process does in one runtime. It keeps a command from starting while the runtime is released.
@@ -13,7 +12,7 @@ type activity struct {
 	starting  int
 	// idle is closed when starting falls to 0; nil unless a Release waits for that.
 	idle  chan struct{}
-	execs []*execparent.Process
+	execs []*process
 }
 
 // beginStart registers a command that is about to start. A nil result must be followed by endStart.
@@ -32,7 +31,7 @@ func (d *Driver) beginStart(runtimeID string) error {
 }
 
 // endStart says what became of it; p is nil if the command did not start.
-func (d *Driver) endStart(runtimeID string, p *execparent.Process) {
+func (d *Driver) endStart(runtimeID string, p *process) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	a := d.activityOf(runtimeID)
@@ -75,12 +74,12 @@ func (d *Driver) endRelease(runtimeID string) {
 }
 
 // running are the commands of this process in a runtime.
-func (d *Driver) running(runtimeID string) []*execparent.Process {
+func (d *Driver) running(runtimeID string) []*process {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	a := d.activityOf(runtimeID)
 	a.prune()
-	return append([]*execparent.Process(nil), a.execs...)
+	return append([]*process(nil), a.execs...)
 }
 
 func (d *Driver) activityOf(runtimeID string) *activity {
@@ -103,7 +102,7 @@ func (a *activity) prune() {
 	live := a.execs[:0]
 	for _, p := range a.execs {
 		select {
-		case <-p.Done():
+		case <-p.done:
 		default:
 			live = append(live, p)
 		}

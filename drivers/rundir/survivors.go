@@ -1,4 +1,4 @@
-package local
+package rundir
 
 import (
 	"context"
@@ -22,7 +22,7 @@ const endLimit = 10 * time.Second
 
 // endCommands ends the commands that this process started, and the exec parents that an earlier process recorded. Each
 // parent ends its own tree.
-func (d *Driver) endCommands(ctx context.Context, runtimeID string, l layout) error {
+func (d *Dir) endCommands(ctx context.Context, runtimeID string, l Layout) error {
 	for _, p := range d.running(runtimeID) {
 		if err := p.Kill(ctx, "lease_released"); err != nil {
 			return err
@@ -34,13 +34,13 @@ func (d *Driver) endCommands(ctx context.Context, runtimeID string, l layout) er
 		}
 	}
 	var parents []drivers.Process
-	records, err := os.ReadDir(l.parents)
+	records, err := os.ReadDir(l.Parents)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	for _, r := range records {
 		var p drivers.Process
-		b, err := os.ReadFile(filepath.Join(l.parents, r.Name()))
+		b, err := os.ReadFile(filepath.Join(l.Parents, r.Name()))
 		if err != nil || json.Unmarshal(b, &p) != nil || !proc.Alive(p) {
 			continue // ended, or half a record of a parent that was never told what to run
 		}
@@ -53,7 +53,7 @@ func (d *Driver) endCommands(ctx context.Context, runtimeID string, l layout) er
 }
 
 // awaitParents gives exec parents the time they need to end their trees, then ends them and what is below them.
-func (d *Driver) awaitParents(ctx context.Context, parents []drivers.Process) error {
+func (d *Dir) awaitParents(ctx context.Context, parents []drivers.Process) error {
 	alive := func() (left int) {
 		for _, p := range parents {
 			if proc.Alive(p) {
@@ -92,7 +92,7 @@ func (d *Driver) awaitParents(ctx context.Context, parents []drivers.Process) er
 }
 
 // endSurvivors kills whatever carries the runtime's id or works below dir until a look finds nothing.
-func (d *Driver) endSurvivors(ctx context.Context, runtimeID, dir string) error {
+func (d *Dir) endSurvivors(ctx context.Context, runtimeID, dir string) error {
 	return poll(ctx, endLimit, func() (bool, error) {
 		found, err := d.survivors(runtimeID, dir)
 		if err != nil {
@@ -126,7 +126,20 @@ func poll(ctx context.Context, limit time.Duration, done func() (bool, error)) e
 	}
 }
 
-func (d *Driver) survivors(runtimeID, dir string) ([]resident, error) {
+// Survivors are the processes that carry a runtime's id or work below its directory.
+func (d *Dir) Survivors(runtimeID string) ([]drivers.Process, error) {
+	found, err := d.survivors(runtimeID, d.Layout(runtimeID).Dir)
+	if err != nil {
+		return nil, err
+	}
+	processes := make([]drivers.Process, 0, len(found))
+	for _, r := range found {
+		processes = append(processes, drivers.Process{PID: r.PID, StartTime: r.StartTime, BootID: proc.BootID()})
+	}
+	return processes, nil
+}
+
+func (d *Dir) survivors(runtimeID, dir string) ([]resident, error) {
 	all, err := d.census.take()
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package local
+package rundir
 
 import (
 	"os/exec"

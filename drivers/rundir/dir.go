@@ -1,0 +1,121 @@
+// Package rundir keeps the runtimes of a driver that makes them on this machine: one directory for each, which appears
+// complete or not at all, and the processes that work in it.
+//
+//	ROOT/<runtime id>/          0711  renamed into place, so that a repeated Acquire finds it or makes it
+//	    marker.json             0600  whose it is: installation, epoch, lease, fence
+//	    parents/                0700  one file per exec parent that lives
+//	    workspace/              0700  of the command's user
+//	    tmp/                    0700  of the command's user
+//	ROOT/.new-<runtime id>-*    an Acquire that did not finish
+//	ROOT/.gone-<runtime id>-*   a Release that did not finish; still listed, since its marker goes last
+//
+// Release ends every process of the runtime: those under an exec parent, and whatever else has the runtime's id in its
+// environment ([RuntimeVar]) or works below its directory.
+package rundir
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/drivers/execparent"
+)
+
+// RuntimeVar marks every process of a runtime. A request cannot change it: Release looks for it.
+const RuntimeVar = "TENURE_RUNTIME_ID"
+
+// Options of a Dir.
+type Options struct {
+	// Root holds the runtimes. It is absolute, and made if it is missing.
+	Root string
+	// ParentCommand starts a process that calls execparent.Main: a program and its arguments.
+	ParentCommand []string
+	// Credential is whom commands run as; nil is this process's own user.
+	Credential *execparent.Credential
+	// Grace is the longest that a command may take to end in order.
+	Grace time.Duration
+}
+
+// Dir is the runtimes under one directory. Methods are safe for concurrent use.
+type Dir struct {
+	opts   Options
+	census census
+
+	mu     sync.Mutex
+	active map[string]*activity // by runtime id
+}
+
+// Open makes the root and returns its runtimes.
+func Open(opts Options) (*Dir, error) {
+	opts.Root = filepath.Clean(opts.Root)
+	// Commands of another user pass through the root to their workspace; they cannot list it.
+	if err := os.MkdirAll(opts.Root, 0o711); err != nil {
+		return nil, fmt.Errorf("make the directory of the runtimes: %w", err)
+	}
+	if err := os.Chmod(opts.Root, 0o711); err != nil {
+		return nil, err
+	}
+	if opts.Credential != nil {
+		if err := traversable(opts.Root); err != nil {
+			return nil, err
+		}
+	}
+	return &Dir{opts: opts, active: make(map[string]*activity)}, nil
+}
+
+// traversable names the first directory above the workspaces that their user could not pass.
+func traversable(dir string) error {
+	var above []string
+	for ; ; dir = filepath.Dir(dir) {
+		above = append(above, dir)
+		if dir == filepath.Dir(dir) {
+			break
+		}
+	}
+	for i := len(above) - 1; i >= 0; i-- {
+		info, err := os.Stat(above[i])
+		if err != nil {
+			return err
+		}
+		if info.Mode().Perm()&0o001 == 0 {
+			return fmt.Errorf("the user of the commands cannot pass %s (mode %04o): run chmod o+x %[1]s, or put the data elsewhere",
+				above[i], info.Mode().Perm())
+		}
+	}
+	return nil
+}
+
+// Root is the directory of the runtimes.
+func (d *Dir) Root() string { return d.opts.Root }
+
+// Layout are the paths of one runtime.
+type Layout struct{ Dir, Marker, Parents, Workspace, Tmp string }
+
+// Layout returns the paths of a runtime, whether it exists or not. The id must be one that [CheckID] takes.
+func (d *Dir) Layout(runtimeID string) Layout {
+	return layoutOf(filepath.Join(d.opts.Root, runtimeID))
+}
+
+func layoutOf(dir string) Layout {
+	return Layout{
+		Dir: dir, Marker: filepath.Join(dir, "marker.json"), Parents: filepath.Join(dir, "parents"),
+		Workspace: filepath.Join(dir, "workspace"), Tmp: filepath.Join(dir, "tmp"),
+	}
+}
+
+// CheckID refuses an id that is not the name of one directory.
+func CheckID(id string) error {
+	if id == "" || len(id) > 200 || id[0] == '.' || strings.ContainsAny(id, "/\x00") {
+		return &drivers.Failure{
+			Outcome: drivers.OutcomeDefinite, Code: "bad_runtime_id", Step: "check_id",
+			Remediation: "use an id of 1 to 200 bytes without '/', NUL and a leading '.'",
+			Err:         errors.New("the runtime id is not usable as the name of a directory"),
+		}
+	}
+	return nil
+}

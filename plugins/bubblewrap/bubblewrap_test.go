@@ -1,0 +1,70 @@
+package bubblewrap
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/drivers/driverstest"
+	"github.com/tenure-dev/tenure/drivers/execparent"
+)
+
+func TestMain(m *testing.M) { driverstest.Main(m, execparent.Main) }
+
+// testUID is a user that the machine need not know; sandboxes run as it if the tests run as root.
+const testUID = 64718
+
+// passable is a temporary directory that another user can pass through; t.TempDir is not.
+func passable(t *testing.T) string {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp("/var/tmp", "tenure-bwrap-") //nolint:usetesting // see above
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	require.NoError(t, os.Chmod(dir, 0o711))
+	return dir
+}
+
+func options(root string) Options {
+	return Options{
+		Root: root, ParentCommand: []string{"/proc/self/exe", driverstest.ParentArg}, UID: testUID, GID: testUID, Drain: time.Second,
+	}
+}
+
+func newDriver(t *testing.T) drivers.Driver {
+	t.Helper()
+	d, err := New(options(filepath.Join(passable(t), "runtimes")))
+	require.NoError(t, err)
+	return d
+}
+
+func features() driverstest.Features {
+	return driverstest.Features{
+		New: newDriver,
+		BadConfigs: map[string]json.RawMessage{
+			"config":                  json.RawMessage(`[]`),
+			"config.image":            json.RawMessage(`{"image": "debian"}`),
+			"config.memoryMb":         json.RawMessage(`{"memoryMb": "512"}`),
+			"config.pids":             json.RawMessage(`{"pids": 1.5}`),
+			"config.cpus":             json.RawMessage(`{"cpus": 0}`),
+			"config.network":          json.RawMessage(`{"network": "bridge"}`),
+			"config.readOnlyPaths":    json.RawMessage(`{"readOnlyPaths": "/opt"}`),
+			"config.readOnlyPaths[1]": json.RawMessage(`{"readOnlyPaths": ["/opt", "opt"]}`),
+			"config.timeoutMs":        json.RawMessage(`{"timeoutMs": -1}`),
+			"config.limits":           json.RawMessage(`{"limits": true}`),
+		},
+		Posix: true, WholeTree: true, HostProcesses: true,
+	}
+}
+
+func TestTheDriverKeepsItsPromises(t *testing.T) {
+	t.Parallel()
+	driverstest.Run(t, features())
+}
