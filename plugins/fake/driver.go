@@ -120,10 +120,15 @@ func hold(e *Entry, req drivers.AcquireRequest, refused *error) []Entry {
 // find returns the runtimes of this driver that go by the name: an id of the engine, or, where the class knows none, the
 // one that the provider gave.
 func (d *Driver) find(s *state, runtimeID string, id *string) (found []Entry) {
-	for _, e := range s.Live() {
-		byName := id != nil && e.ID == *id
-		byToken := d.class != drivers.ClassBlind && runtimeID != "" && e.RuntimeID == runtimeID
-		if e.Provider == KeyOf(d.class) && (byName && (d.class == drivers.ClassBlind || runtimeID == "") || byToken) {
+	var ids []string
+	switch {
+	case d.class != drivers.ClassBlind && runtimeID != "":
+		ids = s.named[runtimeID]
+	case id != nil:
+		ids = []string{*id}
+	}
+	for _, id := range ids {
+		if e, ok := s.live[id]; ok && e.Provider == KeyOf(d.class) {
 			found = append(found, e)
 		}
 	}
@@ -145,11 +150,7 @@ func (e Entry) runtime(resumed bool, padding string) drivers.Runtime {
 func (d *Driver) Resume(_ context.Context, h drivers.Handle) (drivers.Runtime, error) {
 	var found []Entry
 	if err := d.world.ledger.update(func(s *state) []Entry {
-		for _, e := range s.Live() {
-			if h.ProviderLeaseID != nil && e.ID == *h.ProviderLeaseID && e.Provider == KeyOf(d.class) {
-				found = append(found, e)
-			}
-		}
+		found = d.find(s, "", h.ProviderLeaseID)
 		return nil
 	}); err != nil {
 		return drivers.Runtime{}, ledgerFailed(err)

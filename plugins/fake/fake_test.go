@@ -263,8 +263,8 @@ func TestACallThatIsCanceledEndsUnlessItIsDeaf(t *testing.T) {
 	require.Len(t, read(t, dir).Live(), 1)
 
 	for _, step := range []fake.Step{
-		{Verb: fake.VerbAcquire, Action: fake.ActionLate, Ms: 60},
-		{Verb: fake.VerbAcquire, Action: fake.ActionDelay, Deaf: true, Ms: 60, At: fake.PlaceAfter},
+		{Verb: fake.VerbAcquire, Action: fake.ActionLate, Ms: 500},
+		{Verb: fake.VerbAcquire, Action: fake.ActionDelay, Deaf: true, Ms: 500, At: fake.PlaceAfter},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 		rt, err := w.Driver(drivers.ClassIdempotent).Acquire(ctx, request(t, step))

@@ -102,7 +102,8 @@ func (s *state) Destroyed() int { return s.destroyed }
 
 // state is the fold of a ledger.
 type state struct {
-	live               map[string]Entry // by id; as created, with what a newer holder changed
+	live               map[string]Entry    // by id; as created, with what a newer holder changed
+	named              map[string][]string // the ids of the live ones by the engine's id, oldest first
 	created, destroyed int
 	calls              map[string]int         // by scope
 	taken              map[string]map[int]int // by scope and step: in how many calls
@@ -111,7 +112,7 @@ type state struct {
 
 func newState() state {
 	return state{
-		live: make(map[string]Entry), calls: make(map[string]int), taken: make(map[string]map[int]int), stuck: make(map[string]int),
+		live: make(map[string]Entry), named: make(map[string][]string), calls: make(map[string]int), taken: make(map[string]map[int]int), stuck: make(map[string]int),
 	}
 }
 
@@ -139,6 +140,7 @@ func (s *state) apply(e Entry) {
 	switch e.Op {
 	case OpCreate:
 		s.live[e.ID] = e
+		s.named[e.RuntimeID] = append(s.named[e.RuntimeID], e.ID)
 		s.created++
 	case OpHold:
 		if held, ok := s.live[e.ID]; ok {
@@ -146,8 +148,12 @@ func (s *state) apply(e Entry) {
 			s.live[e.ID] = held
 		}
 	case OpDestroy:
-		if _, ok := s.live[e.ID]; ok {
+		if gone, ok := s.live[e.ID]; ok {
 			delete(s.live, e.ID)
+			s.named[gone.RuntimeID] = slices.DeleteFunc(s.named[gone.RuntimeID], func(id string) bool { return id == e.ID })
+			if len(s.named[gone.RuntimeID]) == 0 {
+				delete(s.named, gone.RuntimeID)
+			}
 			s.destroyed++
 		}
 	case OpCall:

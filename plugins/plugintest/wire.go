@@ -41,9 +41,14 @@ func Process(t *testing.T, workers map[string]Worker, worker string, args ...str
 	require.Len(t, p.Drivers, 1)
 	p.Manifest = pluginManifest()
 	for key, d := range p.Drivers {
-		return reach(t, p, key, d.Describe(), append([]string{"/proc/self/exe", workerArg, worker}, args...))
+		return reach(t, p, key, d.Describe(), Command(worker, args...))
 	}
 	return nil
+}
+
+// Command starts a worker that [Main] knows.
+func Command(worker string, args ...string) []string {
+	return append([]string{"/proc/self/exe", workerArg, worker}, args...)
 }
 
 func pluginManifest() sdk.Manifest {

@@ -1,8 +1,10 @@
 package plugintest_test
 
 import (
+	"context"
 	"encoding/json"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -25,6 +27,14 @@ var workers = map[string]plugintest.Worker{
 		}
 		d := w.Driver(drivers.Class(args[1]))
 		return sdk.Plugin{Drivers: map[string]drivers.Driver{d.Describe().Provider: d}, Closed: w.Close, Drain: 2 * time.Second}, nil
+	},
+	// All three classes, on the wire that junk needs.
+	"scripted": func(args []string) (sdk.Plugin, error) {
+		err := fake.Serve(context.Background(), args[0])
+		if err == nil {
+			syscall.Exit(0) // it has been served already
+		}
+		return sdk.Plugin{}, err
 	},
 	"local": func(args []string) (sdk.Plugin, error) {
 		d, err := newLocal(args[0])

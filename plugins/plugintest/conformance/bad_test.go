@@ -1,8 +1,11 @@
 package conformance_test
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -139,7 +142,51 @@ func serveBad(kind, dir string) error {
 		bad = d
 	}
 	p.Drivers = map[string]drivers.Driver{"bad": bad}
-	return sdk.Serve(context.Background(), p)
+	wire, err := sdk.TakeStdio()
+	if err != nil {
+		return err
+	}
+	var in io.Reader = wire.In
+	var out io.Writer = wire.Out
+	switch kind {
+	case "gushing":
+		in = &changing{lines: bufio.NewReader(wire.In), from: `"credit":10000`, to: `"credit":99999999`}
+	case "repeating":
+		out = twice{wire.Out}
+	}
+	return sdk.ServeOn(context.Background(), p, in, out)
+}
+
+// changing gives the worker more credit than the host does.
+type changing struct {
+	lines    *bufio.Reader
+	from, to string
+	rest     []byte
+}
+
+func (c *changing) Read(p []byte) (int, error) {
+	if len(c.rest) == 0 {
+		line, err := c.lines.ReadString('\n')
+		if err != nil {
+			return 0, err
+		}
+		c.rest = []byte(strings.Replace(line, c.from, c.to, 1))
+	}
+	n := copy(p, c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+// twice tells the end of a command twice.
+type twice struct{ io.Writer }
+
+func (t twice) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte(`"tenureExec.end"`)) {
+		if _, err := t.Writer.Write(p); err != nil {
+			return 0, err
+		}
+	}
+	return t.Writer.Write(p)
 }
 
 func TestEachCheckFindsWhatItIsFor(t *testing.T) {
@@ -157,6 +204,8 @@ func TestEachCheckFindsWhatItIsFor(t *testing.T) {
 		"untrue":    {"exit_codes"},
 		"nosy":      {"installations"},
 		"panicking": {"probe"},
+		"gushing":   {"credit"},
+		"repeating": {"kill"},
 		"staying":   {"shutdown", "stdin_end"},
 	} {
 		t.Run(kind, func(t *testing.T) {

@@ -149,7 +149,7 @@ func checkJunk(ctx context.Context, s *session) error {
 	if err := w.send(`{"jsonrpc":"2.0","id":"last","method":"health"}`); err != nil {
 		return w.explain(err)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, s.opts.CallTimeout, errors.New("health is not answered any more"))
+	ctx, cancel := context.WithTimeoutCause(ctx, s.opts.CallTimeout, errSilent)
 	defer cancel()
 	for {
 		line, err := w.next(ctx)

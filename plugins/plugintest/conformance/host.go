@@ -159,16 +159,23 @@ func (h *host) initialize(ctx context.Context, w *worker) (protocol.InitializeRe
 
 // explain adds what the worker said on stderr, if it has ended.
 func (w *worker) explain(err error) error {
+	wait := time.Duration(0)
+	if errors.Is(err, protocol.ErrClosed) {
+		wait = lastWords
+	}
 	select {
+	case <-time.After(wait):
+		return err
 	case <-w.ended:
 		if said := w.stderr.String(); said != "" {
 			return fmt.Errorf("%w; the worker has ended (%v) and said: %s", err, w.cmd.ProcessState, said)
 		}
 		return fmt.Errorf("%w; the worker has ended (%v)", err, w.cmd.ProcessState)
-	default:
-		return err
 	}
 }
+
+// lastWords is how long the end of a process is waited for whose wire has ended.
+const lastWords = 2 * time.Second
 
 // worker is the one that is initialized; it is started if there is none.
 func (h *host) worker(ctx context.Context) (*worker, error) {

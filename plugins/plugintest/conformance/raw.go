@@ -88,12 +88,18 @@ func (r *raw) next(ctx context.Context) ([]byte, error) {
 	}
 }
 
+// errSilent says that a worker is there and does not answer.
+var errSilent = errors.New("health is not answered any more")
+
 func (r *raw) explain(err error) error {
+	if errors.Is(err, errSilent) {
+		return err
+	}
 	select {
+	case <-time.After(lastWords):
+		return err
 	case <-r.ended:
 		return fmt.Errorf("%w; the worker has ended (%v) and said: %s", err, r.cmd.ProcessState, r.stderr.String())
-	default:
-		return err
 	}
 }
 
