@@ -36,13 +36,14 @@ type route struct {
 type handler func(*call) error
 
 func (s *Server) routes() []route {
-	const get, post, patch = http.MethodGet, http.MethodPost, http.MethodPatch
+	const get, post, patch, remove = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
 	return []route{
 		{method: get, path: "/api/health", handle: s.health},
 		{method: get, path: "/api/v1/openapi.yaml", handle: s.openAPI},
 
 		{method: post, path: "/api/v1/companies", action: access.CompanyAdd, handle: s.addCompany},
 		{method: get, path: "/api/v1/companies", action: access.CompanyList, handle: s.listCompanies},
+		{method: patch, path: "/api/v1/companies/:companyId", action: access.CompanyChange, of: s.ofCompany, handle: s.patchCompany},
 
 		{method: post, path: "/api/v1/companies/:companyId/keys", action: access.KeyAdd, of: s.ofCompany, handle: s.addKey},
 		{method: get, path: "/api/v1/companies/:companyId/keys", action: access.KeyList, of: s.ofCompany, handle: s.listKeys},
@@ -55,6 +56,20 @@ func (s *Server) routes() []route {
 		{method: get, path: "/api/v1/environments/:environmentId", action: access.EnvironmentRead, of: s.ofEnvironment, handle: s.getEnvironment},
 		{method: patch, path: "/api/v1/environments/:environmentId", action: access.EnvironmentChange, of: s.ofEnvironment, handle: s.patchEnvironment},
 		{method: post, path: "/api/v1/environments/:environmentId/archive", action: access.EnvironmentArchive, of: s.ofEnvironment, handle: s.archiveEnvironment},
+		{method: http.MethodDelete, path: "/api/v1/environments/:environmentId", action: access.EnvironmentDelete, of: s.ofEnvironment, handle: s.deleteEnvironment},
+		{method: post, path: "/api/v1/environments/:environmentId/probe", action: access.EnvironmentProbe, of: s.ofEnvironment, handle: s.probeEnvironment},
+		{method: post, path: "/api/v1/companies/:companyId/environments/probe", action: access.SettingsProbe, of: s.ofCompany, handle: s.probeSettings},
+		{method: get, path: "/api/v1/probes/:probeId", action: access.ProbeRead, of: s.ofProbe, handle: s.getProbe},
+
+		{method: post, path: "/api/v1/companies/:companyId/secrets", action: access.SecretAdd, of: s.ofCompany, handle: s.addSecret},
+		{method: get, path: "/api/v1/companies/:companyId/secrets", action: access.SecretList, of: s.ofCompany, handle: s.listSecrets},
+		{method: get, path: "/api/v1/secrets/:secretId", action: access.SecretSee, of: s.ofSecret, handle: s.getSecret},
+		{method: remove, path: "/api/v1/secrets/:secretId", action: access.SecretDestroy, of: s.ofSecret, handle: s.destroySecret},
+		{method: post, path: "/api/v1/secrets/:secretId/versions", action: access.SecretRotate, of: s.ofSecret, handle: s.addSecretVersion},
+		{method: post, path: "/api/v1/secrets/:secretId/versions/:version/disable", action: access.SecretSwitch, of: s.ofSecret, handle: s.disableSecretVersion},
+		{method: post, path: "/api/v1/secrets/:secretId/versions/:version/enable", action: access.SecretSwitch, of: s.ofSecret, handle: s.enableSecretVersion},
+		{method: post, path: "/api/v1/secrets/:secretId/versions/:version/destroy", action: access.SecretDestroy, of: s.ofSecret, handle: s.destroySecretVersion},
+		{method: get, path: "/api/v1/secrets/:secretId/reads", action: access.SecretReads, of: s.ofSecret, handle: s.listSecretReads},
 
 		{method: post, path: "/api/v1/companies/:companyId/leases", action: access.LeaseAcquire, of: s.ofCompany, handle: s.acquireLease},
 		{method: get, path: "/api/v1/companies/:companyId/leases", action: access.LeaseList, of: s.ofCompany, handle: s.listLeases},
@@ -70,6 +85,13 @@ func (s *Server) routes() []route {
 		{method: get, path: "/api/v1/execs/:execId", action: access.ExecRead, of: s.ofExec, handle: s.getExec},
 		{method: post, path: "/api/v1/execs/:execId/kill", action: access.ExecKill, of: s.ofExec, handle: s.killExec},
 		{method: get, path: "/api/v1/execs/:execId/output", action: access.ExecRead, of: s.ofExec, handle: s.execOutput},
+
+		{method: get, path: "/api/v1/plugins", action: access.PluginRead, handle: s.listPlugins},
+		{method: post, path: "/api/v1/plugins", action: access.PluginManage, handle: s.installPlugin},
+		{method: get, path: "/api/v1/plugins/:pluginId", action: access.PluginRead, of: s.ofPlugin, handle: s.getPlugin},
+		{method: post, path: "/api/v1/plugins/:pluginId/enable", action: access.PluginManage, of: s.ofPlugin, handle: s.enablePlugin},
+		{method: post, path: "/api/v1/plugins/:pluginId/disable", action: access.PluginManage, of: s.ofPlugin, handle: s.disablePlugin},
+		{method: get, path: "/api/v1/plugin-installs/:installId", action: access.PluginManage, handle: s.getInstall},
 
 		{method: get, path: "/api/v1/projections", action: access.ProjectionRead, handle: s.listProjections},
 		{method: post, path: "/api/v1/projections/:name/rebuild", action: access.ProjectionRebuild, handle: s.rebuildProjection},

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"net/http"
 	"net/url"
@@ -101,12 +100,14 @@ func (c *call) idempotencyKey() (key string, given bool, err error) {
 	return key, true, nil
 }
 
-// requestHash tells whether a repeated command asks for the same.
+// requestHash tells whether a repeated command asks for the same. It is stored, and the body may hold a secret that is short
+// enough to be guessed; so it is a keyed hash.
 func (c *call) requestHash() [32]byte {
-	h := sha256.New()
-	h.Write([]byte(c.route.method + "\n" + c.Request().URL.EscapedPath() + "\n"))
-	h.Write(c.body)
-	return [32]byte(h.Sum(nil))
+	target := c.Request().URL.EscapedPath()
+	if query := c.Request().URL.RawQuery; query != "" {
+		target += "?" + query
+	}
+	return c.server.deps.Commands.Vault().Hash([]byte(c.route.method), []byte(target), c.body)
 }
 
 // done settles a command's outcome. A command that changed nothing was not stored, so a repetition of one that did is looked

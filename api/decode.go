@@ -248,6 +248,10 @@ func wrongType(name string, t reflect.Type) error {
 		want = "a string"
 	case t.Kind() == reflect.Int || t.Kind() == reflect.Int64:
 		want = "a whole number"
+	case t == reflect.TypeFor[map[string]wire.EnvValue]():
+		want = `an object of strings and references to secrets, such as {"type":"secret_ref","secretId":ID,"version":"latest"}`
+	case t.Kind() == reflect.Struct:
+		want = "an object"
 	case t.Kind() == reflect.Map:
 		want = "an object of strings"
 	case t.Kind() == reflect.Slice:

@@ -28,8 +28,12 @@ type Deps struct {
 	// Projections keeps the read models.
 	Projections *runner.Runner
 	Processes   Processes
-	Output      OutputReader
-	Checker     EnvironmentChecker
+	// Plugins knows the processes of plugins; nil where there are none.
+	Plugins PluginProcesses
+	// Node is this engine's.
+	Node    domain.NodeID
+	Output  OutputReader
+	Checker EnvironmentChecker
 	// Health is nil while this process can serve: migrations are done and its loops run. What it says otherwise is logged
 	// and told to nobody.
 	Health func(context.Context) error
@@ -41,7 +45,9 @@ type Deps struct {
 	Metrics  *prometheus.Registry
 	// OpenMetrics serves /metrics without a key, for a scraper on the same machine. Default: a key with metrics.read.
 	OpenMetrics bool
-	Limits      Limits
+	// AllowFakeSelection lets the selection pick environments with the provider fake, for a request that names none.
+	AllowFakeSelection bool
+	Limits             Limits
 }
 
 // CompanyReader reads the events of one company with a position in the log above after, in order.
@@ -62,7 +68,30 @@ type EnvironmentChecker interface {
 	// Provider is who makes the runtimes of an environment with this driver and configuration; ok is false for a driver that
 	// this process does not know, and provider is "" for a configuration that does not say.
 	Provider(driver string, config json.RawMessage) (provider string, ok bool)
+	// SecretFields are the fields that config has a secret in, as a value or as a reference.
+	SecretFields(driver string, config json.RawMessage) []SecretField
 }
+
+// PluginProcesses knows how the processes of plugins stand on this engine.
+type PluginProcesses interface {
+	// PluginProcess is that of a plugin; ok is false for one that this engine has none for.
+	PluginProcess(id domain.PluginID) (process PluginProcess, ok bool)
+}
+
+// PluginProcess is how the process of a plugin stands.
+type PluginProcess struct {
+	// State is one of the words of wire.PluginProcess.
+	State    string
+	PID      int
+	Restarts int
+	// Error is why it does not run; it holds no secret.
+	Error   string
+	RetryAt time.Time
+}
+
+// SecretField is a secret within a configuration, as JSON pointers (RFC 6901): where the secret itself may be written, and
+// where a reference to it is kept, which may be the same place.
+type SecretField struct{ Value, Ref string }
 
 // OutputReader opens the outputs of commands.
 type OutputReader interface {

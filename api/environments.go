@@ -28,8 +28,8 @@ func (s *Server) addEnvironment(c *call) error {
 	}
 	o, err := s.deps.Commands.RegisterEnvironment(c.ctx(), by, domain.EnvironmentID{UUID: id}, environment.Registered{
 		Company: c.owner, Name: in.Name, Description: in.Description, Driver: in.Driver, Config: in.Config,
-		EnvVars: in.EnvVars, MaxLeases: in.MaxLeases, Metadata: in.Metadata,
-	})
+		EnvVars: wantedVars(in.EnvVars), MaxLeases: in.MaxLeases, Metadata: in.Metadata,
+	}, s.secretFields)
 	if o, err = c.done(by, o, err); err != nil {
 		return err
 	}
@@ -60,6 +60,15 @@ func (s *Server) checkDriver(driver string, config json.RawMessage) error {
 	return invalid("invalid_config", "config", "%s", err).Mend("see what the driver %s takes in its documentation", driver)
 }
 
+// secretFields are the places for secrets in a driver's configuration.
+func (s *Server) secretFields(driver string, config json.RawMessage) []commands.SecretField {
+	var fields []commands.SecretField
+	for _, f := range s.deps.Checker.SecretFields(driver, config) {
+		fields = append(fields, commands.SecretField(f))
+	}
+	return fields
+}
+
 // answerEnvironment sends an environment as it is after a command, or as it is now.
 func (s *Server) answerEnvironment(c *call, status int, o eventstore.Outcome) error {
 	now, err := look(c, commands.Environments, c.id, o.Changed)
@@ -80,9 +89,10 @@ func (s *Server) listEnvironments(c *call) error {
 		Company: c.owner, Name: c.QueryParam("name"), Driver: c.QueryParam("driver"), Status: environment.Status(c.QueryParam("status")),
 	}
 	switch f.Status {
-	case environment.StatusNone, environment.StatusActive, environment.StatusArchived:
+	case environment.StatusNone, environment.StatusActive, environment.StatusArchived, environment.StatusArchiving,
+		environment.StatusDeleting, environment.StatusDeleted:
 	default:
-		return invalid("invalid_parameter", "status", "%q is no status of an environment", clip(f.Status.String())).Mend("use active or archived, or leave it out")
+		return invalid("invalid_parameter", "status", "%q is no status of an environment", clip(f.Status.String())).Mend("use active, archiving, archived, deleting or deleted, or leave it out")
 	}
 	page, err := environments.List(c.ctx(), s.deps.DB, f, opts)
 	if err != nil {
@@ -114,11 +124,14 @@ func (s *Server) patchEnvironment(c *call) error {
 	o, err := s.deps.Commands.ReconfigureEnvironment(c.ctx(), by, domain.EnvironmentID{UUID: c.id}, version,
 		func(now environment.Reconfigured) (environment.Reconfigured, error) {
 			next, err := patched(now, patch)
+			if err == nil {
+				next.Config, err = commands.PreferRawSecrets(next.Config, s.secretFields(next.Driver, next.Config))
+			}
 			if err == nil && (next.Driver != now.Driver || !domain.SameJSON(next.Config, now.Config)) {
 				err = s.checkDriver(next.Driver, next.Config)
 			}
 			return next, err
-		})
+		}, s.secretFields)
 	if o, err = c.done(by, o, err); err != nil {
 		return err
 	}
@@ -126,16 +139,50 @@ func (s *Server) patchEnvironment(c *call) error {
 }
 
 func (s *Server) archiveEnvironment(c *call) error {
+	var in wire.RetireEnvironment
+	if err := c.decode(&in, true); err != nil {
+		return err
+	}
+	return s.retireEnvironment(c, commands.Retirement{Force: in.Force})
+}
+
+func (s *Server) deleteEnvironment(c *call) error {
+	if err := c.only("force"); err != nil {
+		return err
+	}
+	force, err := c.flag("force")
+	if err != nil {
+		return err
+	}
 	if err := c.decode(&struct{}{}, true); err != nil {
 		return err
 	}
+	return s.retireEnvironment(c, commands.Retirement{Delete: true, Force: force})
+}
+
+// retireEnvironment answers once the environment has ended, or as it is when the time is over: then with 202.
+func (s *Server) retireEnvironment(c *call, how commands.Retirement) error {
 	by, err := c.caller(c.owner, c.id)
 	if err != nil {
 		return err
 	}
-	o, err := s.deps.Commands.ArchiveEnvironment(c.ctx(), by, domain.EnvironmentID{UUID: c.id})
+	wait, _, err := c.wait()
+	if err != nil {
+		return err
+	}
+	o, err := s.deps.Commands.RetireEnvironment(c.ctx(), by, domain.EnvironmentID{UUID: c.id}, how)
 	if o, err = c.done(by, o, err); err != nil {
 		return err
 	}
-	return s.answerEnvironment(c, http.StatusOK, o)
+	now, err := await(c, commands.Environments, c.id, o, wait, func(e environment.State) bool { return !e.Status.Retiring() })
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if now.State.Status.Retiring() {
+		status = http.StatusAccepted
+	}
+	out := showEnvironment(c.id, now)
+	out.Position = max(o.Position, now.Position)
+	return c.answerThing(status, now.Version, out)
 }

@@ -131,7 +131,11 @@ func ofRefusal(r *domain.Refusal, status int) wire.Problem {
 	if mend == "" {
 		mend = "read the thing again and see whether what you want is still possible"
 	}
-	return wire.Problem{Status: status, Code: r.Code, Detail: r.Error(), Cause: r.Message, Field: r.Field, Remediation: mend}
+	p := wire.Problem{Status: status, Code: r.Code, Detail: r.Error(), Cause: r.Message, Field: r.Field, Remediation: mend}
+	for _, b := range r.Blockers {
+		p.Blockers = append(p.Blockers, wire.Blocker{Kind: b.Kind, ID: b.ID, Status: b.Status})
+	}
+	return p
 }
 
 func ofFailedLease(l wire.Lease) wire.Problem {

@@ -42,8 +42,9 @@ func (s *Server) acquireLease(c *call) error {
 	if err != nil {
 		return err
 	}
-	if in.EnvironmentID == uuid.Nil {
-		return invalid("missing_field", "environmentId", "is missing").Mend("name the environment to lease; GET /api/v1/companies/%s/environments lists them", c.owner)
+	choose, err := s.selection(c, in)
+	if err != nil {
+		return err
 	}
 	id := newID()
 	by, err := c.caller(c.owner, id)
@@ -51,7 +52,7 @@ func (s *Server) acquireLease(c *call) error {
 		return err
 	}
 	o, err := s.deps.Commands.AcquireLease(c.ctx(), by, commands.Acquire{
-		Lease: domain.LeaseID{UUID: id}, Company: c.owner, Environment: domain.EnvironmentID{UUID: in.EnvironmentID}, Provider: s.provider,
+		Lease: domain.LeaseID{UUID: id}, Company: c.owner, Environment: domain.EnvironmentID{UUID: in.EnvironmentID}, Selection: choose, Provider: s.provider,
 		Run: in.HeartbeatRunID, Policy: lease.Policy(orDefault(in.LeasePolicy, string(lease.PolicyEphemeral))), TTL: ttl, IdleTimeout: idle, Env: in.Env,
 		Context: lease.Context{
 			Issue: in.IssueID, Agent: in.AgentID, Workspace: in.ExecutionWorkspaceID, WorkspaceMode: in.ExecutionWorkspaceMode, Adapter: in.AdapterType,
@@ -92,7 +93,7 @@ func (s *Server) answerAcquired(c *call, o eventstore.Outcome, now leaseNow, wai
 	c.Response().Header().Set("Location", "/api/v1/leases/"+c.id.String())
 	return c.answerThing(status, now.Version, wire.Acquired{
 		Environment: showEnvironment(now.State.Environment.UUID, env), Lease: showLease(c.id, now), LeaseContext: showContext(now.State),
-		Position: max(o.Position, now.Position),
+		Selection: showSelection(now.State), Position: max(o.Position, now.Position),
 	})
 }
 

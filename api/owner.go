@@ -7,6 +7,9 @@ import (
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/domain/key"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/plugin"
+	"github.com/tenure-dev/tenure/domain/probe"
+	"github.com/tenure-dev/tenure/domain/secret"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
 )
@@ -72,5 +75,24 @@ func (s *Server) ofLease(c *call) error {
 func (s *Server) ofExec(c *call) error {
 	return load(c, "execId", commands.Executions, func(x execution.State) (domain.CompanyID, bool) {
 		return x.Request.Company, x.Status != execution.StatusNone
+	})
+}
+
+func (s *Server) ofProbe(c *call) error {
+	return load(c, "probeId", commands.Probes, func(p probe.State) (domain.CompanyID, bool) {
+		return p.Request.Company, p.Status != probe.StatusNone
+	})
+}
+
+// ofPlugin finds a plugin, which no company owns.
+func (s *Server) ofPlugin(c *call) error {
+	return load(c, "pluginId", commands.Plugins, func(p plugin.State) (domain.CompanyID, bool) {
+		return domain.CompanyID{}, p.Status != plugin.StatusNone
+	})
+}
+
+func (s *Server) ofSecret(c *call) error {
+	return load(c, "secretId", commands.Secrets, func(x secret.State) (domain.CompanyID, bool) {
+		return x.Company, x.Status != secret.StatusNone
 	})
 }

@@ -7,11 +7,14 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tenure-dev/tenure/api/wire"
+	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/company"
 	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/domain/key"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/secret"
+	"github.com/tenure-dev/tenure/domain/secretread"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/projections"
 	"github.com/tenure-dev/tenure/projections/companies"
@@ -19,12 +22,13 @@ import (
 	"github.com/tenure-dev/tenure/projections/executions"
 	"github.com/tenure-dev/tenure/projections/keys"
 	"github.com/tenure-dev/tenure/projections/leases"
+	"github.com/tenure-dev/tenure/projections/secrets"
 )
 
 // What is in the log, as it is sent.
 
 func showCompany(id uuid.UUID, now eventstore.Loaded[company.State]) wire.Company {
-	return wire.Company{ID: id, Name: now.State.Name, CreatedAt: now.State.AddedAt.UTC(), Version: now.Version}
+	return wire.Company{ID: id, Name: now.State.Name, CreatedAt: now.State.AddedAt.UTC(), DefaultEnvironmentID: idOrNull(now.State.DefaultEnvironment.UUID), Version: now.Version}
 }
 
 func showKey(id uuid.UUID, now eventstore.Loaded[key.State]) wire.Key {
@@ -37,14 +41,56 @@ func showKey(id uuid.UUID, now eventstore.Loaded[key.State]) wire.Key {
 
 func showEnvironment(id uuid.UUID, now eventstore.Loaded[environment.State]) wire.Environment {
 	e := now.State
-	vars := e.EnvVars
-	if vars == nil {
-		vars = map[string]string{}
-	}
 	return wire.Environment{
 		ID: id, CompanyID: e.Company.UUID, Name: e.Name, Description: e.Description, Driver: e.Driver,
-		Config: shownObject(e.Config), EnvVars: vars, MaxLeases: e.MaxLeases, Metadata: shownObject(e.Metadata),
+		Config: shownObject(e.Config), EnvVars: showVars(e.EnvVars), MaxLeases: e.MaxLeases, Metadata: shownObject(e.Metadata),
 		Status: e.Status.String(), CreatedAt: e.CreatedAt.UTC(), UpdatedAt: e.UpdatedAt.UTC(), Version: now.Version,
+	}
+}
+
+// showVars shows references to secrets, as wantedVars reads them.
+func showVars(vars map[string]domain.EnvValue) map[string]wire.EnvValue {
+	out := make(map[string]wire.EnvValue, len(vars))
+	for name, v := range vars {
+		out[name] = wire.EnvValue{Plain: v.Plain}
+		if !v.Ref.IsZero() {
+			out[name] = wire.EnvValue{SecretRef: &wire.SecretRef{SecretID: v.Ref.Secret.UUID, Version: v.Ref.Version}}
+		}
+	}
+	return out
+}
+
+func wantedVars(vars map[string]wire.EnvValue) map[string]domain.EnvValue {
+	if vars == nil {
+		return nil
+	}
+	out := make(map[string]domain.EnvValue, len(vars))
+	for name, v := range vars {
+		out[name] = domain.EnvValue{Plain: v.Plain}
+		if ref := v.SecretRef; ref != nil {
+			out[name] = domain.EnvValue{Ref: domain.SecretRef{Secret: domain.SecretID{UUID: ref.SecretID}, Version: ref.Version}}
+		}
+	}
+	return out
+}
+
+func showSecret(id uuid.UUID, now eventstore.Loaded[secret.State]) wire.Secret {
+	x := now.State
+	versions := make([]wire.SecretVersion, len(x.Versions))
+	for i, v := range x.Versions {
+		versions[i] = wire.SecretVersion{Version: v.Number, Status: v.Status.String(), CreatedAt: v.AddedAt.UTC(), ChangedAt: v.ChangedAt.UTC()}
+	}
+	return wire.Secret{
+		ID: id, CompanyID: x.Company.UUID, Name: x.Name, Description: x.Description, Status: x.Status.String(),
+		LatestVersion: x.Latest(), Versions: versions, CreatedAt: x.AddedAt.UTC(), UpdatedAt: x.UpdatedAt.UTC(), Version: now.Version,
+	}
+}
+
+func showSecretRead(r eventstore.Recorded, read secretread.Read) wire.SecretRead {
+	return wire.SecretRead{
+		Version: read.Version, Purpose: read.Purpose.String(), ReadAt: r.RecordedAt.UTC(), LeaseID: idOrNull(read.Lease.UUID),
+		ExecID: idOrNull(read.Exec.UUID), EnvironmentID: idOrNull(read.Environment.UUID), WorkerID: idOrNull(read.Worker.UUID),
+		ActorID: idOrNull(r.By.Actor.UUID), Position: r.Position,
 	}
 }
 
@@ -84,7 +130,7 @@ func showLease(id uuid.UUID, now leaseNow) wire.Lease {
 		IssueID: textOrNull(l.Context.Issue), AgentID: textOrNull(l.Context.Agent), Status: showStatus(l.Status()),
 		LeasePolicy: string(l.Policy), Provider: l.Provider, ProviderLeaseID: l.ProviderLeaseID, CreatedAt: l.RequestedAt.UTC(),
 		AcquiredAt: timeOrNull(l.AcquiredAt), LastUsedAt: timeOrNull(l.LastUsedAt), ExpiresAt: timeOrNull(l.ExpiresAt), ReleasedAt: timeOrNull(l.EndedAt),
-		FailureReason: showFailure(l), CleanupStatus: textOrNull(string(l.CleanupStatus())), Metadata: metadata, Fence: l.Fence, Version: now.Version,
+		FailureReason: showFailure(l), CleanupStatus: textOrNull(string(l.CleanupStatus())), Metadata: metadata, Selection: showSelection(l), Fence: l.Fence, Version: now.Version,
 	}
 }
 
@@ -122,6 +168,13 @@ func showFailure(l lease.State) *string {
 	}
 	reason := l.FailureCode + ": " + l.FailureMessage
 	return &reason
+}
+
+func showSelection(l lease.State) *wire.Selection {
+	if l.Selection == nil {
+		return nil
+	}
+	return &wire.Selection{EnvironmentID: l.Environment.UUID, Level: l.Selection.Level.String(), Reason: l.Selection.Reason}
 }
 
 func showContext(l lease.State) wire.LeaseContext {
@@ -183,6 +236,10 @@ func showKeyRow(r keys.Row) wire.Key {
 
 func showEnvironmentRow(r environments.Row) wire.Environment {
 	return showEnvironment(r.Data.ID.UUID, loaded(r.Head, r.Data.State))
+}
+
+func showSecretRow(r secrets.Row) wire.Secret {
+	return showSecret(r.Data.ID.UUID, loaded(r.Head, r.Data.State))
 }
 
 func showLeaseRow(r leases.Row) wire.Lease {

@@ -64,6 +64,49 @@ func (s *Server) listCompanies(c *call) error {
 	return c.answer(http.StatusOK, showPage(page, showCompanyRow))
 }
 
+// patchCompany applies a merge patch (RFC 7396); there is one setting.
+func (s *Server) patchCompany(c *call) error {
+	version, err := c.ifMatch()
+	if err != nil {
+		return err
+	}
+	var in wire.CompanySettings
+	if err := c.decode(&in, false); err != nil {
+		return err
+	}
+	patch, err := objectFields(c.body)
+	if err != nil {
+		return err
+	}
+	by, err := c.caller(c.owner, c.id)
+	if err != nil {
+		return err
+	}
+	_, given := find(patch, "defaultEnvironmentId")
+	if id := in.DefaultEnvironmentID; id != nil && *id == uuid.Nil {
+		return invalid("invalid_id", "defaultEnvironmentId", "is the id of nothing").Mend("give the environment's id, or null for no default")
+	}
+	o, err := s.deps.Commands.SetDefaultEnvironment(c.ctx(), by, c.owner, version, func(now domain.EnvironmentID) domain.EnvironmentID {
+		switch {
+		case !given:
+			return now
+		case in.DefaultEnvironmentID == nil:
+			return domain.EnvironmentID{}
+		}
+		return domain.EnvironmentID{UUID: *in.DefaultEnvironmentID}
+	})
+	if o, err = c.done(by, o, err); err != nil {
+		return err
+	}
+	now, err := look(c, commands.Companies, c.id, o.Changed)
+	if err != nil {
+		return err
+	}
+	out := showCompany(c.id, now)
+	out.Position = max(o.Position, now.Position)
+	return c.answerThing(http.StatusOK, now.Version, out)
+}
+
 func (s *Server) addKey(c *call) error {
 	var in wire.AddKey
 	if err := c.decode(&in, false); err != nil {

@@ -57,3 +57,12 @@ func CheckEnvVars(field string, vars map[string]string) error {
 	}
 	return nil
 }
+
+// CheckEnvValues is [CheckEnvVars] for variables that may be references to secrets.
+func CheckEnvValues(field string, vars map[string]EnvValue) error {
+	plain := make(map[string]string, len(vars))
+	for name, v := range vars {
+		plain[name] = v.Plain
+	}
+	return CheckEnvVars(field, plain)
+}

@@ -18,6 +18,10 @@ type (
 	principalKind   struct{}
 	workerKind      struct{}
 	nodeKind        struct{}
+	pluginKind      struct{}
+	probeKind       struct{}
+	installKind     struct{}
+	secretKind      struct{}
 )
 
 // The ids of the domain.
@@ -40,4 +44,12 @@ type (
 	WorkerID = ID[workerKind]
 	// NodeID names a machine's data directory.
 	NodeID = ID[nodeKind]
+	// PluginID names an installed plugin, whatever its version.
+	PluginID = ID[pluginKind]
+	// ProbeID names a question whether an environment would work.
+	ProbeID = ID[probeKind]
+	// InstallID names a wish to install a plugin.
+	InstallID = ID[installKind]
+	// SecretID names a secret, whose values are not in the log.
+	SecretID = ID[secretKind]
 )

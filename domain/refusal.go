@@ -32,6 +32,14 @@ type Refusal struct {
 	Message string
 	// Remediation says what the caller can do.
 	Remediation string
+	// Blockers are what stands in the way, as far as it is worth listing.
+	Blockers []Blocker
+}
+
+// Blocker is a thing that stands in a command's way.
+type Blocker struct {
+	// Kind is what it is, such as "lease"; ID names it, Status is where it stands.
+	Kind, ID, Status string
 }
 
 func (r *Refusal) Error() string {

@@ -1,6 +1,7 @@
 package drivers
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -100,4 +101,22 @@ func ValidateExec(req ExecRequest, base ...EnvVar) []FieldProblem {
 		})
 	}
 	return problems
+}
+
+// Refuse turns field problems of an [ExecRequest] into the [*StartError] of the stage that they belong to; nil for none.
+func Refuse(problems []FieldProblem) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	stage, _, _ := strings.Cut(problems[0].Field, "[")
+	if stage == "env" {
+		stage = "environment"
+	}
+	texts := make([]error, 0, len(problems))
+	for _, p := range problems {
+		texts = append(texts, fmt.Errorf("%s %s", p.Field, p.Problem))
+	}
+	return &StartError{
+		Stage: stage, Code: "refused", Remediation: problems[0].Remediation, Err: errors.Join(texts...),
+	}
 }

@@ -116,8 +116,8 @@ type Reader interface {
 
 // Inputs reads what lies beside the log.
 type Inputs interface {
-	// ReadInput returns the value, or ErrNoInput once it was dropped.
-	ReadInput(ctx context.Context, id uuid.UUID) ([]byte, error)
+	// ReadInput returns the value and what it was kept for, or ErrNoInput once it was dropped.
+	ReadInput(ctx context.Context, id uuid.UUID) (Input, error)
 }
 
 // Commands finds accepted commands.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -211,7 +212,7 @@ func (w *Work) Company(id domain.CompanyID) { w.company = id }
 func (w *Work) Version(stream Stream) int64 {
 	for _, s := range w.seen {
 		if s.name() == stream {
-			return int64(s.expectation().Expect)
+			return max(int64(s.expectation().Expect), 0)
 		}
 	}
 	return 0
@@ -253,6 +254,9 @@ func (w *Work) announce(r Result, by Attribution) {
 		versions[s.name()] = int64(s.expectation().Expect)
 	}
 	for i, e := range w.events {
+		if versions[e.Stream] == int64(Any) {
+			continue // which version a noted event got, only the log knows: the feed tells
+		}
 		versions[e.Stream]++
 		w.ledger.note(Recorded{
 			Position: r.First + int64(i), Epoch: r.Epoch, Stream: e.Stream, Version: versions[e.Stream], Name: e.Name, Revision: e.Revision,
@@ -291,6 +295,33 @@ func (w *Work) unlock() {
 		s.unlock(true)
 	}
 }
+
+// Note puts an event on a stream whatever is there, so that those who note on one stream at once do not get into each
+// other's way. It is for streams of plain notes, which nobody decides on: a work that notes on a stream may not look at it.
+func Note[S, C any, E domain.Event](w *Work, k *Kind[S, C, E], id uuid.UUID, e E) error {
+	stream := k.Stream(id)
+	name, revision, payload, err := k.Codec.Encode(e)
+	if err != nil {
+		return err
+	}
+	known := slices.ContainsFunc(w.seen, func(s seen) bool { return s.name() == stream })
+	if !known {
+		w.seen = append(w.seen, noted(stream))
+	}
+	w.events = append(w.events, NewEvent{Stream: stream, Name: name, Revision: revision, Company: w.company, Payload: payload})
+	return nil
+}
+
+// noted is a stream that a work puts notes on. Nothing is remembered of it: what was is old now.
+type noted Stream
+
+func (n noted) name() Stream              { return Stream(n) }
+func (n noted) expectation() Expectation  { return Expectation{Stream: Stream(n), Expect: Any} }
+func (n noted) settled(w *Work, _ Result) { w.ledger.cache.drop(Stream(n)) }
+func (n noted) forget(w *Work)            { w.ledger.cache.drop(Stream(n)) }
+func (noted) speculate(*Work)             {}
+func (noted) unlock(bool)                 {}
+func (noted) spoiled()                    {}
 
 // View returns the state of a stream and holds the append to it: if the stream has another version by then, the work runs
 // again.

@@ -16,6 +16,7 @@ import (
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
 	"github.com/tenure-dev/tenure/eventstore/memory"
+	"github.com/tenure-dev/tenure/eventstore/vault"
 )
 
 // counted counts what is read of streams.
@@ -52,7 +53,7 @@ func processes() (one *eventstore.Ledger, log *counted, other *eventstore.Ledger
 func addKey(t *testing.T, l *eventstore.Ledger) domain.KeyID {
 	t.Helper()
 	id := domain.KeyID{UUID: uuid.New()}
-	_, err := commands.New(l).AddKey(t.Context(), commands.Caller{}, id, key.Added{
+	_, err := commands.New(l, vault.InMemory()).AddKey(t.Context(), commands.Caller{}, id, key.Added{
 		Role: "admin", Name: "a key", Hash: strings.Repeat("0", 64), Principal: domain.PrincipalID{UUID: uuid.New()},
 	})
 	require.NoError(t, err)
@@ -61,7 +62,7 @@ func addKey(t *testing.T, l *eventstore.Ledger) domain.KeyID {
 
 func revoke(t *testing.T, l *eventstore.Ledger, id domain.KeyID) {
 	t.Helper()
-	_, err := commands.New(l).RevokeKey(t.Context(), commands.Caller{}, id)
+	_, err := commands.New(l, vault.InMemory()).RevokeKey(t.Context(), commands.Caller{}, id)
 	require.NoError(t, err)
 }
 
@@ -132,7 +133,7 @@ func TestWhatWasNotThereIsLookedForAgain(t *testing.T) {
 		return now.State.Known
 	}
 	require.False(t, see())
-	_, err := commands.New(other).AddCompany(t.Context(), commands.Caller{}, domain.CompanyID{UUID: id}, "Acme")
+	_, err := commands.New(other, vault.InMemory()).AddCompany(t.Context(), commands.Caller{}, domain.CompanyID{UUID: id}, "Acme")
 	require.NoError(t, err)
 	require.True(t, see())
 }
@@ -176,7 +177,7 @@ func TestABegunStreamIsReadOnlyIfItIsThereAlready(t *testing.T) {
 	require.Zero(t, reads)
 
 	id = uuid.New()
-	_, err := commands.New(other).AddCompany(t.Context(), commands.Caller{}, domain.CompanyID{UUID: id}, "Bolt")
+	_, err := commands.New(other, vault.InMemory()).AddCompany(t.Context(), commands.Caller{}, domain.CompanyID{UUID: id}, "Bolt")
 	require.NoError(t, err)
 	refusal := new(domain.Refusal)
 	require.ErrorAs(t, begin("Cord"), &refusal)

@@ -10,6 +10,7 @@ import (
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
 	"github.com/tenure-dev/tenure/eventstore/memory"
+	"github.com/tenure-dev/tenure/eventstore/vault"
 )
 
 // hasty is a log whose feed is faster than the answer to an append.
@@ -75,7 +76,7 @@ func TestWhatTheFeedToldOfAnAppendWithoutAnAnswerIsHeard(t *testing.T) {
 	var heard []eventstore.Recorded
 	one.Heed(func(r eventstore.Recorded) { heard = append(heard, r) })
 	log.lost = true
-	_, err := commands.New(one).RevokeKey(t.Context(), commands.Caller{}, id)
+	_, err := commands.New(one, vault.InMemory()).RevokeKey(t.Context(), commands.Caller{}, id)
 	require.ErrorIs(t, err, eventstore.ErrUnknownOutcome)
 	require.Equal(t, []eventstore.Recorded{last(t, log)}, heard)
 	require.Equal(t, int64(2), recall(t, one, id).Version)

@@ -16,6 +16,7 @@ import (
 
 // idRoutes are all routes that name something of a company, with a body that would do.
 var idRoutes = []struct{ method, path, body string }{
+	{"PATCH", "/api/v1/companies/COMPANY", `{"defaultEnvironmentId":"ENV"}`},
 	{"POST", "/api/v1/companies/COMPANY/keys", `{"name":"k","role":"client"}`},
 	{"GET", "/api/v1/companies/COMPANY/keys", ""},
 	{"POST", "/api/v1/keys/KEY/revoke", ""},
@@ -24,6 +25,20 @@ var idRoutes = []struct{ method, path, body string }{
 	{"GET", "/api/v1/environments/ENV", ""},
 	{"PATCH", "/api/v1/environments/ENV", `{"name":"mine now"}`},
 	{"POST", "/api/v1/environments/ENV/archive", ""},
+	{"DELETE", "/api/v1/environments/ENV", ""},
+	{"DELETE", "/api/v1/environments/ENV?force=true", ""},
+	{"POST", "/api/v1/environments/ENV/probe", ""},
+	{"POST", "/api/v1/companies/COMPANY/environments/probe", `{"driver":"local"}`},
+	{"GET", "/api/v1/probes/PROBE", ""},
+	{"POST", "/api/v1/companies/COMPANY/secrets", `{"name":"s","value":"v"}`},
+	{"GET", "/api/v1/companies/COMPANY/secrets", ""},
+	{"GET", "/api/v1/secrets/SECRET", ""},
+	{"DELETE", "/api/v1/secrets/SECRET", ""},
+	{"POST", "/api/v1/secrets/SECRET/versions", `{"value":"v"}`},
+	{"POST", "/api/v1/secrets/SECRET/versions/1/disable", ""},
+	{"POST", "/api/v1/secrets/SECRET/versions/1/enable", ""},
+	{"POST", "/api/v1/secrets/SECRET/versions/1/destroy", ""},
+	{"GET", "/api/v1/secrets/SECRET/reads", ""},
 	{"POST", "/api/v1/companies/COMPANY/leases", `{"environmentId":"ENV","heartbeatRunId":"r"}`},
 	{"GET", "/api/v1/companies/COMPANY/leases", ""},
 	{"POST", "/api/v1/companies/COMPANY/runs/run/release", ""},
@@ -48,9 +63,13 @@ func TestForeignIDLooksLikeAnUnknownOneOnEveryRoute(t *testing.T) {
 	require.NoError(t, err)
 	k, err := owner.admin.AddKey(t.Context(), owner.company, wire.AddKey{Name: "ci", Role: "client"})
 	require.NoError(t, err)
+	hidden, err := owner.admin.AddSecret(t.Context(), owner.company, wire.AddSecret{Name: "s", Value: "value-of-owner"})
+	require.NoError(t, err)
 	s.settle(x.ID)
-	real := strings.NewReplacer("COMPANY", owner.company.String(), "ENV", owner.env.ID.String(), "LEASE", l.ID.String(), "EXEC", x.ID.String(), "KEY", k.ID.String())
-	none := strings.NewReplacer("COMPANY", uuid.NewString(), "ENV", uuid.NewString(), "LEASE", uuid.NewString(), "EXEC", uuid.NewString(), "KEY", uuid.NewString())
+	probed, err := owner.operator.ProbeEnvironment(t.Context(), owner.env.ID, client.Wait(10*time.Second))
+	require.NoError(t, err)
+	real := strings.NewReplacer("COMPANY", owner.company.String(), "ENV", owner.env.ID.String(), "LEASE", l.ID.String(), "EXEC", x.ID.String(), "KEY", k.ID.String(), "PROBE", probed.ID.String(), "SECRET", hidden.ID.String())
+	none := strings.NewReplacer("COMPANY", uuid.NewString(), "ENV", uuid.NewString(), "LEASE", uuid.NewString(), "EXEC", uuid.NewString(), "KEY", uuid.NewString(), "PROBE", uuid.NewString(), "SECRET", uuid.NewString())
 	before := s.head()
 	for _, role := range access.Roles() {
 		key := s.addKey(role, stranger.company)
@@ -89,12 +108,13 @@ func TestEveryRouteOfACompanyIsInTheTableOfForeignIDs(t *testing.T) {
 	t.Parallel()
 	tested := map[string]bool{}
 	for _, r := range idRoutes {
-		path := strings.NewReplacer("COMPANY", "{companyId}", "ENV", "{environmentId}", "LEASE", "{leaseId}", "EXEC", "{execId}", "KEY", "{keyId}", "/runs/run/", "/runs/{heartbeatRunId}/").Replace(r.path)
+		path := strings.NewReplacer("COMPANY", "{companyId}", "ENV", "{environmentId}", "LEASE", "{leaseId}", "EXEC", "{execId}", "KEY", "{keyId}", "PROBE", "{probeId}", "SECRET", "{secretId}", "/versions/1/", "/versions/{version}/", "/runs/run/", "/runs/{heartbeatRunId}/").Replace(r.path)
 		tested[r.method+" "+path] = true
 	}
 	for path, item := range openAPI(t).Paths.Map() {
 		for method := range item.Operations() {
-			if strings.Contains(path, "Id}") {
+			nobodys := strings.Contains(path, "/plugin") // no company owns a plugin
+			if strings.Contains(path, "Id}") && !nobodys {
 				require.True(t, tested[method+" "+path], "%s %s", method, path)
 			}
 		}

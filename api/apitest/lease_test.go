@@ -301,7 +301,7 @@ func TestBadRequestForALeaseNamesTheField(t *testing.T) {
 	tn := s.tenant("acme")
 	env := `"environmentId":"` + tn.env.ID.String() + `"`
 	for body, field := range map[string]string{
-		`{"heartbeatRunId":"r"}`: "environmentId", `{` + env + `}`: "heartbeatRunId", `{"environmentId":"x","heartbeatRunId":"r"}`: "environmentId",
+		`{"environmentId":"` + uuid.Nil.String() + `","heartbeatRunId":"r"}`: "environmentId", `{` + env + `}`: "heartbeatRunId", `{"environmentId":"x","heartbeatRunId":"r"}`: "environmentId",
 		`{` + env + `,"heartbeatRunId":"r","ttl":"soon"}`: "ttl", `{` + env + `,"heartbeatRunId":"r","ttl":"721h"}`: "ttl",
 		`{` + env + `,"heartbeatRunId":"r","idleTimeout":"0s"}`: "idleTimeout", `{` + env + `,"heartbeatRunId":"r","leasePolicy":"keep"}`: "leasePolicy",
 		`{` + env + `,"heartbeatRunId":"r","env":{"A=B":"x"}}`: "env.A=B", `{` + env + `,"heartbeatRunId":"a\nb"}`: "heartbeatRunId",

@@ -88,9 +88,12 @@ func TestOpenAPISchemasHaveTheFieldsOfTheWireTypes(t *testing.T) {
 	t.Parallel()
 	types := []any{
 		wire.Problem{}, wire.Health{}, wire.Company{}, wire.AddCompany{}, wire.Key{}, wire.AddKey{}, wire.Environment{}, wire.AddEnvironment{},
-		wire.Lease{}, wire.LeaseContext{}, wire.AcquireLease{}, wire.Acquired{}, wire.Release{}, wire.Cancel{}, wire.ReleasedLease{}, wire.RunReleased{},
+		wire.Lease{}, wire.LeaseContext{}, wire.Selection{}, wire.SelectFrom{}, wire.AcquireLease{}, wire.Acquired{}, wire.Release{}, wire.Cancel{}, wire.ReleasedLease{}, wire.RunReleased{},
 		wire.Event{}, wire.StreamDigest{}, wire.Sealed{}, wire.OutputLine{}, wire.ExecResult{}, wire.Exec{}, wire.StartExec{}, wire.KillExec{},
 		wire.Rebuild{}, wire.RebuildStarted{}, wire.Projection{}, wire.ParkedStream{}, wire.Worker{},
+		wire.Plugin{}, wire.PluginVersion{}, wire.PluginProcess{}, wire.InstallPlugin{}, wire.PluginInstall{}, wire.DisablePlugin{},
+		wire.ProbeSettings{}, wire.RetireEnvironment{}, wire.Blocker{}, wire.Probe{}, wire.ProbeResult{}, wire.Diagnostic{},
+		wire.Secret{}, wire.SecretVersion{}, wire.AddSecret{}, wire.AddSecretVersion{}, wire.SecretRead{},
 	}
 	schemas := openAPI(t).Components.Schemas
 	checked := map[string]bool{}
@@ -99,8 +102,9 @@ func TestOpenAPISchemasHaveTheFieldsOfTheWireTypes(t *testing.T) {
 		checked[reflect.TypeOf(v).Name()] = true
 	}
 	checkFields(t, schemas, "EnvironmentPatch", reflect.TypeFor[wire.EnvironmentSettings]())
+	checkFields(t, schemas, "CompanyPatch", reflect.TypeFor[wire.CompanySettings]())
 	for name, schema := range schemas {
-		if len(schema.Value.Properties) > 0 && !checked[name] && name != "EnvironmentPatch" {
+		if len(schema.Value.Properties) > 0 && !checked[name] && !strings.HasSuffix(name, "Patch") {
 			require.True(t, strings.HasSuffix(name, "List"), "schema %s is of no wire type", name)
 		}
 	}

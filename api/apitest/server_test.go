@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -28,6 +29,7 @@ import (
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
 	"github.com/tenure-dev/tenure/eventstore/pg"
+	"github.com/tenure-dev/tenure/eventstore/vault"
 	"github.com/tenure-dev/tenure/migrations/pgtest"
 	"github.com/tenure-dev/tenure/projections/catalog"
 	"github.com/tenure-dev/tenure/projections/runner"
@@ -65,7 +67,7 @@ func startOn(t *testing.T, pool *pgxpool.Pool, adminKey string, opts ...option) 
 	t.Helper()
 	store, err := pg.Open(t.Context(), pool, pg.Options{PollInterval: 50 * time.Millisecond})
 	require.NoError(t, err)
-	s := &server{t: t, store: store, pool: pool, commands: commands.New(eventstore.NewLedger(store)), adminKey: adminKey, log: &syncBuffer{}}
+	s := &server{t: t, store: store, pool: pool, commands: commands.New(eventstore.NewLedger(store), vault.InMemory()), adminKey: adminKey, log: &syncBuffer{}}
 	hub := eventstore.NewHub()
 	s.worker = newWorker(s.commands)
 	models := runner.New(pool, store, catalog.All(), runner.Options{PollInterval: 20 * time.Millisecond})
@@ -179,7 +181,7 @@ func (s *server) tenant(name string) tenant {
 	s.t.Helper()
 	company, err := s.admin.AddCompany(s.t.Context(), wire.AddCompany{Name: name})
 	require.NoError(s.t, err)
-	env, err := s.admin.AddEnvironment(s.t.Context(), company.ID, wire.AddEnvironment{Name: "local", Driver: "local", EnvVars: map[string]string{"SECRET": "value-of-" + name}})
+	env, err := s.admin.AddEnvironment(s.t.Context(), company.ID, wire.AddEnvironment{Name: "local", Driver: "local", EnvVars: wire.PlainVars(map[string]string{"SECRET": "value-of-" + name})})
 	require.NoError(s.t, err)
 	key := s.addKey(access.RoleClient, company.ID)
 	return tenant{
@@ -250,7 +252,8 @@ func (s *server) head() int64 {
 
 func newRegistry() *prometheus.Registry { return prometheus.NewRegistry() }
 
-// checker knows one driver, local, which takes the field path.
+// checker knows one driver, local, which takes the fields path, privateKey (a secret, kept as privateKeySecretRef) and token (a
+// secret in its own place).
 type checker struct{}
 
 func (checker) CheckConfig(_ string, config json.RawMessage) error {
@@ -259,7 +262,7 @@ func (checker) CheckConfig(_ string, config json.RawMessage) error {
 		return err
 	}
 	for name := range fields {
-		if name != "path" {
+		if !slices.Contains([]string{"path", "privateKey", "privateKeySecretRef", "token"}, name) {
 			return domain.Refuse(domain.KindInvalid, "invalid_config", "is unknown to the driver local").On("config." + name).Mend("remove it")
 		}
 	}
@@ -267,5 +270,22 @@ func (checker) CheckConfig(_ string, config json.RawMessage) error {
 }
 
 func (checker) Provider(driver string, _ json.RawMessage) (string, bool) {
-	return driver, driver == "local"
+	return driver, driver == "local" || driver == "fake"
+}
+
+func (checker) SecretFields(_ string, config json.RawMessage) []api.SecretField {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(config, &fields); err != nil {
+		return nil
+	}
+	var held []api.SecretField
+	_, raw := fields["privateKey"]
+	_, ref := fields["privateKeySecretRef"]
+	if raw || ref {
+		held = append(held, api.SecretField{Value: "/privateKey", Ref: "/privateKeySecretRef"})
+	}
+	if _, ok := fields["token"]; ok {
+		held = append(held, api.SecretField{Value: "/token", Ref: "/token"})
+	}
+	return held
 }

@@ -35,6 +35,49 @@ func TestCompanyIsAddedAndListed(t *testing.T) {
 	require.Nil(t, second.Next)
 }
 
+func TestDefaultEnvironmentIsSetOnTheCompanysVersion(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	tn, other := s.tenant("acme"), s.tenant("other")
+	set, err := tn.operator.PatchCompany(t.Context(), tn.company, map[string]any{"defaultEnvironmentId": tn.env.ID}, client.IfMatch(1))
+	require.NoError(t, err)
+	require.Equal(t, &tn.env.ID, set.DefaultEnvironmentID)
+	require.EqualValues(t, 2, set.Version)
+	list, err := tn.client.Companies(t.Context(), client.MinPosition(set.Position))
+	require.NoError(t, err)
+	require.Equal(t, &tn.env.ID, list.Items[0].DefaultEnvironmentID)
+
+	_, err = tn.operator.PatchCompany(t.Context(), tn.company, map[string]any{"defaultEnvironmentId": nil}, client.IfMatch(1))
+	require.True(t, client.IsCode(err, "precondition_failed"), "%v", err)
+	_, err = tn.client.PatchCompany(t.Context(), tn.company, map[string]any{"defaultEnvironmentId": nil})
+	require.True(t, client.IsCode(err, "forbidden"), "%v", err)
+
+	archived, err := tn.operator.AddEnvironment(t.Context(), tn.company, wire.AddEnvironment{Name: "old", Driver: "local"})
+	require.NoError(t, err)
+	_, err = tn.operator.ArchiveEnvironment(t.Context(), archived.ID, wire.RetireEnvironment{})
+	require.NoError(t, err)
+	for patch, want := range map[string]wire.Problem{
+		`{"defaultEnvironmentId":"` + other.env.ID.String() + `"}`: {Status: 404, Code: "environment_not_found", Field: "defaultEnvironmentId"},
+		`{"defaultEnvironmentId":"` + uuid.NewString() + `"}`:      {Status: 404, Code: "environment_not_found", Field: "defaultEnvironmentId"},
+		`{"defaultEnvironmentId":"` + archived.ID.String() + `"}`:  {Status: 409, Code: "environment_archived", Field: "defaultEnvironmentId"},
+		`{"defaultEnvironmentId":"moon"}`:                          {Status: 400, Code: "invalid_id", Field: "defaultEnvironmentId"},
+		`{"defaultEnvironmentId":"` + uuid.Nil.String() + `"}`:     {Status: 400, Code: "invalid_id", Field: "defaultEnvironmentId"},
+		`{"name":"x"}`: {Status: 400, Code: "unknown_field", Field: "name"},
+	} {
+		p := s.problem(s.adminKey, "PATCH", "/api/v1/companies/"+tn.company.String(), patch, "Content-Type", wire.TypeMergePatch)
+		require.Equal(t, want, wire.Problem{Status: p.Status, Code: p.Code, Field: p.Field}, patch)
+	}
+
+	same, err := tn.operator.PatchCompany(t.Context(), tn.company, map[string]any{})
+	require.NoError(t, err)
+	require.Equal(t, set.Version, same.Version, "what was refused changed nothing")
+	require.Equal(t, &tn.env.ID, same.DefaultEnvironmentID)
+	none, err := tn.operator.PatchCompany(t.Context(), tn.company, map[string]any{"defaultEnvironmentId": nil})
+	require.NoError(t, err)
+	require.Nil(t, none.DefaultEnvironmentID)
+	require.EqualValues(t, 3, none.Version)
+}
+
 func TestCompanyKeySeesItsCompanyOnly(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -113,7 +156,7 @@ func TestEnvironmentIsChangedByMergePatchOnItsVersion(t *testing.T) {
 	s := start(t)
 	tn := s.tenant("acme")
 	env, err := tn.operator.AddEnvironment(t.Context(), tn.company, wire.AddEnvironment{
-		Name: "build", Driver: "local", Description: "old", MaxLeases: 2, EnvVars: map[string]string{"A": "1", "B": "2"},
+		Name: "build", Driver: "local", Description: "old", MaxLeases: 2, EnvVars: wire.PlainVars(map[string]string{"A": "1", "B": "2"}),
 		Metadata: json.RawMessage(`{"deep":{"keep":12345678901234567890,"drop":1}}`),
 	})
 	require.NoError(t, err)
@@ -123,7 +166,7 @@ func TestEnvironmentIsChangedByMergePatchOnItsVersion(t *testing.T) {
 	}, client.IfMatch(env.Version))
 	require.NoError(t, err)
 	require.Empty(t, changed.Description)
-	require.Equal(t, map[string]string{"B": "2", "C": "3"}, changed.EnvVars)
+	require.Equal(t, wire.PlainVars(map[string]string{"B": "2", "C": "3"}), changed.EnvVars)
 	require.JSONEq(t, `{"deep":{"keep":12345678901234567890}}`, string(changed.Metadata))
 	require.Contains(t, string(changed.Metadata), "12345678901234567890")
 	require.Equal(t, 5, changed.MaxLeases)
@@ -149,7 +192,7 @@ func TestArchivedEnvironmentTakesNoLeases(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	tn := s.tenant("acme")
-	archived, err := tn.operator.ArchiveEnvironment(t.Context(), tn.env.ID)
+	archived, err := tn.operator.ArchiveEnvironment(t.Context(), tn.env.ID, wire.RetireEnvironment{})
 	require.NoError(t, err)
 	require.Equal(t, "archived", archived.Status)
 	_, _, err = tn.client.AcquireLease(t.Context(), tn.company, tn.ask("run"))

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"path"
 	"strings"
 	"sync"
 	"time"
@@ -18,7 +19,10 @@ import (
 	"github.com/tenure-dev/tenure/api"
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/execution"
+	"github.com/tenure-dev/tenure/domain/install"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/plugin"
+	"github.com/tenure-dev/tenure/domain/probe"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
 )
@@ -81,6 +85,40 @@ func (w *worker) act(r eventstore.Recorded) {
 		w.lease(domain.LeaseID{UUID: id})
 	case execution.Category:
 		w.exec(domain.ExecID{UUID: id})
+	case probe.Category:
+		w.probe(domain.ProbeID{UUID: id})
+	case install.Category:
+		w.install(domain.InstallID{UUID: id})
+	}
+}
+
+// probe answers: it fails where the configuration says so.
+func (w *worker) probe(id domain.ProbeID) {
+	p, err := w.commands.ClaimProbe(w.ctx, commands.Caller{}, id, probe.Claim{Worker: w.me, Deadline: w.commands.Ledger().Now().Add(time.Minute)})
+	if err != nil {
+		return
+	}
+	answer := probe.Completed{OK: true, Summary: "it works", DriverMs: 3}
+	if strings.Contains(string(p.Request.Config), "locked") {
+		answer = probe.Completed{Phase: "auth", Summary: "failed at auth", Diagnostics: []probe.Diagnostic{
+			{Severity: "error", Code: "auth_failed", Message: "no key fits", Remediation: "add the key"},
+		}}
+	}
+	_, _ = w.commands.FinishProbe(w.ctx, commands.Caller{}, id, answer)
+}
+
+// install installs what lies anywhere but under /broken.
+func (w *worker) install(id domain.InstallID) {
+	i, err := w.commands.KnownInstall(w.ctx, id)
+	switch {
+	case err != nil || i.Status != install.StatusRequested:
+	case strings.HasPrefix(i.Request.Source, "/broken"):
+		_, _ = w.commands.FailInstall(w.ctx, commands.Caller{}, id, install.Failed{Code: "manifest_invalid", Message: "version: is missing", Remediation: "give it one"})
+	default:
+		_, _ = w.commands.FinishInstall(w.ctx, commands.Caller{}, id, plugin.Installed{
+			Key: "acme.boxes", Version: path.Base(i.Request.Source), Digest: "d-" + path.Base(i.Request.Source),
+			Manifest: json.RawMessage(`{"id":"acme.boxes"}`), Source: i.Request.Source,
+		})
 	}
 }
 

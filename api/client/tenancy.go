@@ -58,6 +58,12 @@ func (c *Client) Companies(ctx context.Context, opts ...CallOption) (wire.List[w
 	return get[wire.List[wire.Company]](ctx, c, v1+"/companies", opts)
 }
 
+// PatchCompany changes settings by a merge patch (RFC 7396): patch is anything that encodes as a JSON object. With [IfMatch]
+// it applies to that version only.
+func (c *Client) PatchCompany(ctx context.Context, id uuid.UUID, patch any, opts ...CallOption) (wire.Company, error) {
+	return patched[wire.Company](ctx, c, v1+"/companies/"+id.String(), patch, opts)
+}
+
 // AddKey adds a key for one company; with uuid.Nil, for every one. It is not repeated by itself, since the answer has the
 // key, which is shown once.
 func (c *Client) AddKey(ctx context.Context, company uuid.UUID, in wire.AddKey, opts ...CallOption) (wire.Key, error) {
@@ -104,8 +110,12 @@ func (c *Client) Environment(ctx context.Context, id uuid.UUID, opts ...CallOpti
 // PatchEnvironment changes settings by a merge patch (RFC 7396): patch is anything that encodes as a JSON object. With
 // [IfMatch] it applies to that version only.
 func (c *Client) PatchEnvironment(ctx context.Context, id uuid.UUID, patch any, opts ...CallOption) (wire.Environment, error) {
-	var out wire.Environment
-	k, err := newCall(http.MethodPatch, v1+"/environments/"+id.String(), patch, opts)
+	return patched[wire.Environment](ctx, c, v1+"/environments/"+id.String(), patch, opts)
+}
+
+func patched[T any](ctx context.Context, c *Client, path string, patch any, opts []CallOption) (T, error) {
+	var out T
+	k, err := newCall(http.MethodPatch, path, patch, opts)
 	if err != nil {
 		return out, err
 	}
@@ -114,7 +124,23 @@ func (c *Client) PatchEnvironment(ctx context.Context, id uuid.UUID, patch any, 
 	return out, err
 }
 
-// ArchiveEnvironment lets an environment take no new leases. Those that it has go on.
-func (c *Client) ArchiveEnvironment(ctx context.Context, id uuid.UUID, opts ...CallOption) (wire.Environment, error) {
-	return post[wire.Environment](ctx, c, v1+"/environments/"+id.String()+"/archive", nil, opts)
+// ArchiveEnvironment lets an environment take no new leases. Leases that it has stand in the way, unless they are to be taken
+// down first: then the answer says archiving until they are; with [Wait] it comes when that is done.
+func (c *Client) ArchiveEnvironment(ctx context.Context, id uuid.UUID, in wire.RetireEnvironment, opts ...CallOption) (wire.Environment, error) {
+	return post[wire.Environment](ctx, c, v1+"/environments/"+id.String()+"/archive", in, opts)
+}
+
+// DeleteEnvironment ends an environment for good, as [Client.ArchiveEnvironment] does.
+func (c *Client) DeleteEnvironment(ctx context.Context, id uuid.UUID, in wire.RetireEnvironment, opts ...CallOption) (wire.Environment, error) {
+	var out wire.Environment
+	k, err := newCall(http.MethodDelete, v1+"/environments/"+id.String(), nil, opts)
+	if err != nil {
+		return out, err
+	}
+	k.idempotent()
+	if in.Force {
+		k.query.Set("force", "true")
+	}
+	_, err = c.do(ctx, k, &out)
+	return out, err
 }

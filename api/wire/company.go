@@ -11,8 +11,15 @@ type Company struct {
 	ID        uuid.UUID `json:"id"`
 	Name      string    `json:"name"`
 	CreatedAt time.Time `json:"createdAt"`
-	Version   int64     `json:"version"`
-	Position  int64     `json:"position,omitempty"`
+	// DefaultEnvironmentID is where runs work that name no environment; null is nowhere.
+	DefaultEnvironmentID *uuid.UUID `json:"defaultEnvironmentId"`
+	Version              int64      `json:"version"`
+	Position             int64      `json:"position,omitempty"`
+}
+
+// CompanySettings is what of a company a merge patch (RFC 7396) applies to.
+type CompanySettings struct {
+	DefaultEnvironmentID *uuid.UUID `json:"defaultEnvironmentId"`
 }
 
 // AddCompany asks for a company.

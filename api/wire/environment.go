@@ -16,12 +16,12 @@ type Environment struct {
 	Driver      string    `json:"driver"`
 	// Config is the driver's own.
 	Config json.RawMessage `json:"config"`
-	// EnvVars are in the environment of every command.
-	EnvVars map[string]string `json:"envVars"`
+	// EnvVars are in the environment of every command. The values of secrets are not here, only references.
+	EnvVars map[string]EnvValue `json:"envVars"`
 	// MaxLeases is the most leases at once; 0 is no limit.
 	MaxLeases int             `json:"maxLeases"`
 	Metadata  json.RawMessage `json:"metadata"`
-	// Status is active or archived.
+	// Status is active, archived or deleted; archiving or deleting while its leases are taken down first.
 	Status    string    `json:"status"`
 	CreatedAt time.Time `json:"createdAt"`
 	UpdatedAt time.Time `json:"updatedAt"`
@@ -31,22 +31,28 @@ type Environment struct {
 
 // AddEnvironment asks for an environment.
 type AddEnvironment struct {
-	Name        string            `json:"name"`
-	Description string            `json:"description,omitempty"`
-	Driver      string            `json:"driver"`
-	Config      json.RawMessage   `json:"config,omitempty"`
-	EnvVars     map[string]string `json:"envVars,omitempty"`
-	MaxLeases   int               `json:"maxLeases,omitempty"`
-	Metadata    json.RawMessage   `json:"metadata,omitempty"`
+	Name        string              `json:"name"`
+	Description string              `json:"description,omitempty"`
+	Driver      string              `json:"driver"`
+	Config      json.RawMessage     `json:"config,omitempty"`
+	EnvVars     map[string]EnvValue `json:"envVars,omitempty"`
+	MaxLeases   int                 `json:"maxLeases,omitempty"`
+	Metadata    json.RawMessage     `json:"metadata,omitempty"`
 }
 
 // EnvironmentSettings is what of an environment a merge patch (RFC 7396) applies to.
 type EnvironmentSettings struct {
-	Name        string            `json:"name"`
-	Description string            `json:"description"`
-	Driver      string            `json:"driver"`
-	Config      json.RawMessage   `json:"config"`
-	EnvVars     map[string]string `json:"envVars"`
-	MaxLeases   int               `json:"maxLeases"`
-	Metadata    json.RawMessage   `json:"metadata"`
+	Name        string              `json:"name"`
+	Description string              `json:"description"`
+	Driver      string              `json:"driver"`
+	Config      json.RawMessage     `json:"config"`
+	EnvVars     map[string]EnvValue `json:"envVars"`
+	MaxLeases   int                 `json:"maxLeases"`
+	Metadata    json.RawMessage     `json:"metadata"`
+}
+
+// RetireEnvironment asks to archive an environment.
+type RetireEnvironment struct {
+	// Force takes down first what stands in the way.
+	Force bool `json:"force,omitempty"`
 }

@@ -46,6 +46,8 @@ type Lease struct {
 	CleanupStatus *string `json:"cleanupStatus"`
 	// Metadata has driver, executionWorkspaceMode, and what the driver says.
 	Metadata map[string]any `json:"metadata"`
+	// Selection is why it is of its environment; null if the request named it.
+	Selection *Selection `json:"selection"`
 	// Fence orders holders: a newer lease of a runtime has a larger one. 0 before the grant.
 	Fence   int64 `json:"fence"`
 	Version int64 `json:"version"`
@@ -63,6 +65,22 @@ func (l Lease) Ended() bool {
 	return false
 }
 
+// Selection is why a lease is of its environment.
+type Selection struct {
+	EnvironmentID uuid.UUID `json:"environmentId"`
+	// Level is issue, project, agent, company or local: who named the environment.
+	Level string `json:"level"`
+	// Reason is for a person.
+	Reason string `json:"reason"`
+}
+
+// SelectFrom is what each level names for a request that names no environment itself.
+type SelectFrom struct {
+	IssueEnvironmentID   *uuid.UUID `json:"issueEnvironmentId,omitempty"`
+	ProjectEnvironmentID *uuid.UUID `json:"projectEnvironmentId,omitempty"`
+	AgentEnvironmentID   *uuid.UUID `json:"agentEnvironmentId,omitempty"`
+}
+
 // LeaseContext is what the client said of where it works.
 type LeaseContext struct {
 	ExecutionWorkspaceID   *string `json:"executionWorkspaceId"`
@@ -71,14 +89,17 @@ type LeaseContext struct {
 
 // AcquireLease asks for a lease.
 type AcquireLease struct {
-	EnvironmentID          uuid.UUID `json:"environmentId"`
-	HeartbeatRunID         string    `json:"heartbeatRunId"`
-	IssueID                string    `json:"issueId,omitempty"`
-	AgentID                string    `json:"agentId,omitempty"`
-	ExecutionWorkspaceID   string    `json:"executionWorkspaceId,omitempty"`
-	ExecutionWorkspaceMode string    `json:"executionWorkspaceMode,omitempty"`
-	AdapterType            string    `json:"adapterType,omitempty"`
-	LeasePolicy            string    `json:"leasePolicy,omitempty"`
+	// EnvironmentID names the environment; without it, it is selected.
+	EnvironmentID uuid.UUID `json:"environmentId,omitzero"`
+	// Selection is what is selected from, before the company's default and its local environments.
+	Selection              *SelectFrom `json:"selection,omitempty"`
+	HeartbeatRunID         string      `json:"heartbeatRunId"`
+	IssueID                string      `json:"issueId,omitempty"`
+	AgentID                string      `json:"agentId,omitempty"`
+	ExecutionWorkspaceID   string      `json:"executionWorkspaceId,omitempty"`
+	ExecutionWorkspaceMode string      `json:"executionWorkspaceMode,omitempty"`
+	AdapterType            string      `json:"adapterType,omitempty"`
+	LeasePolicy            string      `json:"leasePolicy,omitempty"`
 	// TTL and IdleTimeout are Go durations, such as "90m"; without them 24h and 1h.
 	TTL         string            `json:"ttl,omitempty"`
 	IdleTimeout string            `json:"idleTimeout,omitempty"`
@@ -90,7 +111,9 @@ type Acquired struct {
 	Environment  Environment  `json:"environment"`
 	Lease        Lease        `json:"lease"`
 	LeaseContext LeaseContext `json:"leaseContext"`
-	Position     int64        `json:"position"`
+	// Selection is null for a request that named the environment.
+	Selection *Selection `json:"selection"`
+	Position  int64      `json:"position"`
 }
 
 // Release asks to take a lease down, or all of a run's.

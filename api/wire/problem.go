@@ -18,6 +18,16 @@ type Problem struct {
 	// Retryable says that the same request may succeed later.
 	Retryable bool   `json:"retryable"`
 	RequestID string `json:"requestId"`
+	// Blockers are what stands in the way (code environment_in_use), at most 20 of them.
+	Blockers []Blocker `json:"blockers,omitempty"`
 	// Lease is the lease that ended before it was active (code lease_failed).
 	Lease *Lease `json:"lease,omitempty"`
+}
+
+// Blocker is a thing that stands in the way.
+type Blocker struct {
+	// Kind is lease, or default for the company that has the environment as its default.
+	Kind   string `json:"kind"`
+	ID     string `json:"id"`
+	Status string `json:"status"`
 }

@@ -12,6 +12,8 @@ type Action string
 const (
 	CompanyAdd  Action = "company.add"
 	CompanyList Action = "company.list"
+	// CompanyChange sets what a company does where nothing closer says it.
+	CompanyChange Action = "company.change"
 
 	KeyAdd    Action = "key.add"
 	KeyList   Action = "key.list"
@@ -22,6 +24,23 @@ const (
 	EnvironmentRead     Action = "environment.read"
 	EnvironmentChange   Action = "environment.change"
 	EnvironmentArchive  Action = "environment.archive"
+
+	EnvironmentDelete Action = "environment.delete"
+	EnvironmentProbe  Action = "environment.probe"
+	// SettingsProbe tries settings that are not saved.
+	SettingsProbe Action = "settings.probe"
+	ProbeRead     Action = "probe.read"
+	SecretAdd     Action = "secret.add"
+	SecretList    Action = "secret.list"
+	// SecretSee shows a secret without its values, which nobody is shown.
+	SecretSee Action = "secret.see"
+	// SecretRotate adds a version, SecretSwitch disables and enables one.
+	SecretRotate Action = "secret.rotate"
+	SecretSwitch Action = "secret.switch"
+	// SecretDestroy covers versions too.
+	SecretDestroy Action = "secret.destroy"
+	// SecretReads lists who read it.
+	SecretReads Action = "secret.reads"
 
 	LeaseAcquire Action = "lease.acquire"
 	LeaseList    Action = "lease.list"
@@ -39,6 +58,10 @@ const (
 	// ExecRead also covers an exec's output.
 	ExecRead Action = "exec.read"
 	ExecKill Action = "exec.kill"
+
+	PluginRead Action = "plugin.read"
+	// PluginManage installs, enables and disables: it decides which programs run beside the engine.
+	PluginManage Action = "plugin.manage"
 
 	ProjectionRead    Action = "projection.read"
 	ProjectionRebuild Action = "projection.rebuild"
@@ -84,6 +107,8 @@ var table = map[Action]row{
 	CompanyAdd:  {admins, scopeUnscoped, "company"},
 	CompanyList: {everyone, scopeFiltered, "company"},
 
+	CompanyChange: {operators, scopeCompany, "company"},
+
 	KeyAdd:    {admins, scopeCompany, "company"},
 	KeyList:   {admins, scopeCompany, "company"},
 	KeyRevoke: {admins, scopeCompany, "key"},
@@ -93,6 +118,18 @@ var table = map[Action]row{
 	EnvironmentRead:     {everyone, scopeCompany, "environment"},
 	EnvironmentChange:   {operators, scopeCompany, "environment"},
 	EnvironmentArchive:  {operators, scopeCompany, "environment"},
+
+	EnvironmentDelete: {operators, scopeCompany, "environment"},
+	EnvironmentProbe:  {operators, scopeCompany, "environment"},
+	SettingsProbe:     {operators, scopeCompany, "company"},
+	ProbeRead:         {everyone, scopeCompany, "probe"},
+	SecretAdd:         {operators, scopeCompany, "company"},
+	SecretList:        {readers, scopeCompany, "company"},
+	SecretSee:         {readers, scopeCompany, "secret"},
+	SecretRotate:      {operators, scopeCompany, "secret"},
+	SecretSwitch:      {operators, scopeCompany, "secret"},
+	SecretDestroy:     {operators, scopeCompany, "secret"},
+	SecretReads:       {readers, scopeCompany, "secret"},
 
 	LeaseAcquire: {workers, scopeCompany, "company"},
 	LeaseList:    {everyone, scopeCompany, "company"},
@@ -106,6 +143,9 @@ var table = map[Action]row{
 	ExecList:  {everyone, scopeCompany, "lease"},
 	ExecRead:  {everyone, scopeCompany, "exec"},
 	ExecKill:  {workers, scopeCompany, "exec"},
+
+	PluginRead:   {everyone, scopeFiltered, "plugin"},
+	PluginManage: {admins, scopeUnscoped, "plugin"},
 
 	ProjectionRead:    {readers, scopeUnscoped, ""},
 	ProjectionRebuild: {operators, scopeUnscoped, ""},

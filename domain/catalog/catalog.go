@@ -15,10 +15,15 @@ import (
 	"github.com/tenure-dev/tenure/domain/company"
 	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/execution"
+	"github.com/tenure-dev/tenure/domain/install"
 	"github.com/tenure-dev/tenure/domain/key"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/plugin"
+	"github.com/tenure-dev/tenure/domain/probe"
 	"github.com/tenure-dev/tenure/domain/readmodel"
 	"github.com/tenure-dev/tenure/domain/runtime"
+	"github.com/tenure-dev/tenure/domain/secret"
+	"github.com/tenure-dev/tenure/domain/secretread"
 )
 
 // Part is one part of the domain and its events.
@@ -39,6 +44,11 @@ var parts = []Part{
 	part(execution.Category, execution.Codec),
 	part(key.Category, key.Codec),
 	part(readmodel.Category, readmodel.Codec),
+	part(plugin.Category, plugin.Codec),
+	part(install.Category, install.Codec),
+	part(probe.Category, probe.Codec),
+	part(secret.Category, secret.Codec),
+	part(secretread.Category, secretread.Codec),
 }
 
 func part[E domain.Event](category string, codec domain.Codec[E]) Part {

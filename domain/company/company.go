@@ -1,7 +1,9 @@
 // Package company is the life of who owns environments, leases and keys.
 //
-//	        add
-//	(none) ─────► there
+//	               set default environment
+//	                    ┌────────┐
+//	        add         ▼        │
+//	(none) ─────► there ─────────┘
 //
 // A company's id is in the envelope of every event that is about something of its own; its name is in its own events only.
 package company
@@ -28,12 +30,23 @@ type Added struct {
 	Name string `json:"name"`
 }
 
-func (Added) EventName() string { return "CompanyAdded" }
+// DefaultEnvironmentSet says: runs that name no environment, and for which nothing closer names one, work in this one now.
+type DefaultEnvironmentSet struct {
+	// Environment is the default; the zero one says that there is none.
+	Environment domain.EnvironmentID `json:"environmentId"`
+}
 
-func (Added) companyEvent() {}
+func (Added) EventName() string                 { return "CompanyAdded" }
+func (DefaultEnvironmentSet) EventName() string { return "CompanyDefaultEnvironmentSet" }
+
+func (Added) companyEvent()                 {}
+func (DefaultEnvironmentSet) companyEvent() {}
 
 // Codec is the catalog of this part.
-var Codec = domain.NewCodec(domain.Spec[Added, Event]())
+var Codec = domain.NewCodec(
+	domain.Spec[Added, Event](),
+	domain.Spec[DefaultEnvironmentSet, Event](),
+)
 
 // Command is what may be asked of a company.
 type Command interface{ companyCommand() }
@@ -41,7 +54,12 @@ type Command interface{ companyCommand() }
 // Add starts a company.
 type Add struct{ Name string }
 
-func (Add) companyCommand() {}
+// SetDefaultEnvironment sets where runs work that name no environment; the zero id is nowhere. Who asks has seen that it is
+// an active one of the company's own. The one that is set already changes nothing.
+type SetDefaultEnvironment struct{ Environment domain.EnvironmentID }
+
+func (Add) companyCommand()                   {}
+func (SetDefaultEnvironment) companyCommand() {}
 
 // State is what the events of a company add up to.
 type State struct {
@@ -49,6 +67,8 @@ type State struct {
 	Known   bool
 	Name    string
 	AddedAt time.Time
+	// DefaultEnvironment is where runs work that name none; the zero one is nowhere. It may be archived by now.
+	DefaultEnvironment domain.EnvironmentID
 }
 
 // Decider is the company's decider.
@@ -63,6 +83,8 @@ func Decide(s State, cmd Command) ([]Event, error) {
 	switch c := cmd.(type) {
 	case Add:
 		return add(s, c)
+	case SetDefaultEnvironment:
+		return setDefault(s, c)
 	}
 	return nil, domain.Refuse(domain.KindInvalid, "unknown_command", "the company does not know this command")
 }
@@ -77,11 +99,23 @@ func add(s State, c Add) ([]Event, error) {
 	return []Event{Added(c)}, nil
 }
 
+func setDefault(s State, c SetDefaultEnvironment) ([]Event, error) {
+	switch {
+	case !s.Known:
+		return nil, domain.NotFound("company")
+	case s.DefaultEnvironment == c.Environment:
+		return nil, nil
+	}
+	return []Event{DefaultEnvironmentSet(c)}, nil
+}
+
 // Evolve is the state after e.
 func Evolve(s State, e Event, m domain.Meta) State {
 	switch e := e.(type) {
 	case Added:
 		s.Known, s.Name, s.AddedAt = true, e.Name, m.At
+	case DefaultEnvironmentSet:
+		s.DefaultEnvironment = e.Environment
 	}
 	return s
 }

@@ -17,8 +17,11 @@ import (
 	"github.com/tenure-dev/tenure/domain/domaintest"
 	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/execution"
+	"github.com/tenure-dev/tenure/domain/install"
 	"github.com/tenure-dev/tenure/domain/key"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/plugin"
+	"github.com/tenure-dev/tenure/domain/probe"
 	"github.com/tenure-dev/tenure/domain/runtime"
 )
 
@@ -152,7 +155,7 @@ func TestEvolveTakesFactsInAnyOrder(t *testing.T) {
 	noon := domaintest.Noon
 	evolveAnyOrder[company.State, company.Command](t, company.Decider, company.Add{Name: "x"})
 	evolveAnyOrder[environment.State, environment.Command](t, environment.Decider,
-		environment.Register{Registered: domaintest.EnvironmentRegistered()}, environment.Reconfigure{}, environment.Archive{})
+		environment.Register{Registered: domaintest.EnvironmentRegistered()}, environment.Reconfigure{}, environment.Archive{}, environment.Delete{}, environment.Retire{}, environment.Retire{Delete: true})
 	evolveAnyOrder[admission.State, admission.Command](t, admission.Decider,
 		admission.Open{}, admission.ChangeCapacity{Capacity: 9}, admission.Close{},
 		admission.Enter{Lease: domaintest.Lease}, admission.Leave{Lease: domaintest.Lease})
@@ -165,5 +168,10 @@ func TestEvolveTakesFactsInAnyOrder(t *testing.T) {
 	evolveAnyOrder[execution.State, execution.Command](t, execution.Decider,
 		execution.Request{Requested: domaintest.ExecRequested()}, execution.Claim{}, execution.Start{}, execution.RequestKill{},
 		execution.Finish{OutputSealed: &execution.NoOutput}, execution.Abandon{}, execution.Refuse{})
+	evolveAnyOrder[plugin.State, plugin.Command](t, plugin.Decider,
+		plugin.Install{Installed: domaintest.PluginInstalled()}, plugin.Enable{}, plugin.Disable{})
+	evolveAnyOrder[install.State, install.Command](t, install.Decider, install.Request{}, install.Complete{}, install.Fail{})
+	evolveAnyOrder[probe.State, probe.Command](t, probe.Decider,
+		probe.Request{Requested: domaintest.ProbeRequested()}, probe.Claim{Now: noon}, probe.Complete{})
 	evolveAnyOrder[key.State, key.Command](t, key.Decider, key.Add{Added: domaintest.KeyAdded()}, key.Revoke{})
 }

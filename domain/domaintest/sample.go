@@ -11,10 +11,15 @@ import (
 	"github.com/tenure-dev/tenure/domain/company"
 	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/execution"
+	"github.com/tenure-dev/tenure/domain/install"
 	"github.com/tenure-dev/tenure/domain/key"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/plugin"
+	"github.com/tenure-dev/tenure/domain/probe"
 	"github.com/tenure-dev/tenure/domain/readmodel"
 	"github.com/tenure-dev/tenure/domain/runtime"
+	"github.com/tenure-dev/tenure/domain/secret"
+	"github.com/tenure-dev/tenure/domain/secretread"
 )
 
 // The ids that the samples use.
@@ -27,6 +32,8 @@ var (
 	Principal   = ID[domain.PrincipalID](6)
 	Node        = ID[domain.NodeID](7)
 	Key         = ID[domain.KeyID](8)
+	Secret      = ID[domain.SecretID](9)
+	Exec        = ID[domain.ExecID](10)
 )
 
 // Noon is a time of no meaning.
@@ -62,7 +69,7 @@ func ExecRequested() execution.Requested {
 func EnvironmentRegistered() environment.Registered {
 	return environment.Registered{
 		Company: Company, Name: "local", Description: "this machine", Driver: "local",
-		Config: json.RawMessage(`{"root":"/srv"}`), EnvVars: map[string]string{"LANG": "C.UTF-8"},
+		Config: json.RawMessage(`{"root":"/srv"}`), EnvVars: map[string]domain.EnvValue{"LANG": {Plain: "C.UTF-8"}},
 		MaxLeases: 4, Metadata: json.RawMessage(`{"owner":"platform"}`),
 	}
 }
@@ -72,6 +79,25 @@ func KeyAdded() key.Added {
 	return key.Added{Company: Company, Role: access.RoleClient, Name: "ci", Hash: Hash, Principal: Principal}
 }
 
+// PluginInstalled is a version that a plugin accepts.
+func PluginInstalled() plugin.Installed {
+	return plugin.Installed{
+		Key: "acme.boxes", Version: "1.2.0", Digest: Hash, Manifest: json.RawMessage(`{"id":"acme.boxes"}`), Source: "/opt/plugins/acme", Node: Node,
+	}
+}
+
+// ProbeRequested is a question that a probe accepts.
+func ProbeRequested() probe.Requested {
+	return probe.Requested{
+		Company: Company, Environment: Environment, Driver: "ssh", Provider: "ssh", Config: json.RawMessage(`{"host":"h"}`), Kept: []string{"/privateKey"},
+	}
+}
+
+// SecretAdded is an addition that a secret accepts.
+func SecretAdded() secret.Added {
+	return secret.Added{Company: Company, Name: "deploy key", Description: "for the build hosts"}
+}
+
 // Samples has one event of each name, with every field set.
 func Samples() []domain.Event {
 	provider, code := "provider-lease-1", 3
@@ -79,6 +105,7 @@ func Samples() []domain.Event {
 	r := EnvironmentRegistered()
 	return []domain.Event{
 		company.Added{Name: "Acme"},
+		company.DefaultEnvironmentSet{Environment: Environment},
 		readmodel.Skipped{Name: "leases", Stream: "lease-00000000-0000-0000-0000-000000000001", Position: 7, Reason: "cannot be folded"},
 
 		r,
@@ -86,7 +113,9 @@ func Samples() []domain.Event {
 			Name: r.Name, Description: r.Description, Driver: r.Driver, Config: r.Config,
 			EnvVars: r.EnvVars, MaxLeases: r.MaxLeases, Metadata: r.Metadata,
 		},
+		environment.RetirementRequested{Delete: true},
 		environment.Archived{},
+		environment.Deleted{},
 
 		admission.Opened{Capacity: 4},
 		admission.CapacityChanged{Capacity: 8},
@@ -143,6 +172,31 @@ func Samples() []domain.Event {
 
 		KeyAdded(),
 		key.Revoked{},
+
+		PluginInstalled(),
+		plugin.Enabled{},
+		plugin.Disabled{Reason: "broken"},
+
+		install.Requested{Source: "/opt/plugins/acme", Node: Node},
+		install.Completed{Plugin: plugin.IDOf("acme.boxes"), Version: "1.2.0"},
+		install.Failed{Code: "manifest_invalid", Message: "no version", Remediation: "give it one"},
+
+		ProbeRequested(),
+		probe.Claimed{Worker: Worker, Deadline: Noon},
+		probe.Completed{
+			OK: true, Phase: "auth", Summary: "failed at auth", DriverMs: 12,
+			Diagnostics: []probe.Diagnostic{{Severity: "error", Code: "auth_failed", Message: "no key fits", Remediation: "add the key"}},
+		},
+
+		SecretAdded(),
+		secret.VersionAdded{Version: 2},
+		secret.VersionDisabled{Version: 2},
+		secret.VersionEnabled{Version: 2},
+		secret.VersionDestroyed{Version: 2},
+		secret.Destroyed{},
+		secretread.Read{
+			Version: 2, Purpose: secretread.PurposeExec, Lease: Lease, Exec: Exec, Environment: Environment, Worker: Worker,
+		},
 	}
 }
 

@@ -19,9 +19,18 @@ type Reconfigure struct{ Reconfigured Reconfigured }
 // Archive ends it for new leases. Doing so again changes nothing.
 type Archive struct{}
 
+// Delete ends it for good. Doing so again changes nothing.
+type Delete struct{}
+
+// Retire ends it once its leases are taken down. Doing so again changes nothing; one that is being archived may be deleted
+// instead.
+type Retire struct{ Delete bool }
+
 func (Register) environmentCommand()    {}
 func (Reconfigure) environmentCommand() {}
 func (Archive) environmentCommand()     {}
+func (Delete) environmentCommand()      {}
+func (Retire) environmentCommand()      {}
 
 // Decide answers a command. Commands that change nothing return no events.
 func Decide(s State, cmd Command) ([]Event, error) {
@@ -35,12 +44,51 @@ func Decide(s State, cmd Command) ([]Event, error) {
 	case Reconfigure:
 		return reconfigure(s, c)
 	case Archive:
-		if s.Status == StatusArchived {
+		return archive(s)
+	case Delete:
+		if s.Status == StatusDeleted {
 			return nil, nil
 		}
-		return []Event{Archived{}}, nil
+		return []Event{Deleted{}}, nil
+	case Retire:
+		return retire(s, c)
 	}
 	return nil, domain.Refuse(domain.KindInvalid, "unknown_command", "the environment does not know this command")
+}
+
+func archive(s State) ([]Event, error) {
+	switch s.Status {
+	case StatusActive, StatusArchiving:
+		return []Event{Archived{}}, nil
+	case StatusDeleting, StatusDeleted:
+		return nil, ended(s)
+	case StatusNone, StatusArchived:
+	}
+	return nil, nil
+}
+
+func retire(s State, c Retire) ([]Event, error) {
+	switch s.Status {
+	case StatusDeleted:
+		return nil, ended(s)
+	case StatusDeleting:
+		if !c.Delete {
+			return nil, ended(s)
+		}
+		return nil, nil
+	case StatusArchiving, StatusArchived:
+		if !c.Delete {
+			return nil, nil
+		}
+	case StatusNone, StatusActive:
+	}
+	return []Event{RetirementRequested(c)}, nil
+}
+
+// ended refuses what only an environment with a future can do.
+func ended(s State) error {
+	return domain.Refuse(domain.KindConflict, "environment_"+s.Status.String(), "the environment is %s", s.Status).
+		Mend("register another environment")
 }
 
 func register(s State, c Register) ([]Event, error) {
@@ -62,9 +110,8 @@ func register(s State, c Register) ([]Event, error) {
 }
 
 func reconfigure(s State, c Reconfigure) ([]Event, error) {
-	if s.Status == StatusArchived {
-		return nil, domain.Refuse(domain.KindConflict, "environment_archived", "the environment is archived").
-			Mend("register another environment")
+	if s.Status != StatusActive {
+		return nil, ended(s)
 	}
 	e := c.Reconfigured
 	e.Config = orEmpty(e.Config)
@@ -101,7 +148,7 @@ func check(r Reconfigured) error {
 	if err := domain.CheckObject("config", r.Config); err != nil {
 		return err
 	}
-	if err := domain.CheckEnvVars("envVars", r.EnvVars); err != nil {
+	if err := domain.CheckEnvValues("envVars", r.EnvVars); err != nil {
 		return err
 	}
 	if r.MaxLeases < 0 {

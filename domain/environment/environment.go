@@ -2,9 +2,15 @@
 //
 //	                     reconfigure
 //	                     ┌────────┐
-//	        register     ▼        │     archive
-//	(none) ──────────► active ────┴──────────────► archived
+//	        register     ▼        │           archive
+//	(none) ──────────► active ────┴───────────────────────────► archived
+//	                     │  │      retire            archive       │
+//	                     │  └────────────► archiving ──────────────┤
+//	                     │                deleting ────────────────┤ delete
+//	                     │                           delete        ▼
+//	                     └─────────────────────────────────────► deleted
 //
+// It retires, instead of ending at once, while leases are taken down that it still has: from then on it admits none.
 // A lease copies what it needs of its environment when it is requested, so that no lease depends on what the environment
 // says later. How many leases it holds at once is kept by the admission, whose capacity follows MaxLeases.
 package environment
@@ -34,7 +40,14 @@ const (
 	StatusNone     Status = ""
 	StatusActive   Status = "active"
 	StatusArchived Status = "archived"
+	// StatusArchiving and StatusDeleting: its leases are being taken down first.
+	StatusArchiving Status = "archiving"
+	StatusDeleting  Status = "deleting"
+	StatusDeleted   Status = "deleted"
 )
+
+// Retiring reports whether its leases are being taken down before its end.
+func (s Status) Retiring() bool { return s == StatusArchiving || s == StatusDeleting }
 
 func (s Status) String() string { return string(s) }
 
@@ -47,7 +60,7 @@ type State struct {
 	Driver      string
 	// Config is the driver's own; nobody else opens it.
 	Config    json.RawMessage
-	EnvVars   map[string]string
+	EnvVars   map[string]domain.EnvValue
 	MaxLeases int
 	Metadata  json.RawMessage
 
@@ -75,8 +88,12 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.Name, s.Description, s.Driver, s.Config = e.Name, e.Description, e.Driver, e.Config
 		s.EnvVars, s.MaxLeases, s.Metadata = e.EnvVars, e.MaxLeases, e.Metadata
 		s.UpdatedAt = m.At
+	case RetirementRequested:
+		s.Status, s.UpdatedAt = e.status(), m.At
 	case Archived:
 		s.Status, s.UpdatedAt = StatusArchived, m.At
+	case Deleted:
+		s.Status, s.UpdatedAt = StatusDeleted, m.At
 	}
 	return s
 }

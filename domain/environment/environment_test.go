@@ -67,7 +67,7 @@ func TestEverySettingCounts(t *testing.T) {
 		"description": func(r *environment.Reconfigured) { r.Description = "x" },
 		"driver":      func(r *environment.Reconfigured) { r.Driver = "x" },
 		"config":      func(r *environment.Reconfigured) { r.Config = json.RawMessage(`{"root":"/x"}`) },
-		"envVars":     func(r *environment.Reconfigured) { r.EnvVars = map[string]string{"LANG": "x"} },
+		"envVars":     func(r *environment.Reconfigured) { r.EnvVars = map[string]domain.EnvValue{"LANG": {Plain: "x"}} },
 		"maxLeases":   func(r *environment.Reconfigured) { r.MaxLeases = 5 },
 		"metadata":    func(r *environment.Reconfigured) { r.Metadata = nil },
 	} {
@@ -92,6 +92,32 @@ func TestAnArchivedEnvironmentStaysAsItIs(t *testing.T) {
 		Refused(domain.KindConflict, "environment_exists", "")
 }
 
+func TestARetiringEnvironmentEndsAsItWasAsked(t *testing.T) {
+	t.Parallel()
+	archiving := registered(t).When(environment.Retire{}).Then(environment.RetirementRequested{})
+	require.Equal(t, environment.StatusArchiving, archiving.State().Status)
+	require.True(t, archiving.State().Status.Retiring())
+	archiving.When(environment.Retire{}).Nothing()
+	archiving.When(environment.Reconfigure{Reconfigured: archiving.State().Settings()}).Refused(domain.KindConflict, "environment_archiving", "")
+	archiving.When(environment.Archive{}).Then(environment.Archived{}).When(environment.Retire{}).Nothing()
+
+	deleting := archiving.When(environment.Retire{Delete: true}).Then(environment.RetirementRequested{Delete: true})
+	deleting.When(environment.Retire{Delete: true}).Nothing()
+	deleting.When(environment.Retire{}).Refused(domain.KindConflict, "environment_deleting", "")
+	deleting.When(environment.Archive{}).Refused(domain.KindConflict, "environment_deleting", "")
+	deleted := deleting.When(environment.Delete{}).Then(environment.Deleted{})
+	require.False(t, deleted.State().Status.Retiring())
+	deleted.When(environment.Delete{}).Nothing()
+	deleted.When(environment.Retire{Delete: true}).Refused(domain.KindConflict, "environment_deleted", "")
+	deleted.When(environment.Archive{}).Refused(domain.KindConflict, "environment_deleted", "")
+}
+
+func TestAnEnvironmentOfAnyStatusCanBeDeleted(t *testing.T) {
+	t.Parallel()
+	registered(t).When(environment.Delete{}).Then(environment.Deleted{})
+	registered(t).When(environment.Archive{}).Then(environment.Archived{}).When(environment.Delete{}).Then(environment.Deleted{})
+}
+
 func TestWrongSettingsAreRefusedWhenRegisteredAndWhenChanged(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -106,8 +132,8 @@ func TestWrongSettingsAreRefusedWhenRegisteredAndWhenChanged(t *testing.T) {
 		"driver of lines":    {func(r *environment.Reconfigured) { r.Driver = "a\nb" }, "invalid_text", "driver"},
 		"config of null":     {func(r *environment.Reconfigured) { r.Config = json.RawMessage(`null`) }, "invalid_json", "config"},
 		"NUL in config":      {func(r *environment.Reconfigured) { r.Config = json.RawMessage(`{"a":"\u0000"}`) }, "invalid_text", "config"},
-		"variable with =":    {func(r *environment.Reconfigured) { r.EnvVars = map[string]string{"A=B": ""} }, "invalid_env_name", "envVars.A=B"},
-		"NUL in variable":    {func(r *environment.Reconfigured) { r.EnvVars = map[string]string{"A": "\x00"} }, "invalid_text", "envVars.A"},
+		"variable with =":    {func(r *environment.Reconfigured) { r.EnvVars = map[string]domain.EnvValue{"A=B": {Plain: ""}} }, "invalid_env_name", "envVars.A=B"},
+		"NUL in variable":    {func(r *environment.Reconfigured) { r.EnvVars = map[string]domain.EnvValue{"A": {Plain: "\x00"}} }, "invalid_text", "envVars.A"},
 		"negative maxLeases": {func(r *environment.Reconfigured) { r.MaxLeases = -1 }, "invalid_capacity", "maxLeases"},
 		"metadata of a list": {func(r *environment.Reconfigured) { r.Metadata = json.RawMessage(`[]`) }, "invalid_json", "metadata"},
 	} {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/selection"
 )
 
 // Event is a fact in the life of a lease.
@@ -32,6 +33,14 @@ type Requested struct {
 	IdleTimeoutMs      int64           `json:"idleTimeoutMs"`
 	// Env names the variables of the lease; their values are kept beside the log and go with the lease.
 	Env []domain.EnvName `json:"env,omitempty"`
+	// Selection says why it is this environment; absent if the request named it.
+	Selection *Selection `json:"selection,omitempty"`
+}
+
+// Selection is why a lease is of its environment.
+type Selection struct {
+	Level  selection.Level `json:"level"`
+	Reason string          `json:"reason"`
 }
 
 // Context is client context carried along; an absent part is "".

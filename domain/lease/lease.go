@@ -44,7 +44,9 @@ type State struct {
 	Policy             Policy           `json:",omitempty"`
 	TTL, IdleTimeout   time.Duration    `json:",omitempty"`
 	Env                []domain.EnvName `json:",omitempty"`
-	RequestedAt        time.Time
+	// Selection says why it is this environment; nil if the request named it.
+	Selection   *Selection `json:",omitempty"`
+	RequestedAt time.Time
 
 	Granted bool  `json:",omitempty"`
 	Slot    int   `json:",omitempty"`
@@ -135,7 +137,7 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.Company, s.Environment, s.EnvironmentVersion = e.Company, e.Environment, e.EnvironmentVersion
 		s.Driver, s.Provider, s.Config = e.Driver, e.Provider, e.Config
 		s.Run, s.Context, s.Policy, s.Env = e.Run, e.Context, e.Policy, e.Env
-		s.TTL, s.IdleTimeout = ms(e.TTLMs), ms(e.IdleTimeoutMs)
+		s.TTL, s.IdleTimeout, s.Selection = ms(e.TTLMs), ms(e.IdleTimeoutMs), e.Selection
 		s.RequestedAt = m.At
 	case Granted:
 		s.Granted, s.Slot, s.Fence = true, e.Slot, m.Fence()

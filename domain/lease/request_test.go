@@ -11,6 +11,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/access"
 	"github.com/tenure-dev/tenure/domain/domaintest"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/selection"
 )
 
 func TestALeaseIsRequestedOnce(t *testing.T) {
@@ -23,6 +24,14 @@ func TestALeaseIsRequestedOnce(t *testing.T) {
 	for _, status := range known {
 		at(t, status).When(lease.Request{Requested: want}).Refused(domain.KindConflict, "lease_exists", "")
 	}
+}
+
+func TestALeaseRemembersWhyItIsOfItsEnvironment(t *testing.T) {
+	t.Parallel()
+	want := domaintest.LeaseRequested()
+	require.Nil(t, given(t).When(lease.Request{Requested: want}).Then(want).State().Selection)
+	want.Selection = &lease.Selection{Level: selection.LevelAgent, Reason: "the agent names it"}
+	require.Equal(t, want.Selection, given(t).When(lease.Request{Requested: want}).Then(want).State().Selection)
 }
 
 func TestALeaseNeedsNoIssueAndNoWorkspace(t *testing.T) {

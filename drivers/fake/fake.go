@@ -24,9 +24,9 @@ type Options struct {
 	Name string
 	// Class is "" for idempotent. The other classes make a runtime anew on every Acquire.
 	Class drivers.Class
-	// NoExec, NoList and NoCheckConfig leave out a verb.
-	NoExec, NoList, NoCheckConfig bool
-	Hooks                         Hooks
+	// NoExec, NoList, NoCheckConfig and NoProbe leave out a verb.
+	NoExec, NoList, NoCheckConfig, NoProbe bool
+	Hooks                                  Hooks
 	// Commands are looked up by argv[0], before the built-in ones.
 	Commands map[string]Command
 	// Now is the clock of the ledger; nil is time.Now.
@@ -46,6 +46,8 @@ type Hooks struct {
 	AfterRelease func(ctx context.Context, req drivers.ReleaseRequest) error
 	// BeforeExec fails a StartExec.
 	BeforeExec func(ctx context.Context, req drivers.ExecRequest) error
+	// Probe answers a probe; nil says that it works.
+	Probe func(ctx context.Context, req drivers.ProbeRequest) (drivers.ProbeResult, error)
 }
 
 // Instance is one runtime in the ledger.
@@ -87,7 +89,7 @@ func (d *Driver) Describe() drivers.Description {
 	return drivers.Description{
 		Name: d.opts.Name, Provider: d.opts.Name, Class: d.opts.Class, Isolation: "none",
 		Capabilities: drivers.Capabilities{
-			Exec: !d.opts.NoExec, List: !d.opts.NoList, CheckConfig: !d.opts.NoCheckConfig,
+			Exec: !d.opts.NoExec, List: !d.opts.NoList, CheckConfig: !d.opts.NoCheckConfig, Probe: !d.opts.NoProbe,
 		},
 	}
 }
@@ -185,6 +187,14 @@ func (d *Driver) ListRuntimes(_ context.Context, req drivers.ListRequest) ([]dri
 	return listed, nil
 }
 
+// Probe implements [drivers.Prober].
+func (d *Driver) Probe(ctx context.Context, req drivers.ProbeRequest) (drivers.ProbeResult, error) {
+	if probe := d.opts.Hooks.Probe; probe != nil {
+		return probe(ctx, req)
+	}
+	return drivers.ProbeResult{OK: true, Summary: "nothing can go wrong here"}, nil
+}
+
 // CheckConfig implements [drivers.ConfigChecker]. The only field is image, a string.
 func (d *Driver) CheckConfig(config json.RawMessage) error {
 	if len(config) == 0 {
@@ -236,5 +246,6 @@ var (
 	_ drivers.Driver        = (*Driver)(nil)
 	_ drivers.Executor      = (*Driver)(nil)
 	_ drivers.Lister        = (*Driver)(nil)
+	_ drivers.Prober        = (*Driver)(nil)
 	_ drivers.ConfigChecker = (*Driver)(nil)
 )

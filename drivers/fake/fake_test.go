@@ -19,7 +19,7 @@ func TestTheFakeKeepsThePromisesOfEveryClass(t *testing.T) {
 		"idempotent": {},
 		"listable":   {Class: drivers.ClassListable},
 		"blind":      {Class: drivers.ClassBlind, NoList: true},
-		"bare":       {NoExec: true, NoList: true, NoCheckConfig: true},
+		"bare":       {NoExec: true, NoList: true, NoCheckConfig: true, NoProbe: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

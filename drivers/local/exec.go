@@ -34,7 +34,7 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 	l := d.runtimes.Layout(req.RuntimeID)
 	base := baseEnv(config, l)
 	mark := drivers.EnvVar{Name: rundir.RuntimeVar, Value: req.RuntimeID}
-	if err := rundir.Refuse(drivers.ValidateExec(req, append(base, mark)...)); err != nil {
+	if err := drivers.Refuse(drivers.ValidateExec(req, append(base, mark)...)); err != nil {
 		return nil, err
 	}
 	cwd := req.Cwd

@@ -4,12 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/execparent"
@@ -68,22 +66,4 @@ func (d *Dir) start(
 			}
 		},
 	}, spec)
-}
-
-// Refuse turns field problems into the error of the stage that they belong to.
-func Refuse(problems []drivers.FieldProblem) error {
-	if len(problems) == 0 {
-		return nil
-	}
-	stage, _, _ := strings.Cut(problems[0].Field, "[")
-	if stage == "env" {
-		stage = "environment"
-	}
-	texts := make([]error, 0, len(problems))
-	for _, p := range problems {
-		texts = append(texts, fmt.Errorf("%s %s", p.Field, p.Problem))
-	}
-	return &drivers.StartError{
-		Stage: stage, Code: "refused", Remediation: problems[0].Remediation, Err: errors.Join(texts...),
-	}
 }

@@ -50,7 +50,7 @@ func TestWhatAProcessDidAndWasToldOfItDoesNotRead(t *testing.T) {
 	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
 		n := w.start(supervisor.Options{SweepInterval: time.Hour})
 		w.settled() // the first sweep is over: what it finds is read
-		w.client = commands.New(n.ledger)
+		w.client = commands.New(n.ledger, w.vault)
 		life := func() (reads int64) {
 			before := n.link.reads.Load()
 			id := w.acquire()

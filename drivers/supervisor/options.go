@@ -17,6 +17,8 @@ type Options struct {
 	// ProvisionTimeout, ReleaseTimeout and StartTimeout bound one call of a driver that makes a runtime, takes it down,
 	// or starts a command; defaults 5 min, 2 min and 1 min.
 	ProvisionTimeout, ReleaseTimeout, StartTimeout time.Duration
+	// ProbeTimeout bounds one probe, InstallTimeout the installation of a plugin; defaults 2 min and 5 min.
+	ProbeTimeout, InstallTimeout time.Duration
 	// MaxAttempts is how often provisioning is tried; default 5.
 	MaxAttempts int
 	// RetryBase doubles with each failure up to RetryLimit; defaults 500 ms and 1 min.
@@ -32,6 +34,8 @@ func (o Options) withDefaults() Options {
 	o.ProvisionTimeout = orDefault(o.ProvisionTimeout, 5*time.Minute)
 	o.ReleaseTimeout = orDefault(o.ReleaseTimeout, 2*time.Minute)
 	o.StartTimeout = orDefault(o.StartTimeout, time.Minute)
+	o.ProbeTimeout = orDefault(o.ProbeTimeout, 2*time.Minute)
+	o.InstallTimeout = orDefault(o.InstallTimeout, 5*time.Minute)
 	o.MaxAttempts = orDefault(o.MaxAttempts, 5)
 	o.RetryBase = orDefault(o.RetryBase, 500*time.Millisecond)
 	o.RetryLimit = orDefault(o.RetryLimit, time.Minute)
@@ -71,6 +75,8 @@ func (o Options) Validate() error {
 	atLeast("ProvisionTimeout", o.ProvisionTimeout, time.Millisecond)
 	atLeast("ReleaseTimeout", o.ReleaseTimeout, time.Millisecond)
 	atLeast("StartTimeout", o.StartTimeout, time.Millisecond)
+	atLeast("ProbeTimeout", o.ProbeTimeout, time.Millisecond)
+	atLeast("InstallTimeout", o.InstallTimeout, time.Millisecond)
 	atLeast("DrainTimeout", o.DrainTimeout, time.Millisecond)
 	return errors.Join(problems...)
 }

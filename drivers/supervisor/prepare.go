@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/tenure-dev/tenure/domain"
-	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/drivers"
@@ -44,6 +43,10 @@ func (s *Supervisor) prepare(ctx context.Context, id domain.ExecID, x execution.
 	if err != nil {
 		return launch{}, err
 	}
+	ofEnvironment, err := plain(env.EnvVars)
+	if err != nil {
+		return launch{}, err
+	}
 	ofLease, err := s.deps.Commands.Values(ctx, x.Request.Lease.UUID)
 	if err != nil {
 		return launch{}, err
@@ -63,7 +66,7 @@ func (s *Supervisor) prepare(ctx context.Context, id domain.ExecID, x execution.
 	}
 	return launch{driver: driver, request: drivers.ExecRequest{
 		Handle: s.handle(x.Request.Lease, l), ExecID: id.String(), Argv: x.Request.Argv, Cwd: x.Request.Cwd,
-		Env: variables(env, ofLease, own), Stdin: own.Stdin,
+		Env: variables(ofEnvironment, ofLease, own), Stdin: own.Stdin,
 		Timeout: time.Duration(x.Request.TimeoutMs) * time.Millisecond, JournalDir: s.deps.JournalDir(id),
 	}}, nil
 }
@@ -79,15 +82,30 @@ func missing(names []domain.EnvName, values commands.Values) error {
 	return errors.Join(problems...)
 }
 
+// plain are variables without references to secrets. What a reference says never reaches a process.
+func plain(vars map[string]domain.EnvValue) (map[string]string, error) {
+	out := make(map[string]string, len(vars))
+	for name, v := range vars {
+		if !v.Ref.IsZero() {
+			return nil, &drivers.StartError{
+				Stage: "environment", Code: "secret_unresolved", Err: fmt.Errorf("the variable %q refers to a secret, whose value is not here", name),
+				Remediation: "give the variable a plain value",
+			}
+		}
+		out[name] = v.Plain
+	}
+	return out, nil
+}
+
 // variables are the environment's variables, the lease's and the command's own, in this order.
-func variables(env environment.State, values ...commands.Values) []drivers.EnvVar {
+func variables(ofEnvironment map[string]string, values ...commands.Values) []drivers.EnvVar {
 	var out []drivers.EnvVar
 	add := func(vars map[string]string) {
 		for _, name := range slices.Sorted(maps.Keys(vars)) {
 			out = append(out, drivers.EnvVar{Name: name, Value: vars[name]})
 		}
 	}
-	add(env.EnvVars)
+	add(ofEnvironment)
 	for _, v := range values {
 		add(v.Env)
 	}

@@ -62,6 +62,8 @@ type Deps struct {
 	Drivers   *drivers.Registry
 	Todo      Todo
 	Processes Processes
+	// Installer keeps plugins; nil where there are none.
+	Installer Installer
 	// Process is this incarnation.
 	Process eventstore.Process
 	// Installation and Epoch name the log.
@@ -77,9 +79,10 @@ type Supervisor struct {
 	deps Deps
 	opts Options
 	log  *slog.Logger
-	// leases and commands are the streams to look at.
-	leases, commands *queue
-	execs            *running
+	// leases, commands and others are the streams to look at: others are probes and installations, which nobody's work
+	// waits for.
+	leases, commands, others *queue
+	execs                    *running
 
 	// lost is closed when another incarnation took this one's place.
 	lost     chan struct{}
@@ -96,7 +99,7 @@ type Supervisor struct {
 // New makes a supervisor; [Supervisor.Start] sets it to work.
 func New(deps Deps, opts Options) *Supervisor {
 	return &Supervisor{
-		deps: deps, opts: opts.withDefaults(), log: deps.Logger, leases: newQueue(), commands: newQueue(),
+		deps: deps, opts: opts.withDefaults(), log: deps.Logger, leases: newQueue(), commands: newQueue(), others: newQueue(),
 		execs: newRunning(deps.Logger), lost: make(chan struct{}),
 	}
 }
@@ -120,8 +123,14 @@ func (s *Supervisor) Start(ctx context.Context) error {
 		s.steps.Go(func() { s.stepLoop(s.leases) })
 		s.steps.Go(func() { s.stepLoop(s.commands) })
 	}
+	for range min(s.opts.Parallel, othersParallel) {
+		s.steps.Go(func() { s.stepLoop(s.others) })
+	}
 	return nil
 }
+
+// othersParallel bounds the probes and installations at work at once.
+const othersParallel = 16
 
 // errShutdown is why work ends when the engine does.
 var errShutdown = errors.New("the engine is shutting down")
@@ -169,6 +178,7 @@ func (s *Supervisor) Stop(ctx context.Context) error {
 func (s *Supervisor) rest() {
 	s.leases.close()
 	s.commands.close()
+	s.others.close()
 }
 
 // endAll tells everything that still runs to end, at the latest when ctx is done.

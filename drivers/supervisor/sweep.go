@@ -75,7 +75,7 @@ func (s *Supervisor) forgotten(task Task) bool {
 		return false
 	}
 	if task.Stream.Category() != execution.Category {
-		return !s.leases.has(task.Stream)
+		return !s.queueOf(task.Stream).has(task.Stream)
 	}
 	id, err := task.Stream.ID()
 	return err == nil && !s.execs.has(domain.ExecID{UUID: id})

@@ -7,8 +7,11 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/execution"
+	"github.com/tenure-dev/tenure/domain/install"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/probe"
 	"github.com/tenure-dev/tenure/eventstore"
 )
 
@@ -21,7 +24,7 @@ var wakers = func(events ...domain.Event) map[string]bool {
 	return m
 }(
 	lease.Granted{}, lease.ReleaseRequested{}, lease.Failed{}, lease.ProvisioningAbandoned{},
-	execution.Requested{}, execution.KillRequested{},
+	execution.Requested{}, execution.KillRequested{}, probe.Requested{}, install.Requested{}, environment.RetirementRequested{},
 )
 
 // Notify takes note of an event and returns at once.
@@ -41,10 +44,13 @@ func (s *Supervisor) endedElsewhere(r eventstore.Recorded) bool {
 	return err == nil && s.execs.has(domain.ExecID{UUID: id})
 }
 
-// queueOf keeps leases and commands apart, so that a kill never waits behind slow provisioning.
+// queueOf keeps leases, commands and the rest apart, so that a kill never waits behind slow provisioning.
 func (s *Supervisor) queueOf(stream eventstore.Stream) *queue {
-	if stream.Category() == execution.Category {
+	switch stream.Category() {
+	case execution.Category:
 		return s.commands
+	case probe.Category, install.Category, environment.Category:
+		return s.others
 	}
 	return s.leases
 }
@@ -76,6 +82,12 @@ func (s *Supervisor) step(stream eventstore.Stream, cause uuid.UUID) {
 			err = s.stepLease(s.work, domain.LeaseID{UUID: id}, cause)
 		case execution.Category:
 			err = s.stepExec(s.work, domain.ExecID{UUID: id}, cause)
+		case probe.Category:
+			err = s.stepProbe(s.work, domain.ProbeID{UUID: id}, cause)
+		case environment.Category:
+			err = s.stepRetire(s.work, domain.EnvironmentID{UUID: id}, cause)
+		case install.Category:
+			err = s.stepInstall(s.work, domain.InstallID{UUID: id}, cause)
 		}
 	}
 	if err == nil || refused(err) || s.work.Err() != nil {

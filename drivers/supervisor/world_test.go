@@ -1,9 +1,9 @@
 package supervisor_test
 
 import (
-	"encoding/json"
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -27,6 +27,7 @@ import (
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
 	"github.com/tenure-dev/tenure/eventstore/memory"
+	"github.com/tenure-dev/tenure/eventstore/vault"
 	"github.com/tenure-dev/tenure/projections"
 	"github.com/tenure-dev/tenure/projections/deadlines"
 )
@@ -41,19 +42,22 @@ func inWorld(t *testing.T, opts fake.Options, test func(t *testing.T, w *world))
 // world is a log, what exists outside, and a client.
 type world struct {
 	*testing.T
-	store       *memory.Store
-	client      *commands.Commands
-	processes   *processes
-	driver      *fake.Driver
+	store     *memory.Store
+	vault     *vault.Vault
+	client    *commands.Commands
+	processes *processes
+	driver    *fake.Driver
+	// installer is every process's.
+	installer   supervisor.Installer
 	company     domain.CompanyID
 	environment domain.EnvironmentID
 }
 
 func newWorld(t *testing.T, opts fake.Options) *world {
 	t.Helper()
-	store := memory.New()
+	store, sealed := memory.New(), vault.InMemory()
 	w := &world{
-		T: t, store: store, client: commands.New(eventstore.NewLedger(store)), processes: &processes{}, driver: fake.New(opts),
+		T: t, store: store, vault: sealed, client: commands.New(eventstore.NewLedger(store), sealed), processes: &processes{}, driver: fake.New(opts),
 		company: domain.CompanyID{UUID: uuid.New()},
 	}
 	_, err := w.client.AddCompany(t.Context(), commands.Caller{}, w.company, "Acme")
@@ -67,8 +71,8 @@ func (w *world) register(driver string, capacity int) domain.EnvironmentID {
 	id := domain.EnvironmentID{UUID: uuid.New()}
 	_, err := w.client.RegisterEnvironment(w.Context(), commands.Caller{}, id, environment.Registered{
 		Company: w.company, Name: "env-" + id.String(), Driver: driver, Config: []byte(`{}`),
-		EnvVars: map[string]string{"OF": "environment"}, MaxLeases: capacity,
-	})
+		EnvVars: map[string]domain.EnvValue{"OF": {Plain: "environment"}}, MaxLeases: capacity,
+	}, commands.NoSecretFields)
 	require.NoError(w, err)
 	return id
 }
@@ -119,8 +123,8 @@ func (w *world) prepareWith(registry *drivers.Registry, opts supervisor.Options,
 		}
 	})
 	n.Supervisor = supervisor.New(supervisor.Deps{
-		Commands: commands.New(n.ledger), Drivers: registry, Todo: &todo{store: w.store, rows: map[eventstore.Stream]projections.Stored{}}, Processes: w.processes,
-		Process: n.process, Installation: uuid.New(), Epoch: memory.Epoch,
+		Commands: commands.New(n.ledger, w.vault), Drivers: registry, Todo: &todo{store: w.store, rows: map[eventstore.Stream]projections.Stored{}}, Processes: w.processes,
+		Process: n.process, Installer: w.installer, Installation: uuid.New(), Epoch: memory.Epoch,
 		JournalDir: func(id domain.ExecID) string { return filepath.Join(journals, id.String()) },
 		Logger:     slog.New(slog.NewTextHandler(n.logs, nil)),
 	}, opts)
@@ -214,9 +218,9 @@ func (l *link) ReadStream(ctx context.Context, stream eventstore.Stream, after i
 	return l.Store.ReadStream(ctx, stream, after, limit)
 }
 
-func (l *link) ReadInput(ctx context.Context, id uuid.UUID) ([]byte, error) {
+func (l *link) ReadInput(ctx context.Context, id uuid.UUID) (eventstore.Input, error) {
 	if l.noInputs.Load() {
-		return nil, fmt.Errorf("%w: the cable is cut", eventstore.ErrUnavailable)
+		return eventstore.Input{}, fmt.Errorf("%w: the cable is cut", eventstore.ErrUnavailable)
 	}
 	return l.Store.ReadInput(ctx, id)
 }

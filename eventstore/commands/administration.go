@@ -23,6 +23,45 @@ func (c *Commands) AddCompany(ctx context.Context, by Caller, id domain.CompanyI
 	})
 }
 
+// SetDefaultEnvironment changes where runs of a company work that name no environment, through change, which gets the present
+// one: an active one of its own, or nowhere with the zero id. ifVersion is the version of the company that the caller saw; 0
+// for whatever it is now.
+func (c *Commands) SetDefaultEnvironment(
+	ctx context.Context, by Caller, id domain.CompanyID, ifVersion int64, change func(domain.EnvironmentID) domain.EnvironmentID,
+) (eventstore.Outcome, error) {
+	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		state, err := eventstore.View(ctx, w, Companies, id.UUID)
+		if err != nil {
+			return err
+		}
+		if ifVersion != 0 && w.Version(Companies.Stream(id.UUID)) != ifVersion {
+			return domain.Refuse(domain.KindStale, "precondition_failed", "the company has changed since version %d", ifVersion).
+				On("If-Match").Mend("read the company again and repeat the change on what it is now")
+		}
+		env := change(state.DefaultEnvironment)
+		if !env.IsZero() && env != state.DefaultEnvironment {
+			if err := usable(ctx, w, id, env); err != nil {
+				return on(err, "defaultEnvironmentId")
+			}
+		}
+		w.Company(id)
+		_, err = eventstore.Act(ctx, w, Companies, id.UUID, company.Command(company.SetDefaultEnvironment{Environment: env}))
+		return err
+	})
+}
+
+// usable refuses an environment that is not an active one of the company's own.
+func usable(ctx context.Context, w *eventstore.Work, id domain.CompanyID, env domain.EnvironmentID) error {
+	state, err := viewEnvironment(ctx, w, env)
+	if err == nil {
+		err = owned(state.Company, id, "environment")
+	}
+	if err == nil && state.Status == environment.StatusArchived {
+		err = domain.Refuse(domain.KindConflict, "environment_archived", "the environment is archived").Mend("name another environment")
+	}
+	return err
+}
+
 // AddKey adds an API key. A key with a company needs that company.
 func (c *Commands) AddKey(ctx context.Context, by Caller, id domain.KeyID, added key.Added) (eventstore.Outcome, error) {
 	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
@@ -50,16 +89,25 @@ func (c *Commands) RevokeKey(ctx context.Context, by Caller, id domain.KeyID) (e
 	})
 }
 
-// RegisterEnvironment adds an environment to a company and opens its admission.
+// RegisterEnvironment adds an environment to a company and opens its admission. Secrets that stand in its configuration in
+// the clear, in the places that fields names, are stored as secrets of the company in the same append.
 func (c *Commands) RegisterEnvironment(
-	ctx context.Context, by Caller, id domain.EnvironmentID, registered environment.Registered,
+	ctx context.Context, by Caller, id domain.EnvironmentID, registered environment.Registered, fields SecretFields,
 ) (eventstore.Outcome, error) {
 	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
 		if err := needCompany(ctx, w, registered.Company); err != nil {
 			return err
 		}
 		w.Company(registered.Company)
-		_, err := eventstore.Act(ctx, w, Environments, id.UUID, environment.Command(environment.Register{Registered: registered}))
+		settings, err := c.storeSettings(ctx, w, registered.Company, environment.Reconfigured{}, environment.Reconfigured{
+			Name: registered.Name, Driver: registered.Driver, Config: registered.Config, EnvVars: registered.EnvVars,
+		}, fields)
+		if err != nil {
+			return err
+		}
+		stored := registered
+		stored.Config = settings.Config
+		_, err = eventstore.Act(ctx, w, Environments, id.UUID, environment.Command(environment.Register{Registered: stored}))
 		if err != nil {
 			return err
 		}
@@ -69,10 +117,11 @@ func (c *Commands) RegisterEnvironment(
 }
 
 // ReconfigureEnvironment changes an environment's settings through change, which gets the present ones. ifVersion is the
-// version of the environment that the caller saw; 0 for whatever it is now.
+// version of the environment that the caller saw; 0 for whatever it is now. Secrets in the clear are stored as
+// [Commands.RegisterEnvironment] does it.
 func (c *Commands) ReconfigureEnvironment(
 	ctx context.Context, by Caller, id domain.EnvironmentID, ifVersion int64,
-	change func(environment.Reconfigured) (environment.Reconfigured, error),
+	change func(environment.Reconfigured) (environment.Reconfigured, error), fields SecretFields,
 ) (eventstore.Outcome, error) {
 	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
 		env, err := viewEnvironment(ctx, w, id)
@@ -88,6 +137,9 @@ func (c *Commands) ReconfigureEnvironment(
 			return err
 		}
 		w.Company(env.Company)
+		if settings, err = c.storeSettings(ctx, w, env.Company, env.Settings(), settings, fields); err != nil {
+			return err
+		}
 		_, err = eventstore.Act(ctx, w, Environments, id.UUID, environment.Command(environment.Reconfigure{Reconfigured: settings}))
 		if err != nil || settings.MaxLeases == env.MaxLeases {
 			return err
@@ -97,22 +149,6 @@ func (c *Commands) ReconfigureEnvironment(
 			return err
 		}
 		return grantAdmitted(ctx, w, changed)
-	})
-}
-
-// ArchiveEnvironment ends admission to an environment. Leases that it has are not touched.
-func (c *Commands) ArchiveEnvironment(ctx context.Context, by Caller, id domain.EnvironmentID) (eventstore.Outcome, error) {
-	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
-		env, err := viewEnvironment(ctx, w, id)
-		if err != nil {
-			return err
-		}
-		w.Company(env.Company)
-		if _, err = eventstore.Act(ctx, w, Environments, id.UUID, environment.Command(environment.Archive{})); err != nil {
-			return err
-		}
-		_, err = eventstore.Act(ctx, w, Admissions, id.UUID, admission.Command(admission.Close{}))
-		return err
 	})
 }
 

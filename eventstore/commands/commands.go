@@ -11,11 +11,17 @@ import (
 	"github.com/tenure-dev/tenure/domain/company"
 	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/execution"
+	"github.com/tenure-dev/tenure/domain/install"
 	"github.com/tenure-dev/tenure/domain/key"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/plugin"
+	"github.com/tenure-dev/tenure/domain/probe"
 	"github.com/tenure-dev/tenure/domain/readmodel"
 	"github.com/tenure-dev/tenure/domain/runtime"
+	"github.com/tenure-dev/tenure/domain/secret"
+	"github.com/tenure-dev/tenure/domain/secretread"
 	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/eventstore/vault"
 )
 
 // The kinds of streams.
@@ -38,15 +44,34 @@ var (
 	Executions = &eventstore.Kind[execution.State, execution.Command, execution.Event]{
 		Category: execution.Category, Decider: execution.Decider, Codec: execution.Codec,
 	}
+	Plugins = &eventstore.Kind[plugin.State, plugin.Command, plugin.Event]{
+		Category: plugin.Category, Decider: plugin.Decider, Codec: plugin.Codec,
+	}
+	Installs = &eventstore.Kind[install.State, install.Command, install.Event]{
+		Category: install.Category, Decider: install.Decider, Codec: install.Codec,
+	}
+	Probes  = &eventstore.Kind[probe.State, probe.Command, probe.Event]{Category: probe.Category, Decider: probe.Decider, Codec: probe.Codec}
+	Secrets = &eventstore.Kind[secret.State, secret.Command, secret.Event]{
+		Category: secret.Category, Decider: secret.Decider, Codec: secret.Codec,
+	}
+	SecretReads = &eventstore.Kind[secretread.State, secretread.Command, secretread.Event]{
+		Category: secretread.Category, Decider: secretread.Decider, Codec: secretread.Codec,
+	}
 )
 
 // Commands acts on a ledger.
 type Commands struct {
 	ledger *eventstore.Ledger
+	vault  *vault.Vault
 }
 
-// New makes the commands over a ledger.
-func New(ledger *eventstore.Ledger) *Commands { return &Commands{ledger: ledger} }
+// New makes the commands over a ledger. What they keep beside the log is sealed in the vault.
+func New(ledger *eventstore.Ledger, v *vault.Vault) *Commands {
+	return &Commands{ledger: ledger, vault: v}
+}
+
+// Vault is the vault that values are sealed in.
+func (c *Commands) Vault() *vault.Vault { return c.vault }
 
 // Ledger is the ledger below.
 func (c *Commands) Ledger() *eventstore.Ledger { return c.ledger }

@@ -44,10 +44,10 @@ func (c *Commands) RequestExec(ctx context.Context, by Caller, x StartExec) (eve
 			Company: l.Company, Lease: x.Lease, Argv: x.Argv, Cwd: x.Cwd, Env: values.names,
 			StdinBytes: int64(len(x.Stdin)), StdinHash: values.stdinHash, TimeoutMs: x.TimeoutMs,
 		}}))
-		if err == nil && values.some() {
-			w.Keep(values.input(x.Exec.UUID, l.Company, Executions.Stream(x.Exec.UUID)))
+		if err != nil {
+			return err
 		}
-		return err
+		return c.keepValues(w, values, eventstore.Input{ID: x.Exec.UUID, Company: l.Company, Subject: Executions.Stream(x.Exec.UUID)})
 	})
 }
 

@@ -17,6 +17,8 @@ type Acquire struct {
 	Lease       domain.LeaseID
 	Company     domain.CompanyID
 	Environment domain.EnvironmentID
+	// Selection finds the environment of a request that names none; Environment is zero then.
+	Selection *Selection
 	// Provider is who will make the runtime, as the environment's driver says.
 	Provider         func(driver string, config json.RawMessage) string
 	Run              string
@@ -34,6 +36,14 @@ func (c *Commands) AcquireLease(ctx context.Context, by Caller, a Acquire) (even
 		return eventstore.Outcome{}, err
 	}
 	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		a, chosen := a, (*lease.Selection)(nil) // of this try only
+		if a.Selection != nil {
+			choice, err := a.choose(ctx, w)
+			if err != nil {
+				return err
+			}
+			a.Environment, chosen = choice.Environment, &lease.Selection{Level: choice.Level, Reason: choice.Reason}
+		}
 		env, err := viewEnvironment(ctx, w, a.Environment)
 		if err == nil {
 			err = owned(env.Company, a.Company, "environment")
@@ -42,26 +52,29 @@ func (c *Commands) AcquireLease(ctx context.Context, by Caller, a Acquire) (even
 			return on(err, "environmentId")
 		}
 		w.Company(a.Company)
-		if err := requestLease(ctx, w, a, env, values.names); err != nil {
+		if err := requestLease(ctx, w, a, env, chosen, values.names); err != nil {
 			return err
 		}
 		entered, err := eventstore.Act(ctx, w, Admissions, a.Environment.UUID, admission.Command(admission.Enter{Lease: a.Lease}))
 		if err != nil {
 			return err
 		}
-		if values.some() {
-			w.Keep(values.input(a.Lease.UUID, a.Company, Leases.Stream(a.Lease.UUID)))
+		kept := eventstore.Input{ID: a.Lease.UUID, Company: a.Company, Subject: Leases.Stream(a.Lease.UUID)}
+		if err := c.keepValues(w, values, kept); err != nil {
+			return err
 		}
 		return grantAdmitted(ctx, w, entered)
 	})
 }
 
-func requestLease(ctx context.Context, w *eventstore.Work, a Acquire, env environment.State, names []domain.EnvName) error {
+func requestLease(
+	ctx context.Context, w *eventstore.Work, a Acquire, env environment.State, chosen *lease.Selection, names []domain.EnvName,
+) error {
 	_, err := eventstore.Begin(ctx, w, Leases, a.Lease.UUID, lease.Command(lease.Request{Requested: lease.Requested{
 		Company: a.Company, Environment: a.Environment, EnvironmentVersion: w.Version(Environments.Stream(a.Environment.UUID)),
 		Driver: env.Driver, Provider: a.Provider(env.Driver, env.Config), Config: env.Config,
 		Run: a.Run, Context: a.Context, Policy: a.Policy,
-		TTLMs: a.TTL.Milliseconds(), IdleTimeoutMs: a.IdleTimeout.Milliseconds(), Env: names,
+		TTLMs: a.TTL.Milliseconds(), IdleTimeoutMs: a.IdleTimeout.Milliseconds(), Env: names, Selection: chosen,
 	}}))
 	return err
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/eventstore/vault"
 )
 
 // Values are what must never be in the log: the values of variables and a standard input. The log has their names, sizes
@@ -49,9 +50,9 @@ func newValues(env map[string]string, stdin []byte) (values, error) {
 	if err != nil {
 		return values{}, fmt.Errorf("encode values: %w", err)
 	}
-	if len(raw) > eventstore.MaxInputBytes {
+	if len(raw) > maxValues {
 		return values{}, domain.Refuse(domain.KindInvalid, "too_large", "env and stdin have %d bytes together; the limit is %d",
-			len(raw), eventstore.MaxInputBytes).On("stdin").Mend("send less, or bring the data in as a file")
+			len(raw), maxValues).On("stdin").Mend("send less, or bring the data in as a file")
 	}
 	v := values{raw: raw}
 	for _, name := range slices.Sorted(maps.Keys(env)) {
@@ -63,6 +64,9 @@ func newValues(env map[string]string, stdin []byte) (values, error) {
 	return v, nil
 }
 
+// maxValues leaves room for what sealing adds.
+const maxValues = eventstore.MaxInputBytes - vault.Overhead
+
 func salted(salt, value []byte) string {
 	h := sha256.New()
 	h.Write(salt)
@@ -72,18 +76,32 @@ func salted(salt, value []byte) string {
 
 func (v values) some() bool { return len(v.raw) > 0 }
 
-func (v values) input(id uuid.UUID, company domain.CompanyID, subject eventstore.Stream) eventstore.Input {
-	return eventstore.Input{ID: id, Company: company, Subject: subject, Value: v.raw}
+// keepValues seals values and keeps them beside the log with the work's events.
+func (c *Commands) keepValues(w *eventstore.Work, v values, in eventstore.Input) error {
+	if !v.some() {
+		return nil
+	}
+	var err error
+	if in.Value, err = c.vault.Seal(v.raw, vault.OfInput(in.Company, in.Subject, in.ID)); err == nil {
+		w.Keep(in)
+	}
+	return err
 }
 
 // Values returns what lies beside the log for a lease or an exec; nothing if it has none or has ended.
 func (c *Commands) Values(ctx context.Context, id uuid.UUID) (Values, error) {
-	raw, err := c.ledger.Store().ReadInput(ctx, id)
+	in, err := c.ledger.Store().ReadInput(ctx, id)
 	if errors.Is(err, eventstore.ErrNoInput) {
 		return Values{}, nil
 	}
 	if err != nil {
 		return Values{}, err
+	}
+	raw := in.Value
+	if !plainValues(raw) {
+		if raw, err = c.vault.Open(in.Value, vault.OfInput(in.Company, in.Subject, id)); err != nil {
+			return Values{}, fmt.Errorf("open the values of %s: %w", id, err)
+		}
 	}
 	var stored storedValues
 	if err := json.Unmarshal(raw, &stored); err != nil {
@@ -91,3 +109,6 @@ func (c *Commands) Values(ctx context.Context, id uuid.UUID) (Values, error) {
 	}
 	return Values{Env: stored.Env, Stdin: stored.Stdin}, nil
 }
+
+// plainValues reports whether values were kept by a version that did not seal them yet.
+func plainValues(raw []byte) bool { return len(raw) > 0 && raw[0] == '{' }

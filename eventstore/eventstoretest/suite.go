@@ -330,7 +330,7 @@ func inputs(t *testing.T, s eventstore.Store) {
 	Must(t, s, a)
 	got, err := s.ReadInput(t.Context(), a.Inputs[0].ID)
 	require.NoError(t, err)
-	require.Equal(t, value, got)
+	require.Equal(t, a.Inputs[0], got)
 
 	refused := One(stream, eventstore.NoStream, 2)
 	refused.Inputs = []eventstore.Input{{ID: uuid.New(), Company: Company, Subject: stream, Value: value}}

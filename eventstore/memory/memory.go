@@ -25,7 +25,7 @@ type Store struct {
 	company  map[domain.CompanyID]int64
 	appends  map[uuid.UUID]eventstore.Result
 	commands map[command]accepted
-	inputs   map[uuid.UUID][]byte
+	inputs   map[uuid.UUID]eventstore.Input
 	changed  chan struct{}
 	closed   bool
 }
@@ -51,7 +51,7 @@ const Epoch = 1
 func New() *Store {
 	return &Store{
 		streams: map[eventstore.Stream][]int{}, company: map[domain.CompanyID]int64{}, appends: map[uuid.UUID]eventstore.Result{},
-		commands: map[command]accepted{}, inputs: map[uuid.UUID][]byte{}, changed: make(chan struct{}),
+		commands: map[command]accepted{}, inputs: map[uuid.UUID]eventstore.Input{}, changed: make(chan struct{}),
 	}
 }
 
@@ -144,7 +144,8 @@ func (s *Store) write(a eventstore.Append, now time.Time) eventstore.Result {
 		s.commands[commandOf(c)] = accepted{request: c.RequestHash, resource: c.Resource, position: first, at: now}
 	}
 	for _, in := range a.Inputs {
-		s.inputs[in.ID] = bytes.Clone(in.Value)
+		in.Value = bytes.Clone(in.Value)
+		s.inputs[in.ID] = in
 	}
 	for _, id := range a.DropInputs {
 		delete(s.inputs, id)
@@ -230,14 +231,15 @@ func (s *Store) FindCommand(_ context.Context, c eventstore.Command) (eventstore
 }
 
 // ReadInput returns a value kept beside the log.
-func (s *Store) ReadInput(_ context.Context, id uuid.UUID) ([]byte, error) {
+func (s *Store) ReadInput(_ context.Context, id uuid.UUID) (eventstore.Input, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v, ok := s.inputs[id]
+	in, ok := s.inputs[id]
 	if !ok {
-		return nil, eventstore.ErrNoInput
+		return eventstore.Input{}, eventstore.ErrNoInput
 	}
-	return bytes.Clone(v), nil
+	in.Value = bytes.Clone(in.Value)
+	return in, nil
 }
 
 // Changed returns a channel that is closed when there is more to read than there was at the call.

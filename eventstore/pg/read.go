@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/tenure-dev/tenure/domain"
@@ -142,21 +141,6 @@ func (s *Store) FindCommand(ctx context.Context, c eventstore.Command) (eventsto
 		return eventstore.AcceptedCommand{}, eventstore.ErrCommandReused
 	}
 	return found, nil
-}
-
-// ReadInput returns a value kept beside the log.
-func (s *Store) ReadInput(ctx context.Context, id uuid.UUID) ([]byte, error) {
-	ctx, cancel := s.answerContext(ctx)
-	defer cancel()
-	var value []byte
-	err := s.pool.QueryRow(ctx, `SELECT value FROM inputs WHERE id = $1`, id).Scan(&value)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, eventstore.ErrNoInput
-	}
-	if err != nil {
-		return nil, unavailable(fmt.Errorf("read an input: %w", err))
-	}
-	return value, nil
 }
 
 func pageSize(limit int) int {

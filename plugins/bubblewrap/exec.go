@@ -37,7 +37,7 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 	}
 	base := baseEnv()
 	mark := drivers.EnvVar{Name: rundir.RuntimeVar, Value: req.RuntimeID}
-	if err := rundir.Refuse(drivers.ValidateExec(req, append(base, mark)...)); err != nil {
+	if err := drivers.Refuse(drivers.ValidateExec(req, append(base, mark)...)); err != nil {
 		return nil, err
 	}
 	if err := d.checkPaths(config); err != nil {

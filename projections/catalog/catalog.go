@@ -10,13 +10,15 @@ import (
 	"github.com/tenure-dev/tenure/projections/executions"
 	"github.com/tenure-dev/tenure/projections/keys"
 	"github.com/tenure-dev/tenure/projections/leases"
+	"github.com/tenure-dev/tenure/projections/plugins"
 	"github.com/tenure-dev/tenure/projections/runtimes"
+	"github.com/tenure-dev/tenure/projections/secrets"
 )
 
 // All are the read models of this program.
 func All() []projections.Model {
 	return []projections.Model{
 		activeleases.Model, companies.Model, deadlines.Model, environments.Model,
-		executions.Model, keys.Model, leases.Model, runtimes.Model,
+		executions.Model, keys.Model, leases.Model, plugins.Model, runtimes.Model, secrets.Model,
 	}
 }

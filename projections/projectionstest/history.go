@@ -15,9 +15,13 @@ import (
 	"github.com/tenure-dev/tenure/domain/domaintest"
 	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/execution"
+	"github.com/tenure-dev/tenure/domain/install"
 	"github.com/tenure-dev/tenure/domain/key"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/plugin"
+	"github.com/tenure-dev/tenure/domain/probe"
 	"github.com/tenure-dev/tenure/domain/runtime"
+	"github.com/tenure-dev/tenure/domain/secret"
 	"github.com/tenure-dev/tenure/eventstore"
 )
 
@@ -33,6 +37,10 @@ type History struct {
 	runtimes map[uuid.UUID]runtime.State
 	envs     map[uuid.UUID]environment.State
 	keys     map[uuid.UUID]key.State
+	plugins  map[uuid.UUID]plugin.State
+	installs map[uuid.UUID]install.State
+	probes   map[uuid.UUID]probe.State
+	secrets  map[uuid.UUID]secret.State
 }
 
 // NewHistory makes an empty history.
@@ -40,7 +48,8 @@ func NewHistory(t require.TestingT) *History {
 	return &History{
 		t: t, versions: map[eventstore.Stream]int64{}, now: domaintest.Noon,
 		leases: map[uuid.UUID]lease.State{}, execs: map[uuid.UUID]execution.State{}, runtimes: map[uuid.UUID]runtime.State{},
-		envs: map[uuid.UUID]environment.State{}, keys: map[uuid.UUID]key.State{},
+		envs: map[uuid.UUID]environment.State{}, keys: map[uuid.UUID]key.State{}, plugins: map[uuid.UUID]plugin.State{},
+		installs: map[uuid.UUID]install.State{}, probes: map[uuid.UUID]probe.State{}, secrets: map[uuid.UUID]secret.State{},
 	}
 }
 
@@ -73,6 +82,26 @@ func (h *History) Environment(id uuid.UUID, c environment.Command) {
 // Key asks a key.
 func (h *History) Key(id uuid.UUID, c key.Command) {
 	h.keys[id] = act(h, key.Category, id, key.Decider, key.Codec, h.keys[id], c)
+}
+
+// Plugin asks a plugin.
+func (h *History) Plugin(id uuid.UUID, c plugin.Command) {
+	h.plugins[id] = act(h, plugin.Category, id, plugin.Decider, plugin.Codec, h.plugins[id], c)
+}
+
+// Install asks a wish to install.
+func (h *History) Install(id uuid.UUID, c install.Command) {
+	h.installs[id] = act(h, install.Category, id, install.Decider, install.Codec, h.installs[id], c)
+}
+
+// Probe asks a probe.
+func (h *History) Probe(id uuid.UUID, c probe.Command) {
+	h.probes[id] = act(h, probe.Category, id, probe.Decider, probe.Codec, h.probes[id], c)
+}
+
+// Secret asks a secret.
+func (h *History) Secret(id uuid.UUID, c secret.Command) {
+	h.secrets[id] = act(h, secret.Category, id, secret.Decider, secret.Codec, h.secrets[id], c)
 }
 
 // Company adds a company.
@@ -113,7 +142,7 @@ func Random(t *rapid.T) []eventstore.Recorded {
 	h.Company(domaintest.Company.UUID, "Acme")
 	for range rapid.IntRange(1, 80).Draw(t, "steps") {
 		h.Pass(time.Duration(rapid.IntRange(0, 5_000_000).Draw(t, "µs")) * time.Microsecond)
-		switch rapid.IntRange(0, 9).Draw(t, "what") {
+		switch rapid.IntRange(0, 13).Draw(t, "what") {
 		case 0:
 			h.Environment(few[domain.EnvironmentID](t, "env", 20), drawEnvironment(t))
 		case 1:
@@ -123,6 +152,14 @@ func Random(t *rapid.T) []eventstore.Recorded {
 		case 4, 5:
 			id := few[domain.ExecID](t, "exec", 50)
 			h.Exec(id, drawExec(t, h.execs[id]))
+		case 6:
+			h.Plugin(few[domain.PluginID](t, "plugin", 70), drawPlugin(t))
+		case 7:
+			h.Install(few[domain.InstallID](t, "install", 80), drawInstall(t))
+		case 8:
+			h.Probe(few[domain.ProbeID](t, "probe", 90), h.drawProbe(t))
+		case 9:
+			h.Secret(few[domain.SecretID](t, "secret", 100), drawSecret(t))
 		default:
 			id := few[domain.LeaseID](t, "lease", 60)
 			h.Lease(id, h.drawLease(t, id))
@@ -136,18 +173,62 @@ func drawEnvironment(t *rapid.T) environment.Command {
 	r.MaxLeases = rapid.IntRange(0, 3).Draw(t, "max")
 	if rapid.Bool().Draw(t, "bare") {
 		r.Metadata, r.EnvVars = nil, nil
+	} else if rapid.Bool().Draw(t, "secret") {
+		r.EnvVars = map[string]domain.EnvValue{"LANG": {Plain: "C.UTF-8"}, "TOKEN": {Ref: domain.SecretRef{Secret: domaintest.Secret, Version: 2}}}
 	}
 	return rapid.SampledFrom([]environment.Command{
 		environment.Register{Registered: r},
 		environment.Reconfigure{Reconfigured: environment.Reconfigured{
 			Name: "other", Driver: "local", Config: json.RawMessage(`{ "a": "<b>" }`), MaxLeases: r.MaxLeases,
 		}},
-		environment.Archive{},
+		environment.Archive{}, environment.Delete{}, environment.Retire{}, environment.Retire{Delete: true},
+	}).Draw(t, "command")
+}
+
+func drawSecret(t *rapid.T) secret.Command {
+	version := rapid.IntRange(1, 3).Draw(t, "version")
+	return rapid.SampledFrom([]secret.Command{
+		secret.Add{Added: domaintest.SecretAdded()},
+		secret.Add{Added: domaintest.SecretAdded()},
+		secret.AddVersion{},
+		secret.Disable{Version: version},
+		secret.Enable{Version: version},
+		secret.DestroyVersion{Version: version},
+		secret.Destroy{},
 	}).Draw(t, "command")
 }
 
 func drawKey(t *rapid.T) key.Command {
 	return rapid.SampledFrom([]key.Command{key.Add{Added: domaintest.KeyAdded()}, key.Revoke{}}).Draw(t, "command")
+}
+
+func drawPlugin(t *rapid.T) plugin.Command {
+	one := domaintest.PluginInstalled()
+	two := one
+	two.Version, two.Manifest = "2.0.0", json.RawMessage(`{ "id": "acme.boxes", "b": 1, "a": 2 }`)
+	return rapid.SampledFrom([]plugin.Command{
+		plugin.Install{Installed: one}, plugin.Install{Installed: two}, plugin.Enable{}, plugin.Disable{Reason: "<why>"},
+	}).Draw(t, "command")
+}
+
+func drawInstall(t *rapid.T) install.Command {
+	return rapid.SampledFrom([]install.Command{
+		install.Request{Requested: install.Requested{Source: "/opt/acme", Node: domaintest.Node}},
+		install.Complete{Completed: install.Completed{Plugin: plugin.IDOf("acme.boxes"), Version: "1"}},
+		install.Fail{Failed: install.Failed{Code: "manifest_invalid", Message: "no"}},
+	}).Draw(t, "command")
+}
+
+func (h *History) drawProbe(t *rapid.T) probe.Command {
+	asked := domaintest.ProbeRequested()
+	if rapid.Bool().Draw(t, "bare") {
+		asked.Config, asked.Kept, asked.Environment = nil, nil, domain.EnvironmentID{}
+	}
+	return rapid.SampledFrom([]probe.Command{
+		probe.Request{Requested: asked},
+		probe.Claim{Worker: domaintest.Worker, Now: h.now, Deadline: h.now.Add(time.Second)},
+		probe.Complete{Completed: probe.Completed{Summary: "fine", OK: true}},
+	}).Draw(t, "command")
 }
 
 func drawRuntime(t *rapid.T) runtime.Command {

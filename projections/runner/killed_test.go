@@ -16,6 +16,7 @@ import (
 	"github.com/tenure-dev/tenure/migrations"
 	"github.com/tenure-dev/tenure/migrations/pgtest"
 	"github.com/tenure-dev/tenure/projections"
+	"github.com/tenure-dev/tenure/projections/leases"
 	"github.com/tenure-dev/tenure/projections/projectionstest"
 	"github.com/tenure-dev/tenure/projections/runner"
 )
@@ -89,7 +90,7 @@ func TestTheEngineIsKilledInTheMiddleOfARebuild(t *testing.T) {
 	require.Equal(t, "half\n", line)
 	require.NoError(t, process.Process.Kill())
 	require.Error(t, process.Wait())
-	require.Equal(t, []string{"leases_v2_g1", "leases_v2_g2"}, e.tables(t))
+	require.Equal(t, []string{leases.Model.Key().Table(1), leases.Model.Key().Table(2)}, e.tables(t))
 
 	f := &faulty{}
 	r := e.runner(runner.Options{}, f.model())
@@ -99,7 +100,7 @@ func TestTheEngineIsKilledInTheMiddleOfARebuild(t *testing.T) {
 		_, err = r.Rebuild(t.Context(), nil, nil)
 		return err == nil
 	})
-	require.Equal(t, []string{"leases_v2_g1", "leases_v2_g3"}, e.tables(t))
+	require.Equal(t, []string{leases.Model.Key().Table(1), leases.Model.Key().Table(3)}, e.tables(t))
 	require.EqualValues(t, 8, e.row(t, streams[199]).Version)
 	e.sameAsLog(t, r, "leases")
 }

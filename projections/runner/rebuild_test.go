@@ -12,6 +12,7 @@ import (
 
 	"github.com/tenure-dev/tenure/projections"
 	"github.com/tenure-dev/tenure/projections/catalog"
+	"github.com/tenure-dev/tenure/projections/deadlines"
 	"github.com/tenure-dev/tenure/projections/leases"
 	"github.com/tenure-dev/tenure/projections/projectionstest"
 	"github.com/tenure-dev/tenure/projections/runner"
@@ -184,15 +185,15 @@ func TestWhatAKilledRebuildLeftIsSwept(t *testing.T) {
 	require.NoError(t, err)
 	_, err = e.pool.Exec(t.Context(), `UPDATE projection_pointers SET last_generation = 2`)
 	require.NoError(t, err)
-	_, err = e.pool.Exec(t.Context(), `INSERT INTO projection_checkpoints (name, revision, generation, position, epoch, complete) VALUES ('leases', 2, 2, 80, 1, false)`)
+	_, err = e.pool.Exec(t.Context(), `INSERT INTO projection_checkpoints (name, revision, generation, position, epoch, complete) VALUES ('leases', $1, 2, 80, 1, false)`, leases.Model.Revision)
 	require.NoError(t, err)
-	_, err = e.pool.Exec(t.Context(), `INSERT INTO projection_rebuilds (name, revision, generation, done, total, started_at) VALUES ('leases', 2, 2, 80, 160, now())`)
+	_, err = e.pool.Exec(t.Context(), `INSERT INTO projection_rebuilds (name, revision, generation, done, total, started_at) VALUES ('leases', $1, 2, 80, 160, now())`, leases.Model.Revision)
 	require.NoError(t, err)
 
 	r = e.runner(runner.Options{}, leases.Model)
 	run(t, r)
 	<-r.Ready()
-	require.Equal(t, []string{"leases_v2_g1"}, e.tables(t))
+	require.Equal(t, []string{leases.Model.Key().Table(1)}, e.tables(t))
 	status, err := r.Status(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, runner.StateLive, status[0].State)
@@ -210,9 +211,9 @@ func TestARebuildMendsAWrongTableAndSaysWhatWasWrong(t *testing.T) {
 	events, streams := lives(t, 20)
 	last := projectionstest.Append(t, e.store, events)
 	require.NoError(t, r.Wait(within(t, 30*time.Second), last))
-	_, err := e.pool.Exec(t.Context(), `UPDATE leases_v2_g1 SET run = 'forged' WHERE stream = $1`, string(streams[3]))
+	_, err := e.pool.Exec(t.Context(), `UPDATE `+leases.Model.Key().Table(1)+` SET run = 'forged' WHERE stream = $1`, string(streams[3]))
 	require.NoError(t, err)
-	_, err = e.pool.Exec(t.Context(), `DELETE FROM leases_v2_g1 WHERE stream = $1`, string(streams[7]))
+	_, err = e.pool.Exec(t.Context(), `DELETE FROM `+leases.Model.Key().Table(1)+` WHERE stream = $1`, string(streams[7]))
 	require.NoError(t, err)
 
 	report, err := r.Verify(t.Context(), "leases", nil)
@@ -260,17 +261,17 @@ func TestAVerificationComparesEveryLetterOfARow(t *testing.T) {
 		"data = (data::text || ' ')::json", "granted_at = NULL", "ended_at = ended_at + interval '1 microsecond'", "run = run || ' '",
 		"company_id = NULL", "version = version - 1", "position = position + 1", "created = created - 1", "status = ''",
 	} {
-		_, err := e.pool.Exec(t.Context(), `CREATE TABLE was AS SELECT * FROM leases_v2_g1`)
+		_, err := e.pool.Exec(t.Context(), `CREATE TABLE was AS SELECT * FROM `+leases.Model.Key().Table(1))
 		require.NoError(t, err)
-		_, err = e.pool.Exec(t.Context(), `UPDATE leases_v2_g1 SET `+wrong+` WHERE stream = $1`, string(streams[1]))
+		_, err = e.pool.Exec(t.Context(), `UPDATE `+leases.Model.Key().Table(1)+` SET `+wrong+` WHERE stream = $1`, string(streams[1]))
 		require.NoError(t, err)
 		report, err := r.Verify(t.Context(), "leases", nil)
 		require.NoError(t, err)
 		require.EqualValues(t, 1, report.Differences, wrong)
 		require.Equal(t, streams[1], report.First.Stream, wrong)
-		_, err = e.pool.Exec(t.Context(), `TRUNCATE leases_v2_g1`)
+		_, err = e.pool.Exec(t.Context(), `TRUNCATE `+leases.Model.Key().Table(1))
 		require.NoError(t, err)
-		_, err = e.pool.Exec(t.Context(), `INSERT INTO leases_v2_g1 SELECT * FROM was`)
+		_, err = e.pool.Exec(t.Context(), `INSERT INTO `+leases.Model.Key().Table(1)+` SELECT * FROM was`)
 		require.NoError(t, err)
 		_, err = e.pool.Exec(t.Context(), `DROP TABLE was`)
 		require.NoError(t, err)
@@ -323,7 +324,7 @@ func TestReplayAppendsNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, last, head.Position)
 	var rows int
-	require.NoError(t, e.pool.QueryRow(t.Context(), `SELECT count(*) FROM deadlines_v2_g2`).Scan(&rows))
+	require.NoError(t, e.pool.QueryRow(t.Context(), `SELECT count(*) FROM `+deadlines.Model.Key().Table(2)).Scan(&rows))
 	require.Zero(t, rows, "nothing is to be done for finished leases")
 	var inputs int
 	require.NoError(t, e.pool.QueryRow(t.Context(), `SELECT count(*) FROM inputs`).Scan(&inputs))
@@ -360,6 +361,6 @@ func TestARebuildThatLostItsLockGivesWayToTheNext(t *testing.T) {
 	require.NoError(t, err)
 	open()
 	require.ErrorIs(t, <-done, runner.ErrRebuildLost)
-	require.Equal(t, []string{"leases_v2_g1", "leases_v2_g3"}, e.tables(t))
+	require.Equal(t, []string{leases.Model.Key().Table(1), leases.Model.Key().Table(3)}, e.tables(t))
 	require.EqualValues(t, 8, e.row(t, streams[4]).Version)
 }

@@ -28,6 +28,7 @@ func (a *App) apiDeps() api.Deps {
 		Commands: a.commands, Feed: a.store, Hub: a.hub, DB: a.pool, Projections: a.runner, Processes: a.processes,
 		Output: outputs{a.journalDir}, Checker: checker{a.drivers}, Health: a.health, Diagnose: a.diagnose,
 		Version: a.opts.Version, Logger: a.log, Metrics: metrics,
+		AllowFakeSelection: a.opts.AllowFakeSelection,
 	}
 }
 
@@ -107,6 +108,23 @@ func (c checker) check(t drivers.Target, config json.RawMessage) error {
 func (c checker) Provider(driver string, config json.RawMessage) (string, bool) {
 	provider, ok, _ := c.drivers.Provider(driver, config) // a configuration that does not say is refused by CheckConfig
 	return provider, ok
+}
+
+// SecretFields are the places for secrets in a configuration. A driver that cannot be told is asked by CheckConfig first.
+func (c checker) SecretFields(driver string, config json.RawMessage) []api.SecretField {
+	provider, ok, err := c.drivers.Provider(driver, config)
+	if !ok || err != nil {
+		return nil
+	}
+	d, err := c.drivers.Resolve(drivers.Target{Driver: driver, Provider: provider})
+	if err != nil {
+		return nil
+	}
+	var fields []api.SecretField
+	for _, f := range drivers.SecretFields(d, config) {
+		fields = append(fields, api.SecretField(f))
+	}
+	return fields
 }
 
 // outputs opens the journals of this node.

@@ -49,6 +49,10 @@ type Options struct {
 	AllowRootExec bool
 	// InsecureListen allows to listen beyond loopback without TLS.
 	InsecureListen bool
+	// AllowFakeSelection lets a request that names no environment end up in one with the provider fake.
+	AllowFakeSelection bool
+	// Keyset is the text of a keyset that is used instead of the file in DataDir; "" for the file. It is never logged.
+	Keyset string
 	// ExecParent starts the small parent process of a local command.
 	ExecParent []string
 	Logger     *slog.Logger
@@ -161,7 +165,9 @@ func (a *App) start(ctx context.Context) error {
 	if err := a.checkDirect(ctx); err != nil {
 		return err
 	}
-	a.commands = commands.New(eventstore.NewLedger(a.store))
+	if err := a.openVault(ctx); err != nil {
+		return err
+	}
 	if err := a.makeDrivers(); err != nil {
 		return err
 	}
@@ -176,6 +182,7 @@ func (a *App) start(ctx context.Context) error {
 		return err
 	}
 	a.startPruning(ctx)
+	a.startResealing(ctx)
 	if err := a.startSupervisor(ctx); err != nil {
 		return err
 	}

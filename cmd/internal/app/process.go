@@ -20,8 +20,9 @@ func Serve(version string) func(context.Context, cli.ServeOptions, io.Writer) er
 		}
 		a, err := Start(ctx, Options{
 			Version: version, Listen: o.Listen, DataDir: o.DataDir, DatabaseURL: o.DatabaseURL, DatabaseDirectURL: o.DatabaseDirectURL,
-			ExecUID: o.ExecUID, AllowRootExec: o.AllowRootExec, InsecureListen: o.InsecureListen,
-			ExecParent: []string{"/proc/self/exe", ExecParentCommand}, Logger: log, DrainTimeout: o.DrainTimeout,
+			Keyset: o.Keyset, ExecUID: o.ExecUID, AllowRootExec: o.AllowRootExec, InsecureListen: o.InsecureListen,
+			AllowFakeSelection: o.AllowFakeSelection,
+			ExecParent:         []string{"/proc/self/exe", ExecParentCommand}, Logger: log, DrainTimeout: o.DrainTimeout,
 			Supervisor: supervisor.Options{
 				Parallel: o.Parallel, LivenessTTL: o.WorkerTTL, SweepInterval: o.SweepInterval,
 				ProvisionTimeout: o.ProvisionTimeout, ReleaseTimeout: o.ReleaseTimeout,

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tenure-dev/tenure/cmd/internal/cli"
 	"github.com/tenure-dev/tenure/eventstore/embedded"
+	"github.com/tenure-dev/tenure/eventstore/vault"
 	"github.com/tenure-dev/tenure/migrations"
 )
 
@@ -22,6 +23,9 @@ func startFailure(err error) error {
 	}
 	if known, ok := errors.AsType[*migrations.Error](err); ok {
 		return &cli.StartError{Code: string(known.Code), What: "the database cannot be used", Cause: errors.New(known.What), Remediation: known.Remediation}
+	}
+	if known, ok := errors.AsType[*vault.Error](err); ok {
+		return &cli.StartError{Code: string(known.Code), What: "the keyset cannot be used", Cause: errors.New(known.What), Remediation: known.Remediation}
 	}
 	return err
 }

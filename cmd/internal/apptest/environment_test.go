@@ -22,7 +22,7 @@ func TestTheServersEnvironmentStaysWithTheServer(t *testing.T) {
 	t.Parallel()
 	const marker = "MARKER-4711-of-the-server"
 	e := apptest.Start(t, apptest.WithEnv("AWS_SECRET_ACCESS_KEY="+marker, "SIGNING_KEY="+marker, "TENURE_OTHER="+marker))
-	tenant := e.Tenant(wire.AddEnvironment{EnvVars: map[string]string{"FROM_ENVIRONMENT": "1"}})
+	tenant := e.Tenant(wire.AddEnvironment{EnvVars: wire.PlainVars(map[string]string{"FROM_ENVIRONMENT": "1"})})
 	lease := e.Acquire(tenant, wire.AcquireLease{Env: map[string]string{"FROM_LEASE": "2"}}).Lease
 	_, out, errs := e.Run(lease.ID, wire.StartExec{
 		Argv: []string{"sh", "-c", `env; cat /proc/self/environ; cat /proc/$PPID/environ; cat /proc/$PPID/cmdline

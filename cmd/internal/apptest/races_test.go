@@ -43,11 +43,8 @@ func startPairOn(t *testing.T, url string, ways [2]apptest.Option) *pair {
 	t.Helper()
 	p := &pair{t: t, pool: pgtest.Connect(t, url)}
 	p.engines[0] = apptest.Start(t, ways[0])
-	key, err := os.ReadFile(filepath.Join(p.engines[0].DataDir, "admin.key"))
-	require.NoError(t, err)
 	p.engines[1] = apptest.New(t, ways[1])
-	require.NoError(t, os.MkdirAll(p.engines[1].DataDir, 0o711))
-	require.NoError(t, os.WriteFile(filepath.Join(p.engines[1].DataDir, "admin.key"), key, 0o600))
+	p.engines[1].Beside(p.engines[0])
 	p.engines[1].Start()
 	for i := range p.engines {
 		p.connect(i)

@@ -22,11 +22,8 @@ func TestAnEngineLeavesAloneWhatLivesOnAnother(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
 	first := apptest.Start(t, apptest.WithEnv("TENURE_DATABASE_URL="+url))
-	key, err := os.ReadFile(filepath.Join(first.DataDir, "admin.key"))
-	require.NoError(t, err)
 	second := apptest.New(t, apptest.WithEnv("TENURE_DATABASE_URL="+url))
-	require.NoError(t, os.MkdirAll(second.DataDir, 0o711))
-	require.NoError(t, os.WriteFile(filepath.Join(second.DataDir, "admin.key"), key, 0o600))
+	second.Beside(first)
 	second.Start()
 	tenant := first.Tenant(wire.AddEnvironment{})
 	held := first.Acquire(tenant, wire.AcquireLease{}).Lease

@@ -55,6 +55,7 @@ var reserved = []reservation{
 	{path: "github.com/labstack/echo/v4", only: []string{"api"}, not: []string{"api/wire", "api/client"}, why: "HTTP handling stays in the API"},
 	{path: watermillMessage + "/router", only: []string{"projections/runner"}, why: "the Watermill router serves the projections only"},
 	{path: "github.com/ThreeDotsLabs/watermill-sql/v4", only: []string{"eventstore/pg"}, why: "the log is the topic, through adapters of the store"},
+	{path: "github.com/tink-crypto/tink-go/v2", only: []string{"eventstore/vault"}, why: "one place seals, and knows keys"},
 	{path: "github.com/pressly/goose/v3", only: []string{"migrations"}, why: "one place changes the schema"},
 	{
 		path: "github.com/jackc/pgx/v5",

@@ -21,7 +21,7 @@ type acquireFlags struct {
 }
 
 func (a *acquireFlags) add(f *pflag.FlagSet) {
-	f.StringVar(&a.env, "env", "", "`name` or id of the environment")
+	f.StringVar(&a.env, "env", "", "`name` or id of the environment (default: the server selects)")
 	f.StringVar(&a.in.HeartbeatRunID, "run", "", "your own `id` of the run (default: a new one)")
 	f.StringVar(&a.in.IssueID, "issue", "", "`id` of the issue that the run works on")
 	f.StringVar(&a.in.AgentID, "agent", "", "`id` of the agent that runs")
@@ -43,20 +43,25 @@ type acquisition struct {
 }
 
 func (r *root) acquisition(ctx context.Context, c *client.Client, flags *acquireFlags) (*acquisition, error) {
-	if flags.env == "" {
-		return nil, usagef("env: no environment is named").mendBy("give --env NAME; tenure env list has the names")
-	}
 	for _, d := range [][2]string{{"ttl", flags.in.TTL}, {"idle-timeout", flags.in.IdleTimeout}} {
 		if v, err := time.ParseDuration(d[1]); d[1] != "" && (err != nil || v <= 0) {
 			return nil, usagef("%s: %q is not a duration above 0", d[0], d[1]).mendBy("give one such as 90m or 24h")
 		}
 	}
-	env, err := r.environment(ctx, c, flags.env)
-	if err != nil {
-		return nil, err
+	a := &acquisition{r: r, c: c, in: flags.in, key: uuid.NewString()}
+	if flags.env == "" {
+		company, err := r.company(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		a.company = company.ID
+	} else {
+		env, err := r.environment(ctx, c, flags.env)
+		if err != nil {
+			return nil, err
+		}
+		a.company, a.in.EnvironmentID = env.CompanyID, env.ID
 	}
-	a := &acquisition{r: r, c: c, company: env.CompanyID, in: flags.in, key: uuid.NewString()}
-	a.in.EnvironmentID = env.ID
 	if a.in.HeartbeatRunID == "" {
 		a.in.HeartbeatRunID = "cli-" + uuid.NewString()
 	}

@@ -26,10 +26,12 @@ type Deps struct {
 	Version string
 	// Serve runs a server until ctx ends and returns once everything is down. It logs to stderr and prints there one line
 	// "listening on http://ADDRESS".
-	Serve  func(ctx context.Context, o ServeOptions, stderr io.Writer) error
-	Stdin  io.Reader
-	Stdout io.Writer
-	Stderr io.Writer
+	Serve func(ctx context.Context, o ServeOptions, stderr io.Writer) error
+	// Keysets changes the keyset of a data directory.
+	Keysets Keysets
+	Stdin   io.Reader
+	Stdout  io.Writer
+	Stderr  io.Writer
 	// Env answers with the value of a variable, "" when it is not set.
 	Env func(string) string
 }

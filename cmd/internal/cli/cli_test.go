@@ -23,7 +23,7 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"tenure": func() {
 		os.Exit(cli.Main(context.Background(), cli.Deps{
-			Version: "test", Serve: showOptions, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Env: os.Getenv,
+			Version: "test", Serve: showOptions, Keysets: fakeKeysets{}, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Env: os.Getenv,
 		}, os.Args[1:]))
 	}})
 }
@@ -42,6 +42,7 @@ func showOptions(ctx context.Context, o cli.ServeOptions, stderr io.Writer) erro
 	}
 	o.DatabaseURL = strings.Repeat("*", len(o.DatabaseURL))
 	o.DatabaseDirectURL = strings.Repeat("*", len(o.DatabaseDirectURL))
+	o.Keyset = strings.Repeat("*", len(o.Keyset))
 	fmt.Fprintf(stderr, "%+v\n", o)
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 func (r *root) companyGroup() *cobra.Command {
 	return r.group("company", "Companies own environments, leases and keys",
 		[2]string{"tenure company add acme", "tenure company list"},
-		r.companyAdd(), r.companyList())
+		r.companyAdd(), r.companyList(), r.companyDefault())
 }
 
 var companyView = view[wire.Company]{
@@ -18,5 +18,6 @@ var companyView = view[wire.Company]{
 		{title: "NAME", value: func(c wire.Company, _ cell) string { return c.Name }},
 		{title: "ID", value: func(c wire.Company, _ cell) string { return c.ID.String() }},
 		{title: "ADDED", value: func(c wire.Company, how cell) string { return how.time(c.CreatedAt) }},
+		{title: "DEFAULT", value: func(c wire.Company, _ cell) string { return companyDefaultOf(c) }},
 	},
 }

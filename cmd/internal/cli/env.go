@@ -16,7 +16,7 @@ import (
 func (r *root) envGroup() *cobra.Command {
 	return r.group("env", "Environments are where work may run",
 		[2]string{"tenure env add local --driver local", "tenure env list"},
-		r.envAdd(), r.envList(), r.envShow(), r.envEdit(), r.envArchive())
+		r.envAdd(), r.envList(), r.envShow(), r.envEdit(), r.envProbe(), r.envArchive(), r.envDelete())
 }
 
 // envView names variables only: their values are for commands, and a screen is read by more than one.

@@ -11,13 +11,13 @@ import (
 func (r *root) envAdd() *cobra.Command {
 	var in wire.AddEnvironment
 	var config, metadata string
-	var pairs *[]string
+	var pairs, secretPairs *[]string
 	cmd := r.companyFlag(r.verb(verb{
 		use:   "add NAME",
 		short: "Add an environment to a company",
 		examples: [2]string{
 			"tenure env add local --driver local",
-			"tenure env add ci --driver local --max-leases 4 --var CI=true",
+			"tenure env add ci --driver local --max-leases 4 --var CI=true --secret-var TOKEN=api-token",
 		},
 		exits: exitsOfCalls,
 		run: func(ctx context.Context, args []string) (err error) {
@@ -28,7 +28,8 @@ func (r *root) envAdd() *cobra.Command {
 			if in.Metadata, err = r.jsonValue("metadata", metadata); err != nil {
 				return err
 			}
-			if in.EnvVars, err = r.variables(*pairs); err != nil {
+			vars, err := r.variables(*pairs)
+			if err != nil {
 				return err
 			}
 			c, err := r.api(ctx)
@@ -37,6 +38,9 @@ func (r *root) envAdd() *cobra.Command {
 			}
 			company, err := r.company(ctx, c)
 			if err != nil {
+				return err
+			}
+			if in.EnvVars, err = r.withSecrets(ctx, c, vars, *secretPairs); err != nil {
 				return err
 			}
 			env, err := c.AddEnvironment(ctx, company.ID, in)
@@ -54,5 +58,6 @@ func (r *root) envAdd() *cobra.Command {
 	f.StringVar(&in.Description, "description", "", "`text` for people")
 	f.IntVar(&in.MaxLeases, "max-leases", 0, "most leases at once; 0 is no limit")
 	pairs = r.varFlag(f, "is in the environment of every command")
+	secretPairs = secretVarFlag(f)
 	return cmd
 }

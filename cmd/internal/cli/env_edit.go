@@ -11,7 +11,7 @@ import (
 
 func (r *root) envEdit() *cobra.Command {
 	var config, metadata string
-	var pairs, unset *[]string
+	var pairs, secretPairs, unset *[]string
 	var version int64
 	var cmd *cobra.Command
 	cmd = r.companyFlag(r.verb(verb{
@@ -25,12 +25,15 @@ func (r *root) envEdit() *cobra.Command {
 		},
 		exits: exitsOfCalls,
 		run: func(ctx context.Context, args []string) error {
-			patch, err := r.envPatch(cmd, config, metadata, *pairs, *unset)
+			patch, err := r.envPatch(cmd, config, metadata, *pairs, *unset, len(*secretPairs) > 0)
 			if err != nil {
 				return err
 			}
 			c, err := r.api(ctx)
 			if err != nil {
+				return err
+			}
+			if err := r.patchSecrets(ctx, c, patch, *secretPairs); err != nil {
 				return err
 			}
 			env, err := r.environment(ctx, c, args[0])
@@ -56,13 +59,14 @@ func (r *root) envEdit() *cobra.Command {
 	f.StringVar(&config, "config", "", "`JSON` to merge into the driver's configuration, @FILE, or - for stdin")
 	f.StringVar(&metadata, "metadata", "", "`JSON` to merge into your own object; @FILE or - as above")
 	pairs = r.varFlag(f, "is in the environment of every command")
+	secretPairs = secretVarFlag(f)
 	unset = f.StringArray("unset-var", nil, "`NAME` of a variable to remove (repeatable)")
 	f.Int64Var(&version, "if-version", 0, "apply to this `version` only")
 	return cmd
 }
 
-// envPatch is the merge patch that the flags ask for.
-func (r *root) envPatch(cmd *cobra.Command, config, metadata string, pairs, unset []string) (map[string]any, error) {
+// envPatch is the merge patch that the flags ask for; more says that there is more to come.
+func (r *root) envPatch(cmd *cobra.Command, config, metadata string, pairs, unset []string, more bool) (map[string]any, error) {
 	patch := map[string]any{}
 	f := cmd.Flags()
 	for flag, field := range map[string]string{"name": "name", "description": "description", "driver": "driver"} {
@@ -103,7 +107,7 @@ func (r *root) envPatch(cmd *cobra.Command, config, metadata string, pairs, unse
 		}
 		patch["envVars"] = merge
 	}
-	if len(patch) == 0 {
+	if len(patch) == 0 && !more {
 		return nil, usagef("nothing to change").mendBy("give at least one setting, such as --max-leases 4").of(cmd)
 	}
 	return patch, nil

@@ -5,8 +5,6 @@ import (
 	"slices"
 
 	"github.com/spf13/cobra"
-
-	"github.com/tenure-dev/tenure/api/wire"
 )
 
 func (r *root) envList() *cobra.Command {
@@ -30,11 +28,11 @@ func (r *root) envList() *cobra.Command {
 				return err
 			}
 			if !archived {
-				envs = slices.DeleteFunc(envs, func(e wire.Environment) bool { return e.Status == envArchived })
+				envs = slices.DeleteFunc(envs, ended)
 			}
 			return envView.list(r, envs)
 		},
 	}))
-	cmd.Flags().BoolVar(&archived, "archived", false, "list the archived ones too")
+	cmd.Flags().BoolVar(&archived, "archived", false, "list those that have ended too")
 	return cmd
 }

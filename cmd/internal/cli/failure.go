@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/tenure-dev/tenure/api/client"
+	"github.com/tenure-dev/tenure/api/wire"
 	"github.com/tenure-dev/tenure/cmd/internal/cli/config"
 )
 
@@ -66,6 +67,8 @@ type failure struct {
 	Retryable   bool   `json:"retryable"`
 	ExitCode    int    `json:"exitCode"`
 	RequestID   string `json:"requestId,omitempty"`
+	// Blockers are what stands in the way.
+	Blockers []wire.Blocker `json:"blockers,omitempty"`
 	// quiet failures have been said, or have nobody to be said to.
 	quiet bool
 }
@@ -115,7 +118,7 @@ func explain(err error) failure {
 func explainProblem(p *client.Problem) failure {
 	return failure{
 		Code: p.Code, Message: p.Error(), Cause: p.Cause, Field: p.Field, Remediation: p.Remediation,
-		Retryable: p.Retryable, RequestID: p.RequestID, ExitCode: exitOfStatus(p.Status, p.Code),
+		Retryable: p.Retryable, RequestID: p.RequestID, Blockers: p.Blockers, ExitCode: exitOfStatus(p.Status, p.Code),
 	}
 }
 
@@ -148,6 +151,9 @@ func (f failure) print(w io.Writer, asJSON bool) {
 		return
 	}
 	fmt.Fprintf(w, "%s: %s\n", programName, clean(f.Message))
+	for _, b := range f.Blockers {
+		fmt.Fprintf(w, "  %s\n", clean(fmt.Sprintf("%s %s (%s)", b.Kind, b.ID, b.Status)))
+	}
 	for _, line := range [][2]string{{"field", f.Field}, {"cause", f.Cause}, {"try", f.Remediation}, {"request", f.RequestID}} {
 		if line[1] != "" {
 			fmt.Fprintf(w, "  %s: %s\n", line[0], clean(line[1]))

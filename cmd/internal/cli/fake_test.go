@@ -30,9 +30,13 @@ type fake struct {
 	companies []*wire.Company
 	keys      []*wire.Key
 	envs      []*wire.Environment
+	secrets   []*wire.Secret
 	leases    []*wire.Lease
 	byKey     map[string]*wire.Lease
 	execs     []*fakeExec
+	plugins   []*wire.Plugin
+	installs  []*wire.PluginInstall
+	probes    []*wire.Probe
 	events    map[uuid.UUID][]wire.Event
 	parked    []wire.ParkedStream
 	// changed is closed and made anew with every change.
@@ -59,10 +63,16 @@ func newFake() *fake {
 		answer(w, http.StatusOK, wire.Health{Status: "ok", Version: "test"})
 	})
 	for pattern, h := range map[string]func(*http.Request) (int, any){
-		"POST /companies": f.addCompany, "GET /companies": f.listCompanies,
+		"POST /companies": f.addCompany, "GET /companies": f.listCompanies, "PATCH /companies/{id}": f.patchCompany,
 		"POST /companies/{id}/keys": f.addKey, "GET /companies/{id}/keys": f.listKeys, "GET /keys": f.listKeys, "POST /keys/{id}/revoke": f.revokeKey,
 		"POST /companies/{id}/environments": f.addEnv, "GET /companies/{id}/environments": f.listEnvs,
-		"GET /environments/{id}": f.getEnv, "PATCH /environments/{id}": f.patchEnv, "POST /environments/{id}/archive": f.archiveEnv,
+		"GET /environments/{id}": f.getEnv, "PATCH /environments/{id}": f.patchEnv, "POST /environments/{id}/archive": f.archiveEnv, "DELETE /environments/{id}": f.deleteEnv,
+		"POST /environments/{id}/probe": f.probe, "POST /companies/{id}/environments/probe": f.probe, "GET /probes/{id}": f.getProbe,
+		"GET /plugins": f.listPlugins, "POST /plugins": f.install, "GET /plugin-installs/{id}": f.getInstall,
+		"GET /plugins/{id}": f.getPlugin, "POST /plugins/{id}/{verb}": f.setPlugin,
+		"POST /companies/{id}/secrets": f.addSecret, "GET /companies/{id}/secrets": f.listSecrets,
+		"GET /secrets/{id}": f.getSecret, "DELETE /secrets/{id}": f.destroySecret, "POST /secrets/{id}/versions": f.rotateSecret,
+		"POST /secrets/{id}/versions/{version}/{verb}": f.switchSecret, "GET /secrets/{id}/reads": f.secretReads,
 		"POST /companies/{id}/leases": f.acquire, "GET /companies/{id}/leases": f.listLeases,
 		"GET /leases/{id}": f.getLease, "POST /leases/{id}/release": f.releaseLease,
 		"POST /companies/{id}/runs/{run}/release": f.releaseRun,
@@ -200,6 +210,17 @@ func (f *fake) listCompanies(r *http.Request) (int, any) {
 	return http.StatusOK, page
 }
 
+func (f *fake) patchCompany(r *http.Request) (int, any) {
+	c := find(f.companies, r, func(c *wire.Company) uuid.UUID { return c.ID })
+	if c == nil {
+		return notFound("company")
+	}
+	f.change()
+	c.DefaultEnvironmentID = decode[wire.CompanySettings](r).DefaultEnvironmentID
+	c.Version, c.Position = c.Version+1, f.position
+	return http.StatusOK, c
+}
+
 func (f *fake) addKey(r *http.Request) (int, any) {
 	in := decode[wire.AddKey](r)
 	f.change()
@@ -248,7 +269,9 @@ func orEmpty(raw json.RawMessage) json.RawMessage {
 	return raw
 }
 
-func (f *fake) listEnvs(*http.Request) (int, any) { return list(values(f.envs)) }
+func (f *fake) listEnvs(r *http.Request) (int, any) {
+	return list(slices.DeleteFunc(values(f.envs), func(e wire.Environment) bool { return e.CompanyID.String() != r.PathValue("id") }))
+}
 
 func (f *fake) env(r *http.Request) *wire.Environment {
 	return find(f.envs, r, func(e *wire.Environment) uuid.UUID { return e.ID })
@@ -292,12 +315,20 @@ func (f *fake) acquire(r *http.Request) (int, any) {
 	key := r.Header.Get(wire.HeaderIdempotencyKey)
 	in := decode[wire.AcquireLease](r)
 	l := f.byKey[key]
+	var chosen *wire.Selection
+	if in.EnvironmentID == uuid.Nil {
+		if len(f.envs) == 0 {
+			return problem(http.StatusConflict, "no_environment", "nothing says in which environment to work")
+		}
+		in.EnvironmentID = f.envs[0].ID
+		chosen = &wire.Selection{EnvironmentID: in.EnvironmentID, Level: "local", Reason: "it is the first"}
+	}
 	if l == nil {
 		f.change()
 		l = &wire.Lease{
 			ID: f.newID(), CompanyID: uuid.MustParse(r.PathValue("id")), EnvironmentID: in.EnvironmentID, HeartbeatRunID: in.HeartbeatRunID,
 			Status: wire.LeaseActive, LeasePolicy: "ephemeral", Provider: "local", CreatedAt: f.now, AcquiredAt: &f.now, Fence: f.position, Version: 3,
-			Metadata: map[string]any{"driver": "local", "executionWorkspaceMode": nil},
+			Metadata: map[string]any{"driver": "local", "executionWorkspaceMode": nil}, Selection: chosen,
 		}
 		if in.IssueID != "" {
 			l.IssueID = &in.IssueID
@@ -323,7 +354,7 @@ func (f *fake) acquire(r *http.Request) (int, any) {
 		l.Status = wire.LeaseFailed
 		return problem(http.StatusConflict, "lease_failed", "the lease failed: no space left")
 	}
-	return http.StatusCreated, wire.Acquired{Environment: env, Lease: *l, Position: f.position}
+	return http.StatusCreated, wire.Acquired{Environment: env, Lease: *l, Selection: l.Selection, Position: f.position}
 }
 
 func (f *fake) listLeases(r *http.Request) (int, any) {

@@ -20,7 +20,8 @@ func (r *root) run() *cobra.Command {
 	cmd = r.companyFlag(r.verb(verb{
 		use:   "run -- CMD...",
 		short: "Lease an environment, run a command in it, give it back",
-		long: "The command's stdout and stderr are passed through as bytes, its exit code is this program's. The lease is\n" +
+		long: "Without --env the server selects: the company's default environment, else its first one with the driver local.\n" +
+			"The command's stdout and stderr are passed through as bytes, its exit code is this program's. The lease is\n" +
 			"released whatever happens; an interruption first kills the command, a second one leaves at once. The command's\n" +
 			"environment is built from nothing: what it needs beyond PATH and HOME is given with --var. With -o json, stdout\n" +
 			"is one document with the output, how it ended, and the lease.",
@@ -31,9 +32,6 @@ func (r *root) run() *cobra.Command {
 		exits:     exitsOfRemote,
 		exitNotes: notesOfRemote,
 		run: func(ctx context.Context, args []string) error {
-			if acquire.env == "" {
-				return usagef("env: no environment is named").mendBy("give --env NAME; tenure env list has the names").of(cmd)
-			}
 			in, err := r.execRequest(cmd.Flags(), x, args)
 			if err != nil {
 				return err
@@ -70,6 +68,9 @@ func (r *root) runOnce(ctx context.Context, flags *acquireFlags, in wire.StartEx
 	}
 	lease := acquired.Lease
 	fmt.Fprintf(r.progress(), "lease %s\n", lease.ID)
+	if s := acquired.Selection; s != nil {
+		fmt.Fprintf(r.progress(), "environment %s: %s\n", acquired.Environment.Name, s.Reason)
+	}
 
 	out := r.sink()
 	x, err := r.execute(ctx, c, lease, in, out)

@@ -29,6 +29,8 @@ type ServeOptions struct {
 	AllowRootExec bool
 	// InsecureListen allows to listen elsewhere than on loopback, without TLS.
 	InsecureListen bool
+	// AllowFakeSelection lets a request that names no environment end up in one with the provider fake.
+	AllowFakeSelection bool
 	// LogFormat is text or json, LogLevel debug, info, warn or error.
 	LogFormat string
 	LogLevel  string
@@ -44,6 +46,8 @@ type ServeOptions struct {
 	DrainTimeout time.Duration
 	// Parallel is how many steps of leases are worked on at once.
 	Parallel int
+	// Keyset is the text of a keyset that is used instead of the data directory's file; "" for the file. It is never logged.
+	Keyset string
 }
 
 // DefaultServeOptions are those of a server that was told nothing.
@@ -132,7 +136,9 @@ func (r *root) serve() *cobra.Command {
 			"admin key into the data directory, and ends in order on SIGINT or SIGTERM.\n\n" +
 			"Behind a pooler that gives each transaction another session (PgBouncer with pool_mode=transaction) everything works,\n" +
 			"but events that another server appends are noticed after up to half a second, since no NOTIFY gets through. With\n" +
-			"--database-direct-url, which leads past the pooler, they are noticed at once; it is used for one connection that listens.",
+			"--database-direct-url, which leads past the pooler, they are noticed at once; it is used for one connection that listens.\n\n" +
+			"Secrets are sealed with the keys in keyset.json of the data directory, made at the first start; TENURE_KEYSET may hold\n" +
+			"the text of that file instead. Keep a copy apart from the database's backups: without it no secret opens again.",
 		examples: [2]string{
 			"tenure serve",
 			"tenure serve --listen 127.0.0.1:8080 --data-dir /srv/tenure --log-format json",
@@ -143,7 +149,7 @@ func (r *root) serve() *cobra.Command {
 			if err := r.settings.Apply(cmd.Flags(), serveFlags...); err != nil {
 				return usagef("%s", err).of(cmd)
 			}
-			o.DataDir = r.flags.dataDir
+			o.DataDir, o.Keyset = r.flags.dataDir, r.Env("TENURE_KEYSET")
 			if err := o.Validate(); err != nil {
 				return usagef("%s", err).of(cmd)
 			}
@@ -158,6 +164,7 @@ func (r *root) serve() *cobra.Command {
 	f.IntVar(&o.ExecUID, "exec-uid", o.ExecUID, "`uid` that commands of the local driver run as when the server is root; -1 lets it choose one without rights")
 	f.BoolVar(&o.AllowRootExec, "allow-root-exec", false, "let commands of the local driver run as root")
 	f.BoolVar(&o.InsecureListen, "insecure-listen", false, "allow --listen on an address that others can reach, without TLS")
+	f.BoolVar(&o.AllowFakeSelection, "allow-fake-selection", false, "let runs that name no environment end up in one whose provider is fake; for tests")
 	f.StringVar(&o.LogFormat, "log-format", o.LogFormat, "`format` of the log: text or json")
 	f.StringVar(&o.LogLevel, "log-level", o.LogLevel, "least `level` that is logged: debug, info, warn or error")
 	f.DurationVar(&o.WorkerTTL, "worker-ttl", o.WorkerTTL, "how long a silent worker keeps its claims")
@@ -171,6 +178,6 @@ func (r *root) serve() *cobra.Command {
 
 // serveFlags are the flags that also have a variable.
 var serveFlags = []string{
-	"listen", "database-url", "database-direct-url", "exec-uid", "allow-root-exec", "insecure-listen", "log-format", "log-level",
+	"listen", "database-url", "database-direct-url", "exec-uid", "allow-root-exec", "insecure-listen", "allow-fake-selection", "log-format", "log-level",
 	"worker-ttl", "sweep-interval", "provision-timeout", "release-timeout", "drain-timeout", "parallel",
 }

@@ -134,7 +134,7 @@ func (r *root) company(ctx context.Context, c *client.Client) (wire.Company, err
 		mendBy("say which with --company or TENURE_COMPANY; tenure company list has them")
 }
 
-// environment finds an environment by id, else by name within the company. An archived one gives way to an active one of
+// environment finds an environment by id, else by name within the company. One that has ended gives way to an active one of
 // the same name.
 func (r *root) environment(ctx context.Context, c *client.Client, name string) (wire.Environment, error) {
 	if id, err := uuid.Parse(name); err == nil {
@@ -148,14 +148,15 @@ func (r *root) environment(ctx context.Context, c *client.Client, name string) (
 	if err != nil {
 		return wire.Environment{}, err
 	}
-	active := slices.DeleteFunc(slices.Clone(envs), func(e wire.Environment) bool { return e.Status == envArchived })
+	active := slices.DeleteFunc(slices.Clone(envs), ended)
 	if slices.ContainsFunc(active, func(e wire.Environment) bool { return e.Name == name }) {
 		envs = active
 	}
 	return pick("env", name, envs, func(e wire.Environment) (uuid.UUID, string) { return e.ID, e.Name })
 }
 
-const envArchived = "archived"
+// ended reports whether an environment is there for its history only.
+func ended(e wire.Environment) bool { return e.Status == "archived" || e.Status == "deleted" }
 
 // pick finds a thing by id, else by name. Of several with the name, the caller has to give the id.
 func pick[T any](noun, wanted string, items []T, of func(T) (uuid.UUID, string)) (T, error) {

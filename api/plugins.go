@@ -1,0 +1,151 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/google/uuid"
+
+	"github.com/tenure-dev/tenure/api/wire"
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/install"
+	"github.com/tenure-dev/tenure/domain/plugin"
+	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/eventstore/commands"
+	"github.com/tenure-dev/tenure/projections/plugins"
+)
+
+func (s *Server) listPlugins(c *call) error {
+	opts, err := c.page(plugins.Model.Name, "key", "status")
+	if err != nil {
+		return err
+	}
+	f := plugins.Filter{Key: c.QueryParam("key"), Status: plugin.Status(c.QueryParam("status"))}
+	switch f.Status {
+	case plugin.StatusNone, plugin.StatusEnabled, plugin.StatusDisabled:
+	default:
+		return invalid("invalid_parameter", "status", "%q is no status of a plugin", clip(f.Status.String())).Mend("use enabled or disabled, or leave it out")
+	}
+	page, err := plugins.List(c.ctx(), s.deps.DB, f, opts)
+	if err != nil {
+		return err
+	}
+	return c.answer(http.StatusOK, showPage(page, func(r plugins.Row) wire.Plugin {
+		return s.showPlugin(r.Data.ID.UUID, loaded(r.Head, r.Data.State))
+	}))
+}
+
+func (s *Server) getPlugin(c *call) error {
+	return s.answerPlugin(c, eventstore.Outcome{})
+}
+
+func (s *Server) enablePlugin(c *call) error {
+	if err := c.decode(&struct{}{}, true); err != nil {
+		return err
+	}
+	return s.changePlugin(c, func(by commands.Caller, id domain.PluginID) (eventstore.Outcome, error) {
+		return s.deps.Commands.EnablePlugin(c.ctx(), by, id)
+	})
+}
+
+func (s *Server) disablePlugin(c *call) error {
+	var in wire.DisablePlugin
+	if err := c.decode(&in, true); err != nil {
+		return err
+	}
+	return s.changePlugin(c, func(by commands.Caller, id domain.PluginID) (eventstore.Outcome, error) {
+		return s.deps.Commands.DisablePlugin(c.ctx(), by, id, in.Reason)
+	})
+}
+
+func (s *Server) changePlugin(c *call, change func(commands.Caller, domain.PluginID) (eventstore.Outcome, error)) error {
+	by, err := c.caller(domain.CompanyID{}, c.id)
+	if err != nil {
+		return err
+	}
+	o, err := change(by, domain.PluginID{UUID: c.id})
+	if o, err = c.done(by, o, err); err != nil {
+		return err
+	}
+	return s.answerPlugin(c, o)
+}
+
+func (s *Server) answerPlugin(c *call, o eventstore.Outcome) error {
+	now, err := look(c, commands.Plugins, c.id, o.Changed)
+	if err != nil {
+		return err
+	}
+	out := s.showPlugin(c.id, now)
+	out.Position = max(o.Position, now.Position)
+	return c.answerThing(http.StatusOK, now.Version, out)
+}
+
+func (s *Server) showPlugin(id uuid.UUID, now eventstore.Loaded[plugin.State]) wire.Plugin {
+	p := now.State
+	out := wire.Plugin{
+		ID: id, Key: p.Key, Version: p.Version, Status: p.Status.String(), Reason: textOrNull(p.Reason), Manifest: orObject(nil),
+		CreatedAt: p.InstalledAt.UTC(), UpdatedAt: p.UpdatedAt.UTC(), Revision: now.Version, Versions: make([]wire.PluginVersion, len(p.Versions)),
+	}
+	if current, ok := p.Current(); ok {
+		out.Manifest = shownObject(current.Manifest)
+	}
+	for i, v := range p.Versions {
+		out.Versions[i] = wire.PluginVersion{Version: v.Version, Digest: v.Digest, Source: v.Source, InstalledAt: v.At.UTC()}
+	}
+	if s.deps.Plugins != nil {
+		if process, ok := s.deps.Plugins.PluginProcess(domain.PluginID{UUID: id}); ok {
+			out.Process = &wire.PluginProcess{
+				State: process.State, PID: process.PID, Restarts: process.Restarts, Error: textOrNull(process.Error), RetryAt: timeOrNull(process.RetryAt),
+			}
+		}
+	}
+	return out
+}
+
+func (s *Server) installPlugin(c *call) error {
+	var in wire.InstallPlugin
+	if err := c.decode(&in, false); err != nil {
+		return err
+	}
+	id := newID()
+	by, err := c.caller(domain.CompanyID{}, id)
+	if err != nil {
+		return err
+	}
+	o, err := s.deps.Commands.RequestInstall(c.ctx(), by, domain.InstallID{UUID: id}, install.Requested{Source: in.Source, Node: s.deps.Node})
+	if o, err = c.done(by, o, err); err != nil {
+		return err
+	}
+	c.id = made(o, id)
+	c.Response().Header().Set("Location", "/api/v1/plugin-installs/"+c.id.String())
+	return s.answerInstall(c, o, http.StatusCreated, http.StatusAccepted)
+}
+
+func (s *Server) getInstall(c *call) error {
+	if err := c.pathID("installId"); err != nil {
+		return err
+	}
+	return s.answerInstall(c, eventstore.Outcome{}, http.StatusOK, http.StatusOK)
+}
+
+// answerInstall sends a wish to install once it has ended, with the status done, or as it is when the time is over.
+func (s *Server) answerInstall(c *call, o eventstore.Outcome, done, yet int) error {
+	wait, _, err := c.wait()
+	if err != nil {
+		return err
+	}
+	now, err := await(c, commands.Installs, c.id, o, wait, func(i install.State) bool { return i.Status != install.StatusRequested })
+	if err != nil {
+		return err
+	}
+	i := now.State
+	out := wire.PluginInstall{
+		ID: c.id, Status: i.Status.String(), Source: i.Request.Source, CreatedAt: i.RequestedAt.UTC(), Position: max(o.Position, now.Position),
+		PluginID: idOrNull(i.Done.Plugin.UUID), Version: textOrNull(i.Done.Version),
+		Code: textOrNull(i.Failure.Code), Message: textOrNull(i.Failure.Message), Remediation: textOrNull(i.Failure.Remediation),
+	}
+	status := yet
+	if i.Status != install.StatusRequested {
+		status = done
+	}
+	return c.answerThing(status, now.Version, out)
+}

@@ -1,0 +1,133 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/tenure-dev/tenure/cmd/internal/cli"
+	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/eventstore/commands"
+	"github.com/tenure-dev/tenure/eventstore/embedded"
+	"github.com/tenure-dev/tenure/eventstore/vault"
+)
+
+// openVault brings the keyset of this node and the keys of the database together, and makes the commands.
+func (a *App) openVault(ctx context.Context) error {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "an unknown machine"
+	}
+	from := vault.InDataDir(a.lock.Dir())
+	from.Given = a.opts.Keyset
+	sealed, err := vault.Settle(ctx, a.store, from, fmt.Sprintf("%s:%s", host, a.lock.Dir()))
+	if err != nil {
+		return databaseError(err)
+	}
+	a.commands = commands.New(eventstore.NewLedger(a.store), sealed)
+	return nil
+}
+
+// resealAgain is how long to wait before what could not be sealed is tried again.
+const resealAgain = time.Minute
+
+// startResealing seals with the primary key what lies beside the log and is not: after the first start of a version that
+// seals, and after a rotation. It goes on beside everything else and begins anew at the next start if it is cut short.
+func (a *App) startResealing(ctx context.Context) {
+	reseal, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			done, err := a.commands.Reseal(reseal, a.store)
+			if reseal.Err() != nil {
+				return
+			}
+			if done.Sealed > 0 || done.Damaged > 0 {
+				a.log.Info("sealed what lies beside the log with the primary key", "values", done.Seen, "sealed", done.Sealed, "damaged", done.Damaged)
+			}
+			if err == nil {
+				return
+			}
+			a.log.Warn("values beside the log could not be sealed with the primary key yet", "error", err)
+			select {
+			case <-time.After(resealAgain):
+			case <-reseal.Done():
+				return
+			}
+		}
+	}()
+	a.onStop("sealing", func(context.Context) error { cancel(); <-ended; return nil })
+}
+
+// Keysets changes keysets in their files. No engine may run on the data directory meanwhile: it reads the file at its start.
+type Keysets struct{}
+
+var _ cli.Keysets = Keysets{}
+
+// List lists the keys of a data directory.
+func (Keysets) List(dataDir string) ([]cli.SealingKey, error) {
+	k, err := loadKeyset(vault.InDataDir(dataDir))
+	if err != nil {
+		return nil, err
+	}
+	return shownKeys(k), nil
+}
+
+// Rotate makes a new key that seals from the next start on; the ones before still open.
+func (Keysets) Rotate(dataDir string) ([]cli.SealingKey, error) {
+	return changeKeyset(dataDir, (*vault.Keyset).Rotate)
+}
+
+func changeKeyset(dataDir string, how func(*vault.Keyset) (*vault.Keyset, error)) (_ []cli.SealingKey, err error) {
+	// Without this the lock would make a directory of what may be a mistyped name.
+	if _, err := os.Stat(filepath.Join(dataDir, vault.FileName)); err != nil {
+		return nil, noKeyset(dataDir, err)
+	}
+	lock, err := embedded.Lock(dataDir)
+	if err != nil {
+		return nil, startFailure(err)
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	from := vault.InDataDir(lock.Dir())
+	k, err := loadKeyset(from)
+	if err != nil {
+		return nil, err
+	}
+	if k, err = how(k); err != nil {
+		return nil, err
+	}
+	if err := from.Save(k); err != nil {
+		return nil, err
+	}
+	return shownKeys(k), nil
+}
+
+func loadKeyset(from vault.Source) (*vault.Keyset, error) {
+	k, found, err := from.Load()
+	if err != nil {
+		return nil, startFailure(err)
+	}
+	if !found {
+		return nil, noKeyset(filepath.Dir(from.Path), nil)
+	}
+	return k, nil
+}
+
+func noKeyset(dataDir string, cause error) error {
+	return &cli.StartError{
+		Code: "keyset_missing", What: "there is no " + vault.FileName + " in " + dataDir, Cause: cause,
+		Remediation: "name the server's data directory with --data-dir, and call as the user that runs the server",
+	}
+}
+
+func shownKeys(k *vault.Keyset) []cli.SealingKey {
+	var list []cli.SealingKey
+	for _, key := range k.Keys() {
+		list = append(list, cli.SealingKey{ID: key.ID, Primary: key.Primary})
+	}
+	return list
+}

@@ -1,0 +1,55 @@
+package cli
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tenure-dev/tenure/api/client"
+	"github.com/tenure-dev/tenure/api/wire"
+)
+
+func (r *root) pluginInstall() *cobra.Command {
+	return r.verb(verb{
+		use:   "install DIRECTORY",
+		short: "Install a plugin, or another version of one, from a directory of the server's machine",
+		long: "The server looks at the plugin's manifest and copies its files. What is installed is enabled; leases that an earlier\n" +
+			"version made are driven by that version to their end. A version that is installed again with other files is refused.",
+		examples: [2]string{"tenure plugin install /opt/plugins/acme", "tenure plugin install ./node_modules/paperclip-plugin-acme -o json"},
+		exits:    exitsOfCalls,
+		run: func(ctx context.Context, args []string) error {
+			source, err := filepath.Abs(args[0])
+			if err != nil {
+				return usagef("DIRECTORY: %s", err)
+			}
+			c, err := r.api(ctx)
+			if err != nil {
+				return err
+			}
+			done, err := c.InstallPlugin(ctx, wire.InstallPlugin{Source: source}, client.Wait(callWait))
+			for err == nil && done.Status == wire.InstallRequested {
+				done, err = c.PluginInstall(ctx, done.ID, client.Wait(callWait))
+			}
+			if err != nil {
+				return err
+			}
+			if done.Status == wire.InstallFailed {
+				return &plainError{exitFailed, deref(done.Code), deref(done.Message), deref(done.Remediation)}
+			}
+			p, err := c.Plugin(ctx, *done.PluginID)
+			if err != nil {
+				return err
+			}
+			visible(ctx, max(p.Position, done.Position), c.Plugins)
+			return pluginView.show(r, p)
+		},
+	})
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}

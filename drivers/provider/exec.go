@@ -1,0 +1,114 @@
+package provider
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/tenure-dev/tenure/drivers"
+)
+
+// urlVar is the variable by which a command learns the way back to the control plane.
+const urlVar = "PAPERCLIP_API_URL"
+
+// StartExec implements [drivers.Executor].
+func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (drivers.Exec, error) {
+	config, _, err := d.shape.open(req.Config)
+	if err != nil {
+		return nil, &drivers.StartError{Stage: "runtime", Code: "bad_config", Err: err}
+	}
+	if url := URLOf(req.Metadata); url != "" {
+		req.Env = append([]drivers.EnvVar{{Name: urlVar, Value: url}}, req.Env...)
+	}
+	if err := drivers.Refuse(drivers.ValidateExec(req)); err != nil {
+		return nil, err
+	}
+	hidden := secretsOf(d.offer, config)
+	worker, err := d.offer.Worker(ctx)
+	if err != nil {
+		return nil, hidden.clean(notStarted(err))
+	}
+	of := d.leaseOf(req.Handle, config)
+	if d.about.Streams {
+		exec, err := worker.StartExec(ctx, StartRequest{LeaseRequest: of, Exec: req})
+		return exec, hidden.clean(err)
+	}
+	exec, err := execute(ctx, worker, of, req)
+	if err != nil {
+		return nil, hidden.clean(err)
+	}
+	return exec, nil
+}
+
+// notStarted says that a command never reached its provider.
+func notStarted(err error) error {
+	s := &drivers.StartError{Stage: "worker", Code: "worker_unavailable", Err: err}
+	if f, ok := errors.AsType[*drivers.Failure](err); ok {
+		s.Code, s.Remediation = f.Code, f.Remediation
+	}
+	return s
+}
+
+// URLOf is the way back to the control plane that a runtime's metadata names; "" for none.
+func URLOf(metadata json.RawMessage) string {
+	var said struct {
+		URL *string `json:"paperclipApiUrl"`
+	}
+	if len(metadata) == 0 || json.Unmarshal(metadata, &said) != nil || said.URL == nil {
+		return ""
+	}
+	return *said.URL
+}
+
+// plainText refuses what the published protocol, which carries text, would change.
+func plainText(req drivers.ExecRequest) error {
+	var problems []drivers.FieldProblem
+	check := func(field, s string) {
+		if !utf8.ValidString(s) {
+			problems = append(problems, drivers.FieldProblem{
+				Field: field, Problem: "is not UTF-8, and this provider takes text only", Remediation: "encode it, for example as base64",
+			})
+		}
+	}
+	for i, arg := range req.Argv {
+		check(fmt.Sprintf("argv[%d]", i), arg)
+	}
+	for _, v := range req.Env {
+		check(fmt.Sprintf("env[%q]", v.Name), v.Name+v.Value)
+	}
+	check("cwd", req.Cwd)
+	check("stdin", string(req.Stdin))
+	return drivers.Refuse(problems)
+}
+
+// findURL looks for the way back to the control plane from inside the runtime.
+func (d *Driver) findURL(ctx context.Context, worker Worker, of LeaseRequest, e envelope) (*string, error) {
+	if d.urls == nil || d.shape.NoRuntimeURL || !d.about.Exec && !d.about.Streams {
+		if e.RuntimeURL == urlRequired {
+			return nil, noURL("this runtime cannot be asked")
+		}
+		return nil, nil
+	}
+	url, tried := d.urls.FindURL(ctx, e.Candidates, func(ctx context.Context, script string, stdin []byte) ([]byte, error) {
+		return run(ctx, worker, d.about.Streams, of, []string{"sh", "-c", script}, stdin)
+	})
+	if url == "" && e.RuntimeURL == urlRequired {
+		return nil, noURL(tried)
+	}
+	if url == "" {
+		return nil, nil
+	}
+	return &url, nil
+}
+
+func noURL(tried string) error {
+	return &drivers.Failure{
+		Outcome: drivers.OutcomeDefinite, Code: "runtime_url_unreachable", Step: "discover_runtime_url",
+		Err:         fmt.Errorf("no candidate for the control plane's URL answers from the runtime: %s", cmp.Or(strings.TrimSpace(tried), "there is none")),
+		Remediation: "name one that the runtime reaches in config.runtimeApiCandidates, or make config.runtimeUrl optional",
+	}
+}
