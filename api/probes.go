@@ -39,7 +39,7 @@ func (s *Server) requestProbe(c *call, p commands.Probe) error {
 		return err
 	}
 	p.Probe, p.Company = domain.ProbeID{UUID: id}, c.owner
-	p.Provider = s.provider
+	p.Provider, p.Fields = s.provider, s.secretFields
 	o, err := s.deps.Commands.RequestProbe(c.ctx(), by, p)
 	if o, err = c.done(by, o, err); err != nil {
 		return err

@@ -6,7 +6,9 @@ CREATE TABLE vault_keys (
   check_value bytea NOT NULL,
   -- host is the machine that brought the key in, for people.
   host text NOT NULL,
-  added_at timestamptz NOT NULL DEFAULT clock_timestamp()
+  added_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  -- destroyed_at is when nothing was sealed with it any more and it was given up; nobody needs it since.
+  destroyed_at timestamptz
 );
 
 -- +goose Down

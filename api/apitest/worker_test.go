@@ -94,7 +94,7 @@ func (w *worker) act(r eventstore.Recorded) {
 
 // probe answers: it fails where the configuration says so.
 func (w *worker) probe(id domain.ProbeID) {
-	p, err := w.commands.ClaimProbe(w.ctx, commands.Caller{}, id, probe.Claim{Worker: w.me, Deadline: w.commands.Ledger().Now().Add(time.Minute)})
+	p, _, err := w.commands.ClaimProbe(w.ctx, commands.Caller{}, id, probe.Claim{Worker: w.me, Deadline: w.commands.Ledger().Now().Add(time.Minute)}, commands.Need{})
 	if err != nil {
 		return
 	}
@@ -130,14 +130,14 @@ func (w *worker) lease(id domain.LeaseID) {
 	soon := w.commands.Ledger().Now().Add(time.Minute)
 	switch {
 	case l.NeedsTeardown() && !l.TearingDown && !strings.HasPrefix(l.Run, "sticky"):
-		l, err := w.commands.ClaimRelease(w.ctx, commands.Caller{}, id, lease.StartRelease{Worker: w.me, Deadline: soon, WorkerDead: true})
+		l, _, err := w.commands.ClaimRelease(w.ctx, commands.Caller{}, id, lease.StartRelease{Worker: w.me, Deadline: soon, WorkerDead: true}, commands.Need{})
 		if err == nil {
 			_, _ = w.commands.FinishRelease(w.ctx, commands.Caller{}, id, lease.FinishRelease{Attempt: l.Teardown, Worker: w.me})
 		}
 	case l.Status() == lease.StatusGranted && !strings.HasPrefix(l.Run, "slow"):
-		l, err := w.commands.ClaimProvisioning(w.ctx, commands.Caller{}, id, domain.NodeID{}, lease.StartProvisioning{
+		l, _, err := w.commands.ClaimProvisioning(w.ctx, commands.Caller{}, id, domain.NodeID{}, lease.StartProvisioning{
 			Runtime: domain.RuntimeID{UUID: uuid.New()}, Worker: w.me, Deadline: soon,
-		})
+		}, commands.Need{})
 		if err != nil {
 			return
 		}
@@ -169,7 +169,7 @@ func (w *worker) exec(id domain.ExecID) {
 	}
 	switch {
 	case x.Status == execution.StatusRequested:
-		if _, _, ok, err := w.commands.ClaimExec(w.ctx, commands.Caller{}, id, w.me); err != nil || !ok {
+		if _, _, ok, err := w.commands.ClaimExec(w.ctx, commands.Caller{}, id, w.me, commands.Need{}); err != nil || !ok {
 			return
 		}
 		out := w.output(id)

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,6 +32,9 @@ const engineArg = "engine"
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == engineArg {
 		os.Exit(engine(os.Args[2]))
+	}
+	if len(os.Args) == 2 && os.Args[1] == linkedArg {
+		syscall.Exit(execparent.MainLinked())
 	}
 	driverstest.Main(m, execparent.Main)
 }

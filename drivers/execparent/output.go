@@ -10,7 +10,7 @@ import (
 	"github.com/tenure-dev/tenure/drivers/journal"
 )
 
-// output copies the command's two streams into the journal.
+// output copies the command's two streams into the sink.
 type output struct {
 	readers [2]*os.File
 	writers [2]uintptr
@@ -30,7 +30,7 @@ func openOutput(cred *Credential) (*output, error) {
 }
 
 // copyTo begins to copy. From now on only the command and its descendants hold the writing ends.
-func (o *output) copyTo(w *journal.Writer) {
+func (o *output) copyTo(w sink) {
 	for _, fd := range o.writers {
 		_ = unix.Close(int(fd))
 	}

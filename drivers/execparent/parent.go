@@ -34,37 +34,44 @@ const settleLimit = time.Second
 // The result is the exit code of the process, which says only whether the parent itself worked. Leave with syscall.Exit:
 // os.Exit of a binary with the race detector takes a second, which every command would last longer.
 func Main() int {
-	control, status := os.NewFile(controlFD, "control"), os.NewFile(statusFD, "status")
-	if !isPipe(control) || !isPipe(status) {
+	control, answers := os.NewFile(controlFD, "control"), os.NewFile(statusFD, "status")
+	if !isPipe(control) || !isPipe(answers) {
 		fmt.Fprintln(os.Stderr, "this is an internal command of tenure; it is started by the engine only")
 		return 2
 	}
 	if err := prepareProcess(); err != nil {
-		report(status, startFailedBy("parent", "prepare", err))
+		report(answers, startFailedBy("parent", "prepare", err))
 		return 1
 	}
-	defaultSignals()
-	// These end the command. They must be caught, not ignored, so that the command starts with the defaults; the same
-	// holds for SIGXFSZ, the other face of a full disk.
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT)
-	signal.Notify(make(chan os.Signal, 1), unix.SIGXFSZ, unix.SIGPIPE)
-
+	signals := catchSignals()
 	r := bufio.NewReader(control)
 	spec, err := readSpec(r)
 	if err != nil {
-		report(status, startFailedBy("parent", "spec", err))
+		report(answers, startFailedBy("parent", "spec", err))
 		return 1
 	}
 	if spec.Inside != nil {
-		return runInside(spec, r, status)
+		return runInside(spec, r, answers)
 	}
-	p := &parent{spec: spec, status: status, signals: signals, requests: make(chan killRequest, 1)}
+	p := &parent{
+		spec: spec, signals: signals, requests: make(chan killRequest, 1), readControl: readControl,
+		report: func(s status) { report(answers, s) },
+	}
 	if err := p.run(r); err != nil {
-		report(status, startStatus(err))
+		report(answers, startStatus(err))
 		return 1
 	}
 	return 0
+}
+
+// catchSignals returns those that end the command. They must be caught, not ignored, so that the command starts with the
+// defaults; the same holds for SIGXFSZ, the other face of a full disk.
+func catchSignals() chan os.Signal {
+	defaultSignals()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT)
+	signal.Notify(make(chan os.Signal, 1), unix.SIGXFSZ, unix.SIGPIPE)
+	return signals
 }
 
 func isPipe(f *os.File) bool {
@@ -104,42 +111,39 @@ func prepareProcess() error {
 // parent runs one command.
 type parent struct {
 	spec     wireSpec
-	status   *os.File
+	report   func(status)
 	signals  chan os.Signal
 	requests chan killRequest
-	journal  *journal.Writer
-	output   *output
-	tree     *tree
-	sandbox  *sandbox // nil for a command that runs in none
+	// readControl hears what the engine wants, from the start on.
+	readControl func(r *bufio.Reader, requests chan<- killRequest)
+	sink        sink
+	output      *output
+	tree        *tree
+	sandbox     *sandbox // nil for a command that runs in none
 }
 
-// run executes the command and reports its result. An error means that it did not start.
+// sink takes the output: the journal, or a link to who keeps one.
+type sink interface {
+	Append(s journal.Stream, data []byte)
+	Seal(state drivers.OutputState) (drivers.OutputSeal, error)
+}
+
+// run executes the command, with its output and its result in the journal directory, and reports the result. An error
+// means that it did not start.
 func (p *parent) run(r *bufio.Reader) error {
 	dir := string(p.spec.JournalDir)
-	var err error
-	if p.journal, err = journal.Create(dir, journal.Options{}); err != nil {
+	w, err := journal.Create(dir, journal.Options{})
+	if err != nil {
 		return journalFailed(err)
 	}
+	p.sink = w
 	record, err := atomicfile.Reserve(resultPath(dir), resultSpace, 0o600)
 	if err != nil {
 		return errors.Join(journalFailed(err), p.sealUnused())
 	}
-	process, nr, err := p.start(r)
+	result, err := p.execute(r)
 	if err != nil {
 		return errors.Join(err, record.Discard(), p.sealUnused())
-	}
-	report(p.status, status{Started: &process})
-
-	var result drivers.ExecResult
-	if nr != nil {
-		p.journal.Append(journal.Stderr, []byte("tenure: "+nr.message+"\n"))
-		result = drivers.ExecResult{End: drivers.ExecExited, ExitCode: nr.exitCode}
-		result.Output = p.seal(drivers.OutputComplete)
-	} else {
-		if p.sandbox == nil { // else it reads already
-			go p.readControl(r)
-		}
-		result = p.supervise()
 	}
 	b, err := json.Marshal(result)
 	if err == nil {
@@ -148,8 +152,27 @@ func (p *parent) run(r *bufio.Reader) error {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "write result:", err) // the engine hears it all the same
 	}
-	report(p.status, status{Result: &result})
+	p.report(status{Result: &result})
 	return nil
+}
+
+// execute runs the command to its end. An error means that it did not start.
+func (p *parent) execute(r *bufio.Reader) (drivers.ExecResult, error) {
+	process, nr, err := p.start(r)
+	if err != nil {
+		return drivers.ExecResult{}, err
+	}
+	p.report(status{Started: &process})
+	if nr != nil {
+		p.sink.Append(journal.Stderr, []byte("tenure: "+nr.message+"\n"))
+		result := drivers.ExecResult{End: drivers.ExecExited, ExitCode: nr.exitCode}
+		result.Output = p.seal(drivers.OutputComplete)
+		return result, nil
+	}
+	if p.sandbox == nil { // else it reads already
+		go p.readControl(r, p.requests)
+	}
+	return p.supervise(), nil
 }
 
 // start executes the command, or says why its program cannot be run.
@@ -169,7 +192,7 @@ func (p *parent) start(r *bufio.Reader) (drivers.Process, *notRun, error) {
 	if sf != nil {
 		return drivers.Process{}, nil, sf
 	}
-	p.output.copyTo(p.journal)
+	p.output.copyTo(p.sink)
 	if nr != nil {
 		self, err := proc.Identity(os.Getpid())
 		if err != nil {
@@ -305,22 +328,25 @@ func (p *parent) drain() bool {
 }
 
 // readControl passes on what the engine wants until the engine is gone.
-func (p *parent) readControl(r *bufio.Reader) {
+func readControl(r *bufio.Reader, requests chan<- killRequest) {
 	d := json.NewDecoder(r)
 	for {
 		var c control
 		if err := d.Decode(&c); err != nil {
-			p.requests <- killRequest{Why: "engine_gone"}
+			requests <- killRequest{Why: engineGone}
 			return
 		}
 		if c.Kill != nil {
-			p.requests <- *c.Kill
+			requests <- *c.Kill
 		}
 	}
 }
 
+// engineGone is why a command was ended when nobody is there any more who wanted it.
+const engineGone = "engine_gone"
+
 func (p *parent) seal(state drivers.OutputState) drivers.OutputSeal {
-	seal, err := p.journal.Seal(state)
+	seal, err := p.sink.Seal(state)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "seal:", err)
 		seal.State = drivers.OutputLost
@@ -330,6 +356,6 @@ func (p *parent) seal(state drivers.OutputState) drivers.OutputSeal {
 
 // sealUnused closes the journal of a command that did not start, so that nobody follows it.
 func (p *parent) sealUnused() error {
-	_, err := p.journal.Seal(drivers.OutputComplete)
+	_, err := p.sink.Seal(drivers.OutputComplete)
 	return err
 }

@@ -79,14 +79,14 @@ func (p *parent) startSandboxed(r *bufio.Reader, stdin *os.File) (drivers.Proces
 	if sf != nil {
 		return drivers.Process{}, nil, sf
 	}
-	p.output.copyTo(p.journal)
+	p.output.copyTo(p.sink)
 	process, err := proc.Identity(c.pid)
 	p.tree = watch(*c)
 	if err != nil {
 		p.tree.kill()
 		return drivers.Process{}, nil, startFailedBy("process", "identify", err).StartFailed
 	}
-	go p.readControl(r)
+	go p.readControl(r, p.requests)
 	nr, sf := p.awaitEntry()
 	if nr == nil && sf == nil {
 		return process, nil, nil

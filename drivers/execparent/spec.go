@@ -29,6 +29,8 @@ type Spec struct {
 	JournalDir string
 	// Sandbox, if set, is what the command runs in. Cwd and the program are looked up inside.
 	Sandbox *Sandbox
+
+	silence time.Duration // of a link; see LinkOptions
 }
 
 // Credential is a user to run as, without supplementary groups.
@@ -51,7 +53,10 @@ type wireSpec struct {
 	JournalDir []byte        `json:"journalDir"`
 	Sandbox    *wireSandbox  `json:"sandbox,omitempty"`
 	// Inside is set for an inner parent.
-	Inside *inside `json:"inside,omitempty"`
+	Inside  *inside       `json:"inside,omitempty"`
+	Silence time.Duration `json:"silence,omitempty"`
+
+	inPlace bool // see becomeLike
 }
 
 // control is one line after the spec.
@@ -94,6 +99,7 @@ func writeSpec(w io.Writer, s Spec) error {
 	wire := wireSpec{
 		Argv: toBytes(s.Argv), Cwd: []byte(s.Cwd), StdinBytes: int64(len(s.Stdin)), Credential: s.Credential,
 		Timeout: s.Timeout, Grace: s.Grace, Drain: s.Drain, JournalDir: []byte(s.JournalDir),
+		Silence: s.silence,
 	}
 	for _, v := range merge(s.Env) {
 		wire.Env = append(wire.Env, []byte(v.Name+"="+v.Value))

@@ -38,7 +38,7 @@ func start(s wireSpec, files []uintptr) (*child, *notRun, *startFailed) {
 }
 
 func startOnThread(s wireSpec, files []uintptr) (*child, *notRun, *startFailed) {
-	if sf := becomeLike(s.Credential); sf != nil {
+	if sf := becomeLike(s.Credential, s.inPlace); sf != nil {
 		return nil, nil, sf
 	}
 	if err := unix.Chdir(string(s.Cwd)); err != nil {
@@ -75,12 +75,16 @@ func startOnThread(s wireSpec, files []uintptr) (*child, *notRun, *startFailed) 
 
 // becomeLike gives the calling thread, and no other, a working directory of its own and the file permissions of cred.
 // Only the file system ids change, so that the thread cannot be signalled by whoever has that uid.
-func becomeLike(cred *Credential) *startFailed {
+//
+// In place, the whole process gets the working directory: where a filter of system calls forbids to unshare it.
+func becomeLike(cred *Credential, inPlace bool) *startFailed {
 	failed := func(what string, err error) *startFailed {
 		return &startFailed{Stage: "process", Code: "credentials", Message: fmt.Sprintf("%s: %v", what, err)}
 	}
-	if err := unix.Unshare(unix.CLONE_FS); err != nil {
-		return failed("unshare the working directory", err)
+	if !inPlace {
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			return failed("unshare the working directory", err)
+		}
 	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return failed("set no-new-privileges", err)

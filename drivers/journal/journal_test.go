@@ -405,3 +405,40 @@ func FuzzAnyBytesDecodeToAFrameThatEncodesToThemOrToNone(f *testing.F) {
 		require.ErrorIs(t, err, errShort)
 	})
 }
+
+func TestOneWhoPassesOutputOnSealsWithWhatItsReaderSaw(t *testing.T) {
+	t.Parallel()
+	hash := func(s string) drivers.StreamSeal {
+		sum := sha256.Sum256([]byte(s))
+		return drivers.StreamSeal{Bytes: int64(len(s)), SHA256: hex.EncodeToString(sum[:])}
+	}
+	for name, tc := range map[string]struct {
+		drop int64
+		read drivers.OutputSeal
+		want drivers.OutputState
+	}{
+		"all of it":   {0, drivers.OutputSeal{State: drivers.OutputComplete, Stdout: hash("abc"), Stderr: hash("")}, drivers.OutputComplete},
+		"a gap":       {4, drivers.OutputSeal{State: drivers.OutputTruncated, Stdout: hash("abcdefg"), Stderr: hash(""), Dropped: 4}, drivers.OutputTruncated},
+		"a lost gap":  {4, drivers.OutputSeal{State: drivers.OutputComplete, Stdout: hash("abcdefg"), Stderr: hash("")}, drivers.OutputTruncated},
+		"less":        {0, drivers.OutputSeal{State: drivers.OutputComplete, Stdout: hash("abcd"), Stderr: hash("")}, drivers.OutputLost},
+		"other bytes": {0, drivers.OutputSeal{State: drivers.OutputComplete, Stdout: hash("abd"), Stderr: hash("")}, drivers.OutputLost},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, dir := create(t, Options{})
+			w.Append(Stdout, []byte("abc"))
+			w.Drop(Stdout, tc.drop)
+			sealed, err := w.SealAs(tc.read)
+			require.NoError(t, err)
+			require.Equal(t, tc.want, sealed.State)
+			require.Equal(t, tc.drop, sealed.Dropped)
+			kept, ok, err := ReadSeal(dir)
+			require.NoError(t, err)
+			require.True(t, ok)
+			require.Equal(t, sealed, kept)
+			if tc.want != drivers.OutputLost {
+				require.Equal(t, tc.read.Stdout, sealed.Stdout)
+			}
+		})
+	}
+}

@@ -114,6 +114,20 @@ func (w *Writer) Append(s Stream, data []byte) {
 	}
 }
 
+// Drop counts n bytes of a stream that are missing here and that the writer never saw. Who calls it seals with
+// [Writer.SealAs], since only somebody else can know the hash of those bytes.
+func (w *Writer) Drop(s Stream, n int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.sealed || n <= 0 || s != Stdout && s != Stderr {
+		return
+	}
+	t := &w.streams[s-1]
+	t.bytes += n
+	t.gap += n
+	t.dropped += n
+}
+
 // journal writes the gaps that are due and then data, all in frames.
 func (w *Writer) journal(s Stream, data []byte) error {
 	if err := w.writeGaps(); err != nil {
@@ -181,6 +195,28 @@ func (w *Writer) Err() error {
 
 // Seal closes the journal with state, or with truncated where a complete one has dropped bytes.
 func (w *Writer) Seal(state drivers.OutputState) (drivers.OutputSeal, error) {
+	return w.close(state, func(*drivers.OutputSeal) {})
+}
+
+// SealAs is Seal for one who only passes on the output: the counts and hashes are those of whoever read the command. What
+// arrived here and what read says must fit together, else the output is lost.
+func (w *Writer) SealAs(read drivers.OutputSeal) (drivers.OutputSeal, error) {
+	return w.close(read.State, func(s *drivers.OutputSeal) {
+		for i, theirs := range []drivers.StreamSeal{read.Stdout, read.Stderr} {
+			ours, dropped := s.Stdout, w.streams[i].dropped
+			if i == 1 {
+				ours = s.Stderr
+			}
+			if ours.Bytes != theirs.Bytes || dropped == 0 && ours.SHA256 != theirs.SHA256 {
+				s.State = drivers.OutputLost
+				return
+			}
+		}
+		s.Stdout, s.Stderr = read.Stdout, read.Stderr
+	})
+}
+
+func (w *Writer) close(state drivers.OutputState, amend func(*drivers.OutputSeal)) (drivers.OutputSeal, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.sealed {
@@ -200,6 +236,7 @@ func (w *Writer) Seal(state drivers.OutputState) (drivers.OutputSeal, error) {
 	if record.Output.Dropped > 0 && state == drivers.OutputComplete {
 		record.Output.State = drivers.OutputTruncated
 	}
+	amend(&record.Output)
 	return record.Output, commitSeal(w.seal, record)
 }
 

@@ -27,12 +27,16 @@ func (s *search) dial(ctx context.Context, it *item) {
 }
 
 func (s *search) dialAttempt(ctx context.Context, a attempt) (Status, string) {
-	ctx, cancel := context.WithTimeout(ctx, s.d.opts.PerTry)
+	ctx, cancel := context.WithTimeout(ctx, s.perTry)
 	defer cancel()
+	// Not by the transport, which lets a dial go on when its request is over.
+	conn, err := s.dialer.DialContext(ctx, "tcp", a.hostPort())
+	if err != nil {
+		return judgeDial(err)
+	}
+	defer conn.Close()
 	transport := &http.Transport{
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return s.dialer.DialContext(ctx, network, a.hostPort())
-		},
+		DialContext:            func(context.Context, string, string) (net.Conn, error) { return conn, nil },
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, ServerName: a.item.host, RootCAs: s.d.opts.RootCAs},
 		DisableKeepAlives:      true,
 		DisableCompression:     true,

@@ -54,6 +54,13 @@ func newNetwork(t *testing.T, reach map[string]string) *network {
 	return &network{shell: newShell(t, "dash"), reach: reach}
 }
 
+// seen are the addresses that were dialed.
+func (n *network) seen() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.dialed)
+}
+
 func (n *network) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	n.mu.Lock()
 	n.dialed = append(n.dialed, addr)
@@ -243,6 +250,37 @@ func (deaf) RunScript(ctx context.Context, _ string, _ []byte) ([]byte, error) {
 	return nil, context.Cause(ctx)
 }
 
+func TestOneThatNeverAnswersLeavesTimeForThoseBehindIt(t *testing.T) {
+	t.Parallel()
+	good := newAPI(t, healthy)
+	n := &silentNetwork{network: newNetwork(t, map[string]string{"10.0.0.4:80": good.Listener.Addr().String()})}
+	d := newDiscoverer(t, func(o *runtimeurl.Options) { o.Budget, o.PerTry = 5*time.Second, 4*time.Second })
+	got := d.Discover(t.Context(), n, runtimeurl.Query{Configured: []string{"http://10.0.0.1", "http://10.0.0.2", "http://10.0.0.4"}})
+	require.Equal(t, "http://10.0.0.4", got.URL, "%s", got)
+	require.Equal(t, []runtimeurl.Status{runtimeurl.StatusTimeout, runtimeurl.StatusTimeout, runtimeurl.StatusAnswered}, statuses(got))
+}
+
+func TestOneThatNeverAnswersIsTriedOnceMore(t *testing.T) {
+	t.Parallel()
+	n := &silentNetwork{network: newNetwork(t, nil)}
+	d := newDiscoverer(t, func(o *runtimeurl.Options) { o.Budget, o.PerTry = time.Minute, 50*time.Millisecond })
+	got := d.Discover(t.Context(), n, runtimeurl.Query{Configured: []string{"http://10.0.0.1"}})
+	require.Equal(t, []runtimeurl.Status{runtimeurl.StatusTimeout}, statuses(got), "%s", got)
+	require.Len(t, n.seen(), 2)
+}
+
+// silentNetwork drops what goes to where nobody is.
+type silentNetwork struct{ *network }
+
+func (n *silentNetwork) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := n.network.DialContext(ctx, network, addr)
+	if err != nil {
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}
+	return conn, nil
+}
+
 func TestADialerThatMayNotDialLeavesItToTheScript(t *testing.T) {
 	t.Parallel()
 	good := newAPI(t, healthy)
@@ -356,7 +394,7 @@ func TestTheTableOfAllowedAndDenied(t *testing.T) {
 			n := newNetwork(t, nil)
 			got := d.Discover(t.Context(), n, runtimeurl.Query{Configured: []string{row.url}})
 			require.Equal(t, []runtimeurl.Status{row.want}, statuses(got), "%s", got)
-			require.Equal(t, row.want == runtimeurl.StatusRefused, len(n.dialed) > 0, "dialed %v", n.dialed)
+			require.Equal(t, row.want == runtimeurl.StatusRefused, len(n.seen()) > 0, "dialed %v", n.seen())
 		})
 	}
 }
@@ -369,7 +407,7 @@ func TestAPublicNameThatLeadsToTheRuntimeItselfIsNotTried(t *testing.T) {
 	n := newNetwork(t, nil)
 	got := d.Discover(t.Context(), n, runtimeurl.Query{})
 	require.Equal(t, []runtimeurl.Status{runtimeurl.StatusDenied}, statuses(got), "%s", got)
-	require.Empty(t, n.dialed)
+	require.Empty(t, n.seen())
 }
 
 // ward is a set of servers on loopback addresses that count who comes, and may send away to each other.

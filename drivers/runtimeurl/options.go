@@ -38,9 +38,10 @@ type Options struct {
 	//   - unspecified, multicast and broadcast addresses: never.
 	Allow, Deny []string
 
-	// Budget bounds one Discover, all tries included; 0 is 5 s.
+	// Budget bounds one Discover, all tries included; 0 is 8 s.
 	Budget time.Duration
-	// PerTry bounds one try of one candidate; 0 is 2 s. From a script it counts in whole seconds, rounded up.
+	// PerTry bounds one try of one candidate; 0 is 2 s. Among many candidates it is less, down to 1 s, so that one that never
+	// answers does not use up the budget of those behind it. From a script it counts in whole seconds, rounded up.
 	PerTry time.Duration
 	// Resolve finds the addresses of a name; nil is the engine's own resolver.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
@@ -51,7 +52,7 @@ type Options struct {
 // Defaults fills in what is not set.
 func (o Options) Defaults() Options {
 	if o.Budget <= 0 {
-		o.Budget = 5 * time.Second
+		o.Budget = 8 * time.Second
 	}
 	if o.PerTry <= 0 {
 		o.PerTry = 2 * time.Second

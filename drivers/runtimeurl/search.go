@@ -16,6 +16,8 @@ const (
 	maxRounds    = 4
 	firstPause   = 100 * time.Millisecond
 	longestPause = time.Second
+
+	leastPerTry = time.Second
 )
 
 var errBudget = errors.New("the budget of the discovery is spent")
@@ -26,13 +28,17 @@ type item struct {
 	attempts []attempt
 	status   Status
 	detail   string
+	// timeouts counts the rounds in which nothing answered in time: one more try is enough.
+	timeouts int
 }
 
 // settled reports whether trying again would be no use.
 func (it *item) settled() bool {
 	switch it.status {
-	case StatusRefused, StatusTimeout, StatusUnreachable, StatusNotTried:
+	case StatusRefused, StatusUnreachable, StatusNotTried:
 		return false
+	case StatusTimeout:
+		return it.timeouts > 1
 	case StatusWrongStatus:
 		return it.detail < "500" // a server that starts, or a proxy in front of it
 	case StatusAnswered, StatusUnresolved, StatusNotOurs, StatusDenied, StatusNoTool, StatusInvalid:
@@ -50,6 +56,7 @@ type search struct {
 	dialer Dialer
 	items  []*item
 	rounds int
+	perTry time.Duration
 }
 
 func newSearch(d *Discoverer, r Runner, q Query) *search {
@@ -70,6 +77,11 @@ func (s *search) check(ctx context.Context, local bool) {
 		resolving.Go(func() { s.d.checkItem(ctx, it, local) })
 	}
 	resolving.Wait()
+	attempts := 0
+	for _, it := range s.items {
+		attempts += len(it.attempts)
+	}
+	s.perTry = min(s.d.opts.PerTry, max(leastPerTry, s.d.opts.Budget/time.Duration(max(attempts, 1))))
 }
 
 func (d *Discoverer) checkItem(ctx context.Context, it *item, local bool) {
@@ -148,6 +160,9 @@ func (s *search) round(ctx context.Context) bool {
 	}
 	again := false
 	for _, it := range s.items {
+		if it.status == StatusTimeout {
+			it.timeouts++
+		}
 		again = again || !it.settled()
 	}
 	return again && s.rounds < maxRounds
@@ -192,7 +207,7 @@ func (s *search) runScript(ctx context.Context, items []*item) {
 		it.become(StatusNotTried, "")
 		attempts = append(attempts, it.attempts...)
 	}
-	out, err := s.runner.RunScript(ctx, script, scriptInput(s.d.opts.PerTry, attempts))
+	out, err := s.runner.RunScript(ctx, script, scriptInput(s.perTry, attempts))
 	for _, r := range parseReplies(out, len(attempts)) {
 		it := attempts[r.index].item
 		status, detail := r.judge()

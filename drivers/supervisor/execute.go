@@ -68,9 +68,16 @@ func (s *Supervisor) startExec(ctx context.Context, id domain.ExecID, x executio
 	case errors.Is(failure, errElsewhere):
 		return nil
 	}
-	_, l, ok, err := s.deps.Commands.ClaimExec(ctx, s.me(cause), id, s.deps.Process.ID)
+	l, got, ok, err := s.deps.Commands.ClaimExec(ctx, s.me(cause), id, s.deps.Process.ID, ready.need)
 	if err != nil || !ok {
 		return err
+	}
+	var request drivers.ExecRequest
+	if failure == nil {
+		failure = s.persist(func(ctx context.Context) (err error) {
+			request, err = s.ready(ctx, ready, got)
+			return err
+		})
 	}
 	if why := s.execs.killed(id); why != "" {
 		return s.recordEnd(id, cause, execution.Finish{
@@ -81,7 +88,7 @@ func (s *Supervisor) startExec(ctx context.Context, id domain.ExecID, x executio
 	if failure == nil {
 		exec, failure = call(ctx, s, s.opts.StartTimeout, func(ctx context.Context) (drivers.Exec, error) {
 			faults.Point("driver.exec_start.before")
-			exec, err := drivers.StartExec(ctx, ready.driver, ready.request)
+			exec, err := drivers.StartExec(ctx, ready.driver, request)
 			faults.Point("driver.exec_start.after")
 			return exec, err
 		}, s.endLate)
@@ -127,6 +134,9 @@ func (s *Supervisor) startFailed(id domain.ExecID, cause uuid.UUID, failure erro
 		if e.Remediation != "" {
 			ended.Message += "; " + e.Remediation
 		}
+	} else if r, ok := errors.AsType[*domain.Refusal](failure); ok {
+		ended.Stage, ended.Code = "environment", r.Code
+		ended.Message += "; " + r.Remediation
 	} else if f := failureOf("", failure); f.Code != "driver_failed" {
 		ended.Code = f.Code
 	}

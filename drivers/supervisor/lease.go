@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/secretread"
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
@@ -89,15 +91,28 @@ func (s *Supervisor) provision(ctx context.Context, id domain.LeaseID, l lease.S
 	if about.NodeBound {
 		node = s.deps.Process.Node
 	}
-	l, err = s.deps.Commands.ClaimProvisioning(ctx, s.me(cause), id, node, lease.StartProvisioning{
+	need, unreadable := s.provisioningNeed(ctx, id, l)
+	if transient(unreadable) {
+		return false, unreadable
+	}
+	l, got, err := s.deps.Commands.ClaimProvisioning(ctx, s.me(cause), id, node, lease.StartProvisioning{
 		Runtime: domain.RuntimeID{UUID: runtime}, Worker: s.deps.Process.ID, Deadline: now.Add(s.opts.ProvisionTimeout), WorkerDead: orphaned,
 		Plugin: pluginOf(about, l),
-	})
+	}, need)
 	if err != nil {
 		return false, err
 	}
+	var config json.RawMessage
+	if unreadable == nil {
+		config, unreadable = s.open(l.Config, got)
+	}
+	if transient(unreadable) {
+		return false, unreadable
+	}
 	var made drivers.Runtime
 	switch {
+	case unreadable != nil:
+		err = noSecret(unreadable)
 	case unresolved != nil:
 		err = unresolved
 	case unseen:
@@ -110,7 +125,7 @@ func (s *Supervisor) provision(ctx context.Context, id domain.LeaseID, l lease.S
 			Outcome: drivers.OutcomeAmbiguous, Code: "too_many_attempts", Err: fmt.Errorf("%d attempts came to nothing", l.Attempt-1),
 		}
 	default:
-		made, err = s.acquire(ctx, driver, id, l)
+		made, err = s.acquire(ctx, driver, id, l, config)
 	}
 	if err != nil {
 		return true, s.provisionFailed(ctx, id, l, cause, about.Class, err)
@@ -118,7 +133,10 @@ func (s *Supervisor) provision(ctx context.Context, id domain.LeaseID, l lease.S
 	return false, s.provisioned(ctx, id, l, cause, made)
 }
 
-func (s *Supervisor) acquire(ctx context.Context, driver drivers.Driver, id domain.LeaseID, l lease.State) (drivers.Runtime, error) {
+// acquire makes the runtime of a lease; config is its configuration with the secrets in it.
+func (s *Supervisor) acquire(
+	ctx context.Context, driver drivers.Driver, id domain.LeaseID, l lease.State, config json.RawMessage,
+) (drivers.Runtime, error) {
 	// The deadline in the log is when others may assume that this call is over.
 	return call(ctx, s, l.Deadline.Sub(s.now()), func(ctx context.Context) (drivers.Runtime, error) {
 		faults.Point("driver.acquire.before")
@@ -127,7 +145,7 @@ func (s *Supervisor) acquire(ctx context.Context, driver drivers.Driver, id doma
 			Attempt: l.Attempt, Fence: l.Fence,
 			LeaseID: id.String(), CompanyID: l.Company.String(), EnvironmentID: l.Environment.String(), RunID: l.Run,
 			IssueID: l.Context.Issue, AgentID: l.Context.Agent, ExecutionWorkspaceID: l.Context.Workspace,
-			ExecutionWorkspaceMode: l.Context.WorkspaceMode, AdapterType: l.Context.Adapter, Config: l.Config,
+			ExecutionWorkspaceMode: l.Context.WorkspaceMode, AdapterType: l.Context.Adapter, Config: config, StoredConfig: l.Config,
 		})
 		faults.Point("driver.acquire.after")
 		return made, err
@@ -223,9 +241,13 @@ func (s *Supervisor) discardOnce(ctx context.Context, id domain.LeaseID, l lease
 	if !ended || now.NeedsTeardown() && !now.TearingDown {
 		return nil
 	}
+	config, err := s.readConfig(ctx, id, l, secretread.PurposeRelease)
+	if err != nil {
+		return err
+	}
 	_, err = call(ctx, s, s.opts.ReleaseTimeout, func(ctx context.Context) (struct{}, error) {
 		faults.Point("driver.discard.before")
-		err := driver.Release(ctx, drivers.ReleaseRequest{Handle: s.handle(id, l), Attempt: try})
+		err := driver.Release(ctx, drivers.ReleaseRequest{Handle: s.handle(id, l, config), Attempt: try})
 		faults.Point("driver.discard.after")
 		return struct{}{}, err
 	}, nothing)
@@ -246,13 +268,18 @@ func (s *Supervisor) release(ctx context.Context, id domain.LeaseID, l lease.Sta
 		s.later(commands.Leases.Stream(id.UUID), cause, l.TeardownRetryAt)
 		return false, nil
 	}
-	l, err = s.deps.Commands.ClaimRelease(ctx, s.me(cause), id, lease.StartRelease{
+	need, unreadable := s.need(l.Config, secretread.Read{Purpose: secretread.PurposeRelease, Lease: id, Environment: l.Environment})
+	l, got, err := s.deps.Commands.ClaimRelease(ctx, s.me(cause), id, lease.StartRelease{
 		Worker: s.deps.Process.ID, Deadline: now.Add(s.opts.ReleaseTimeout), WorkerDead: orphaned,
-	})
+	}, need)
 	if err != nil {
 		return false, err
 	}
-	if err := s.takeDown(ctx, id, l); err != nil {
+	var config json.RawMessage
+	if unreadable == nil {
+		config, unreadable = s.open(l.Config, got)
+	}
+	if err := s.takeDown(ctx, id, l, config, unreadable); err != nil {
 		return true, s.releaseFailed(id, l, cause, err)
 	}
 	return false, s.persist(func(ctx context.Context) error {
@@ -261,19 +288,23 @@ func (s *Supervisor) release(ctx context.Context, id domain.LeaseID, l lease.Sta
 	})
 }
 
-func (s *Supervisor) takeDown(ctx context.Context, id domain.LeaseID, l lease.State) error {
+// takeDown ends what a lease has; config is its configuration with the secrets in it, unless it is unreadable.
+func (s *Supervisor) takeDown(ctx context.Context, id domain.LeaseID, l lease.State, config json.RawMessage, unreadable error) error {
 	// Since the claim is in the log, no command starts in this lease any more. One whose end cannot be recorded must not
 	// use up the driver's time.
 	half, cancel := context.WithTimeout(ctx, s.opts.ReleaseTimeout/2)
 	s.execs.endLease(half, id, "lease_released")
 	cancel()
+	if unreadable != nil {
+		return noSecret(unreadable)
+	}
 	driver, err := s.deps.Drivers.Resolve(target(l))
 	if err != nil {
 		return err
 	}
 	_, err = call(ctx, s, l.Deadline.Sub(s.now()), func(ctx context.Context) (struct{}, error) {
 		faults.Point("driver.release.before")
-		err := driver.Release(ctx, drivers.ReleaseRequest{Handle: s.handle(id, l), Attempt: l.Teardown})
+		err := driver.Release(ctx, drivers.ReleaseRequest{Handle: s.handle(id, l, config), Attempt: l.Teardown})
 		faults.Point("driver.release.after")
 		return struct{}{}, err
 	}, nothing)
@@ -299,9 +330,10 @@ func (s *Supervisor) releaseFailed(id domain.LeaseID, l lease.State, cause uuid.
 	})
 }
 
-func (s *Supervisor) handle(id domain.LeaseID, l lease.State) drivers.Handle {
+// handle names a lease's runtime; config is its configuration with the secrets in it.
+func (s *Supervisor) handle(id domain.LeaseID, l lease.State, config json.RawMessage) drivers.Handle {
 	return drivers.Handle{
-		RuntimeID: l.Runtime.String(), ProviderLeaseID: l.ProviderLeaseID, Metadata: l.Metadata, Config: l.Config,
+		RuntimeID: l.Runtime.String(), ProviderLeaseID: l.ProviderLeaseID, Metadata: l.Metadata, Config: config,
 		Installation: s.deps.Installation.String(), Fence: l.Fence, LeaseID: id.String(), CompanyID: l.Company.String(),
 		EnvironmentID: l.Environment.String(), IssueID: l.Context.Issue,
 	}

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,6 +13,7 @@ import (
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/secretread"
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/eventstore/commands"
 )
@@ -24,6 +26,11 @@ const renewals = 2 * lease.RenewWindow
 type launch struct {
 	driver  drivers.Driver
 	request drivers.ExecRequest
+	// config and vars still refer to secrets; need are those, ofLease and own what comes after the environment's variables.
+	config       json.RawMessage
+	vars         map[string]domain.EnvValue
+	need         commands.Need
+	ofLease, own commands.Values
 }
 
 // prepare collects what the start of a command needs.
@@ -43,10 +50,13 @@ func (s *Supervisor) prepare(ctx context.Context, id domain.ExecID, x execution.
 	if err != nil {
 		return launch{}, err
 	}
-	ofEnvironment, err := plain(env.EnvVars)
+	need, err := s.need(l.Config, secretread.Read{
+		Purpose: secretread.PurposeExec, Lease: x.Request.Lease, Exec: id, Environment: l.Environment,
+	})
 	if err != nil {
 		return launch{}, err
 	}
+	need.Refs = append(need.Refs, refsOf(env.EnvVars)...)
 	ofLease, err := s.deps.Commands.Values(ctx, x.Request.Lease.UUID)
 	if err != nil {
 		return launch{}, err
@@ -64,11 +74,30 @@ func (s *Supervisor) prepare(ctx context.Context, id domain.ExecID, x execution.
 			Err: fmt.Errorf("the input has %d bytes, not %d", len(own.Stdin), x.Request.StdinBytes),
 		}
 	}
-	return launch{driver: driver, request: drivers.ExecRequest{
-		Handle: s.handle(x.Request.Lease, l), ExecID: id.String(), Argv: x.Request.Argv, Cwd: x.Request.Cwd,
-		Env: variables(ofEnvironment, ofLease, own), Stdin: own.Stdin,
-		Timeout: time.Duration(x.Request.TimeoutMs) * time.Millisecond, JournalDir: s.deps.JournalDir(id),
-	}}, nil
+	return launch{
+		driver: driver, config: l.Config, vars: env.EnvVars, need: need, ofLease: ofLease, own: own,
+		request: drivers.ExecRequest{
+			Handle: s.handle(x.Request.Lease, l, nil), ExecID: id.String(), Argv: x.Request.Argv, Cwd: x.Request.Cwd, Stdin: own.Stdin,
+			Timeout: time.Duration(x.Request.TimeoutMs) * time.Millisecond, JournalDir: s.deps.JournalDir(id),
+		},
+	}, nil
+}
+
+// ready is the request with the secrets that the claim got.
+func (s *Supervisor) ready(ctx context.Context, l launch, got commands.Got) (drivers.ExecRequest, error) {
+	values, err := s.deps.Commands.Secrets(ctx, got)
+	if err != nil {
+		return l.request, err
+	}
+	if l.request.Config, err = commands.ReplaceSecretRefs(l.config, values); err != nil {
+		return l.request, err
+	}
+	ofEnvironment, err := values.EnvVars(l.vars)
+	if err != nil {
+		return l.request, err
+	}
+	l.request.Env = variables(ofEnvironment, l.ofLease, l.own)
+	return l.request, nil
 }
 
 // missing names the variables whose values are gone. A command never runs without a variable that it was promised.
@@ -80,21 +109,6 @@ func missing(names []domain.EnvName, values commands.Values) error {
 		}
 	}
 	return errors.Join(problems...)
-}
-
-// plain are variables without references to secrets. What a reference says never reaches a process.
-func plain(vars map[string]domain.EnvValue) (map[string]string, error) {
-	out := make(map[string]string, len(vars))
-	for name, v := range vars {
-		if !v.Ref.IsZero() {
-			return nil, &drivers.StartError{
-				Stage: "environment", Code: "secret_unresolved", Err: fmt.Errorf("the variable %q refers to a secret, whose value is not here", name),
-				Remediation: "give the variable a plain value",
-			}
-		}
-		out[name] = v.Plain
-	}
-	return out, nil
 }
 
 // variables are the environment's variables, the lease's and the command's own, in this order.

@@ -2,12 +2,14 @@ package supervisor
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/probe"
+	"github.com/tenure-dev/tenure/domain/secretread"
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/eventstore/faults"
 )
@@ -36,14 +38,27 @@ func (s *Supervisor) stepProbe(ctx context.Context, id domain.ProbeID, cause uui
 	case probe.StatusNone, probe.StatusCompleted:
 		return nil
 	}
-	p, err = s.deps.Commands.ClaimProbe(ctx, s.me(cause), id, probe.Claim{
+	need, unreadable := s.need(p.Request.Config, secretread.Read{Purpose: secretread.PurposeProbe, Environment: p.Request.Environment})
+	p, got, err := s.deps.Commands.ClaimProbe(ctx, s.me(cause), id, probe.Claim{
 		Worker: s.deps.Process.ID, Deadline: s.now().Add(s.opts.ProbeTimeout), WorkerDead: orphaned,
-	})
+	}, need)
 	if err != nil {
 		return err
 	}
+	var config json.RawMessage
+	if unreadable == nil {
+		config, unreadable = s.deps.Commands.ProbeConfig(ctx, id, p, got)
+	}
+	if transient(unreadable) {
+		return unreadable
+	}
 	began := time.Now()
-	answer := s.probe(ctx, p)
+	var answer probe.Completed
+	if unreadable != nil {
+		answer = unanswered(noSecret(unreadable))
+	} else {
+		answer = s.probe(ctx, p, config)
+	}
 	if s.work.Err() != nil {
 		return s.work.Err() // cut short: it says nothing of the environment, and whoever starts next asks again
 	}
@@ -54,7 +69,8 @@ func (s *Supervisor) stepProbe(ctx context.Context, id domain.ProbeID, cause uui
 	})
 }
 
-func (s *Supervisor) probe(ctx context.Context, p probe.State) probe.Completed {
+// probe asks the driver; config is the configuration with the secrets in it.
+func (s *Supervisor) probe(ctx context.Context, p probe.State, config json.RawMessage) probe.Completed {
 	driver, err := s.deps.Drivers.Resolve(drivers.Target{Driver: p.Request.Driver, Provider: p.Request.Provider})
 	if err != nil {
 		return unanswered(err)
@@ -62,7 +78,7 @@ func (s *Supervisor) probe(ctx context.Context, p probe.State) probe.Completed {
 	result, err := call(ctx, s, p.Deadline.Sub(s.now()), func(ctx context.Context) (drivers.ProbeResult, error) {
 		faults.Point("driver.probe.before")
 		result, err := drivers.Probe(ctx, driver, drivers.ProbeRequest{
-			CompanyID: p.Request.Company.String(), EnvironmentID: idOrEmpty(p.Request.Environment), Config: p.Request.Config,
+			CompanyID: p.Request.Company.String(), EnvironmentID: idOrEmpty(p.Request.Environment), Config: config,
 		})
 		faults.Point("driver.probe.after")
 		return result, err

@@ -25,7 +25,7 @@ func (w *world) ask(driver string) domain.ProbeID {
 	id := domain.ProbeID{UUID: uuid.New()}
 	_, err := w.client.RequestProbe(w.Context(), commands.Caller{}, commands.Probe{
 		Probe: id, Company: w.company, Driver: driver, Config: json.RawMessage(`{}`),
-		Provider: func(driver string, _ json.RawMessage) string { return driver },
+		Provider: func(driver string, _ json.RawMessage) string { return driver }, Fields: commands.NoSecretFields,
 	})
 	require.NoError(w, err)
 	return id

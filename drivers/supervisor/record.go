@@ -38,8 +38,8 @@ func transient(err error) bool {
 		errors.Is(err, eventstore.ErrConflict) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// persist appends the outcome of an effect. This process is the only one who knows it, so it tries until the log has it
-// or refuses it; once the engine must go, it tries a last time. ctx is not the step's: the effect has happened, whether
+// persist appends the outcome of an effect, or reads what a claim needs. This process is the only one who can, so it tries
+// until it is done or refused; once the engine must go, it tries a last time. ctx is not the step's: the effect has happened, whether
 // anybody waits for it or not.
 func (s *Supervisor) persist(appendOutcome func(ctx context.Context) error) error {
 	base := context.WithoutCancel(s.work)

@@ -53,9 +53,12 @@ func (c *Commands) RequestExec(ctx context.Context, by Caller, x StartExec) (eve
 
 // ClaimExec claims a command for a worker, before it starts. A command whose lease ended meanwhile is refused for good:
 // then ok is false.
-func (c *Commands) ClaimExec(ctx context.Context, by Caller, id domain.ExecID, worker domain.WorkerID) (x execution.State, l lease.State, ok bool, err error) {
+func (c *Commands) ClaimExec(
+	ctx context.Context, by Caller, id domain.ExecID, worker domain.WorkerID, need Need,
+) (l lease.State, got Got, ok bool, err error) {
 	_, err = eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
-		if x, err = eventstore.View(ctx, w, Executions, id.UUID); err != nil {
+		x, err := eventstore.View(ctx, w, Executions, id.UUID)
+		if err != nil {
 			return err
 		}
 		if l, err = eventstore.View(ctx, w, Leases, x.Request.Lease.UUID); err != nil {
@@ -70,10 +73,13 @@ func (c *Commands) ClaimExec(ctx context.Context, by Caller, id domain.ExecID, w
 		case x.Status == execution.StatusRequested && !ok:
 			return endExec(ctx, w, id, execution.Refuse{Stage: "lease", Code: refusal.Code, Message: refusal.Message})
 		}
-		_, err := eventstore.Act(ctx, w, Executions, id.UUID, execution.Command(execution.Claim{Worker: worker}))
+		if _, err = eventstore.Act(ctx, w, Executions, id.UUID, execution.Command(execution.Claim{Worker: worker})); err != nil {
+			return err
+		}
+		got, err = settle(ctx, w, l.Company, need)
 		return err
 	})
-	return x, l, ok, err
+	return l, got, ok, err
 }
 
 // RecordExecStart records that the command runs.

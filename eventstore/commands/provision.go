@@ -19,8 +19,8 @@ type Worker struct {
 // ClaimProvisioning claims the next attempt of a lease and announces its runtime, before anything is made. The state it
 // returns is the lease with the attempt open. The node is written on the runtime if the driver is bound to one.
 func (c *Commands) ClaimProvisioning(
-	ctx context.Context, by Caller, id domain.LeaseID, node domain.NodeID, claim lease.StartProvisioning,
-) (claimed lease.State, err error) {
+	ctx context.Context, by Caller, id domain.LeaseID, node domain.NodeID, claim lease.StartProvisioning, need Need,
+) (claimed lease.State, got Got, err error) {
 	_, err = eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
 		claim.Now = w.Now()
 		if _, err := actOnLease(ctx, w, id, claim); err != nil {
@@ -36,9 +36,13 @@ func (c *Commands) ClaimProvisioning(
 		_, err := intend(ctx, w, Runtimes, claimed.Runtime.UUID, runtime.Intend{Intended: runtime.Intended{
 			Company: claimed.Company, Environment: claimed.Environment, Lease: id, Driver: claimed.Driver, Provider: claimed.Provider, Node: node,
 		}})
+		if err != nil {
+			return err
+		}
+		got, err = settle(ctx, w, claimed.Company, need)
 		return err
 	})
-	return claimed, err
+	return claimed, got, err
 }
 
 // FinishProvisioning records the good end of an attempt: the runtime is made and the lease holds it, unless a release was
@@ -81,7 +85,9 @@ func (c *Commands) FailProvisioning(ctx context.Context, by Caller, id domain.Le
 
 // ClaimRelease claims the next teardown of a lease and announces the destruction of its runtime, before anything is
 // destroyed. The state it returns is the lease with the teardown open.
-func (c *Commands) ClaimRelease(ctx context.Context, by Caller, id domain.LeaseID, claim lease.StartRelease) (claimed lease.State, err error) {
+func (c *Commands) ClaimRelease(
+	ctx context.Context, by Caller, id domain.LeaseID, claim lease.StartRelease, need Need,
+) (claimed lease.State, got Got, err error) {
 	_, err = eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
 		claim.Now = w.Now()
 		if _, err := actOnLease(ctx, w, id, claim); err != nil {
@@ -94,10 +100,13 @@ func (c *Commands) ClaimRelease(ctx context.Context, by Caller, id domain.LeaseI
 		if reason == "" {
 			reason = string(lease.ReasonFailed)
 		}
-		_, err := eventstore.Act(ctx, w, Runtimes, claimed.Runtime.UUID, runtime.Command(runtime.Destroy{Reason: reason}))
+		if _, err := eventstore.Act(ctx, w, Runtimes, claimed.Runtime.UUID, runtime.Command(runtime.Destroy{Reason: reason})); err != nil {
+			return err
+		}
+		got, err = settle(ctx, w, claimed.Company, need)
 		return err
 	})
-	return claimed, err
+	return claimed, got, err
 }
 
 // FinishRelease records the good end of a teardown: nothing is left, the slot is free, and who waited for it is granted.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -470,6 +471,10 @@ func TestTheReferenceItselfNeverReachesAProcess(t *testing.T) {
 	vars, err := values.EnvVars(map[string]domain.EnvValue{"TOKEN": {Ref: ref}, "A": {Plain: "1"}})
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{"TOKEN": mark + "\"\n", "A": "1"}, vars)
+	var log strings.Builder
+	slog.New(slog.NewTextHandler(&log, nil)).Info("values", "them", values, "one", struct{ V commands.SecretValues }{values})
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("values", "them", values, "one", struct{ V commands.SecretValues }{values})
+	require.NotContains(t, fmt.Sprintf("%v %+v %#v %s", values, values, values, values)+log.String(), mark, "no print shows a value")
 	same, err := commands.ReplaceSecretRefs(json.RawMessage(`{ "a": 1 }`), values)
 	require.NoError(t, err)
 	require.Equal(t, `{ "a": 1 }`, string(same))

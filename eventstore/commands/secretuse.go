@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 
 	"github.com/tenure-dev/tenure/domain"
@@ -27,6 +28,15 @@ type ResolvedSecret struct {
 
 // SecretValues are values by the reference that stands for them. They are neither logged nor kept.
 type SecretValues map[domain.SecretRef]string
+
+// String, GoString and LogValue keep values out of logs and errors, whoever prints them.
+func (v SecretValues) String() string { return fmt.Sprintf("%d secret values, not shown", len(v)) }
+
+// GoString is String.
+func (v SecretValues) GoString() string { return v.String() }
+
+// LogValue is String.
+func (v SecretValues) LogValue() slog.Value { return slog.StringValue(v.String()) }
 
 // ResolveSecrets finds which versions references mean, and puts a read of each into the work's append, as read describes it
 // but for its version. Each secret must be the company's own, and the version usable; the refusal names the first one that

@@ -24,14 +24,14 @@ func (s *Store) SettleKeys(ctx context.Context, judge func([]vault.Known) ([]vau
 			return err
 		}
 		rows, err := tx.Query(ctx, `
-			SELECT id, check_value, host
+			SELECT id, check_value, host, destroyed_at IS NOT NULL
 			  FROM vault_keys
 			 ORDER BY added_at, id`)
 		if err != nil {
 			return err
 		}
 		known, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (k vault.Known, err error) {
-			return k, row.Scan(&k.ID, &k.Check, &k.Host)
+			return k, row.Scan(&k.ID, &k.Check, &k.Host, &k.Destroyed)
 		})
 		if err != nil {
 			return err
@@ -54,14 +54,19 @@ func (s *Store) SettleKeys(ctx context.Context, judge func([]vault.Known) ([]vau
 	return unavailable(wrap(err, "settle the keys of the database"))
 }
 
-// ForgetKey removes a key that seals nothing any more; done is false if something is still sealed with it.
-func (s *Store) ForgetKey(ctx context.Context, id uint32) (done bool, err error) {
-	tag, err := s.pool.Exec(ctx, `
-		DELETE FROM vault_keys k
-		 WHERE k.id = $1
-		   AND NOT EXISTS (SELECT FROM inputs i WHERE substring(i.value FROM 1 FOR 6) = '\x0101'::bytea || int4send($2::int))`,
-		id, int32(id)) // the same four bytes
-	return err == nil && tag.RowsAffected() > 0, unavailable(wrap(err, "forget a key"))
+// DestroyKey notes that a key is given up, unless something is still sealed with it: then used is true.
+func (s *Store) DestroyKey(ctx context.Context, id uint32) (used bool, err error) {
+	ctx, cancel := s.answerContext(ctx)
+	defer cancel()
+	err = s.pool.QueryRow(ctx, `
+		WITH used AS (
+		  SELECT EXISTS (SELECT FROM inputs WHERE substring(value FROM 1 FOR 6) = '\x0101'::bytea || substring(int8send($1) FROM 5)) AS yes
+		), done AS (
+		  UPDATE vault_keys SET destroyed_at = clock_timestamp()
+		   WHERE id = $1 AND destroyed_at IS NULL AND NOT (SELECT yes FROM used)
+		)
+		SELECT yes FROM used`, int64(id)).Scan(&used)
+	return used, unavailable(wrap(err, "destroy a key"))
 }
 
 // ListInputs returns values kept beside the log with an id above after, in order.

@@ -43,7 +43,7 @@ func TestOfMachinesThatStartAtOnceOneBringsTheKeyIn(t *testing.T) {
 	require.Equal(t, 1, known)
 }
 
-func TestAKeyIsForgottenOnceNothingIsSealedWithIt(t *testing.T) {
+func TestAKeyIsGivenUpOnlyOnceNothingIsSealedWithIt(t *testing.T) {
 	t.Parallel()
 	store := openPool(t, pgtest.Pool(t), pg.Options{})
 	first, err := vault.NewKeyset()
@@ -65,18 +65,39 @@ func TestAKeyIsForgottenOnceNothingIsSealedWithIt(t *testing.T) {
 	a.Inputs = []eventstore.Input{in}
 	eventstoretest.Must(t, store, a)
 
-	done, err := store.ForgetKey(t.Context(), first.Primary())
+	used, err := store.DestroyKey(t.Context(), first.Primary())
 	require.NoError(t, err)
-	require.False(t, done, "something is sealed with it")
+	require.True(t, used)
+	_, err = vault.Settle(t.Context(), store, vault.Source{Path: from.Path, Given: text(t, onlyNewest(t, second))}, "m")
+	require.ErrorContains(t, err, "does not have it", "it is still needed")
 	drop := eventstoretest.One(stream, eventstore.Exactly(1), 2)
 	drop.DropInputs = []uuid.UUID{in.ID}
 	eventstoretest.Must(t, store, drop)
-	done, err = store.ForgetKey(t.Context(), first.Primary())
+	for range 2 {
+		used, err = store.DestroyKey(t.Context(), first.Primary())
+		require.NoError(t, err)
+		require.False(t, used)
+	}
+	// Nobody needs it, and who still has it does not bring it back.
+	for _, k := range []*vault.Keyset{second, onlyNewest(t, second)} {
+		_, err = vault.Settle(t.Context(), store, vault.Source{Path: from.Path, Given: text(t, k)}, "m")
+		require.NoError(t, err)
+	}
+	used, err = store.DestroyKey(t.Context(), second.Primary())
 	require.NoError(t, err)
-	require.True(t, done)
-	require.NoError(t, store.SettleKeys(t.Context(), func(k []vault.Known) ([]vault.Known, error) {
-		require.Len(t, k, 1)
-		require.Equal(t, second.Primary(), k[0].ID)
-		return nil, nil
-	}))
+	require.False(t, used, "who asks for it is the one who knows that it is not the primary")
+}
+
+func onlyNewest(t *testing.T, k *vault.Keyset) *vault.Keyset {
+	t.Helper()
+	k, err := k.Destroy(k.Keys()[0].ID)
+	require.NoError(t, err)
+	return k
+}
+
+func text(t *testing.T, k *vault.Keyset) string {
+	t.Helper()
+	raw, err := k.Encode()
+	require.NoError(t, err)
+	return string(raw)
 }

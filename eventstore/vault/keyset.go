@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
@@ -18,12 +19,16 @@ type Keyset struct {
 	handle *keyset.Handle
 	// hashKey makes keyed hashes; it is never rotated.
 	hashKey []byte
+	// doomed are keys to destroy once nothing is sealed with them.
+	doomed []uint32
 }
 
 // Key is a key of a keyset, without the key itself.
 type Key struct {
 	ID      uint32
 	Primary bool
+	// Doomed says that it is to be destroyed once nothing is sealed with it.
+	Doomed bool
 }
 
 // What can be wrong with a change of a keyset.
@@ -52,6 +57,7 @@ func NewKeyset() (*Keyset, error) {
 type stored struct {
 	Format  string          `json:"format"`
 	HashKey []byte          `json:"hashKey"`
+	Doomed  []uint32        `json:"doomed,omitempty"`
 	Keyset  json.RawMessage `json:"keyset"`
 }
 
@@ -75,7 +81,7 @@ func Parse(raw []byte) (*Keyset, error) {
 	if _, err := newAEAD(handle); err != nil {
 		return nil, errNoKeyset
 	}
-	return &Keyset{handle: handle, hashKey: s.HashKey}, nil
+	return &Keyset{handle: handle, hashKey: s.HashKey, doomed: s.Doomed}, nil
 }
 
 // Encode is the stored form. It is the keys themselves.
@@ -84,16 +90,23 @@ func (k *Keyset) Encode() ([]byte, error) {
 	if err := insecurecleartextkeyset.Write(k.handle, keyset.NewJSONWriter(&keys)); err != nil {
 		return nil, fmt.Errorf("encode the keyset: %w", err)
 	}
-	out, err := json.MarshalIndent(stored{Format: format, HashKey: k.hashKey, Keyset: keys.Bytes()}, "", "  ")
+	out, err := json.MarshalIndent(stored{Format: format, HashKey: k.hashKey, Doomed: k.doomed, Keyset: keys.Bytes()}, "", "  ")
 	return append(out, '\n'), err
 }
+
+// String counts the keys and shows none.
+func (k *Keyset) String() string { return fmt.Sprintf("keyset of %d keys", k.handle.Len()) }
+
+// GoString is String.
+func (k *Keyset) GoString() string { return k.String() }
 
 // Keys lists the keys, the oldest first.
 func (k *Keyset) Keys() []Key {
 	info := k.handle.KeysetInfo()
 	var keys []Key
 	for _, i := range info.GetKeyInfo() {
-		keys = append(keys, Key{ID: i.GetKeyId(), Primary: i.GetKeyId() == info.GetPrimaryKeyId()})
+		id := i.GetKeyId()
+		keys = append(keys, Key{ID: id, Primary: id == info.GetPrimaryKeyId(), Doomed: slices.Contains(k.doomed, id)})
 	}
 	return keys
 }
@@ -112,18 +125,37 @@ func (k *Keyset) Rotate() (*Keyset, error) {
 	})
 }
 
+// Doom returns a keyset in which a key is to be destroyed once nothing is sealed with it.
+func (k *Keyset) Doom(id uint32) (*Keyset, error) {
+	if err := k.notPrimary(id); err != nil {
+		return nil, err
+	}
+	doomed := slices.DeleteFunc(slices.Clone(k.doomed), func(d uint32) bool { return d == id })
+	return &Keyset{handle: k.handle, hashKey: k.hashKey, doomed: append(doomed, id)}, nil
+}
+
 // Destroy returns a keyset without a key. What that key has sealed never opens again.
 func (k *Keyset) Destroy(id uint32) (*Keyset, error) {
+	if err := k.notPrimary(id); err != nil {
+		return nil, err
+	}
+	without, err := k.change(func(m *keyset.Manager) error { return m.Delete(id) })
+	if err == nil {
+		without.doomed = slices.DeleteFunc(slices.Clone(k.doomed), func(d uint32) bool { return d == id })
+	}
+	return without, err
+}
+
+func (k *Keyset) notPrimary(id uint32) error {
 	for _, key := range k.Keys() {
-		switch {
-		case key.ID != id:
-		case key.Primary:
-			return nil, ErrPrimary
-		default:
-			return k.change(func(m *keyset.Manager) error { return m.Delete(id) })
+		if key.ID == id && key.Primary {
+			return ErrPrimary
+		}
+		if key.ID == id {
+			return nil
 		}
 	}
-	return nil, ErrNoKey
+	return ErrNoKey
 }
 
 func (k *Keyset) change(how func(*keyset.Manager) error) (*Keyset, error) {
@@ -135,7 +167,7 @@ func (k *Keyset) change(how func(*keyset.Manager) error) (*Keyset, error) {
 	if err != nil {
 		return nil, fmt.Errorf("change the keyset: %w", err)
 	}
-	return &Keyset{handle: handle, hashKey: k.hashKey}, nil
+	return &Keyset{handle: handle, hashKey: k.hashKey, doomed: k.doomed}, nil
 }
 
 func newAEAD(h *keyset.Handle) (tink.AEAD, error) {

@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // Code names why a keyset cannot be used, for programs.
@@ -31,6 +32,8 @@ type Known struct {
 	Check []byte
 	// Host is the machine that brought the key in.
 	Host string
+	// Destroyed says that nothing is sealed with it any more, and that nobody needs it.
+	Destroyed bool
 }
 
 // Table is where the database keeps what it knows of keys.
@@ -45,7 +48,8 @@ type Table interface {
 // keys, a missing keyset is never replaced by a new one.
 func Settle(ctx context.Context, table Table, from Source, host string) (*Vault, error) {
 	var keys *Keyset
-	err := table.SettleKeys(ctx, func(known []Known) ([]Known, error) {
+	err := table.SettleKeys(ctx, func(all []Known) ([]Known, error) {
+		known := slices.DeleteFunc(slices.Clone(all), func(k Known) bool { return k.Destroyed })
 		k, found, err := from.Load()
 		if err != nil {
 			return nil, err
@@ -62,7 +66,7 @@ func Settle(ctx context.Context, table Table, from Source, host string) (*Vault,
 			}
 		}
 		keys = k
-		return k.judge(from, known, host)
+		return k.judge(from, all, host)
 	})
 	if err != nil {
 		return nil, err
@@ -76,6 +80,10 @@ func (k *Keyset) judge(from Source, known []Known, host string) (add []Known, er
 		have[key.ID] = true
 	}
 	for _, db := range known {
+		if db.Destroyed {
+			delete(have, db.ID) // a copy of the file that still has it does not bring it back
+			continue
+		}
 		if !have[db.ID] {
 			return nil, missing(from, db, "does not have it")
 		}

@@ -61,6 +61,12 @@ func InMemory() *Vault {
 	return v
 }
 
+// String names the key that seals, so that no print of a vault shows a key.
+func (v *Vault) String() string { return fmt.Sprintf("vault with key %d", v.primary) }
+
+// GoString is String.
+func (v *Vault) GoString() string { return v.String() }
+
 // Primary is the id of the key that seals.
 func (v *Vault) Primary() uint32 { return v.primary }
 

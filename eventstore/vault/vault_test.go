@@ -3,6 +3,7 @@ package vault_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -109,7 +110,19 @@ func TestAfterARotationTheNewKeySealsAndTheOldOnesOpen(t *testing.T) {
 	require.ErrorIs(t, err, vault.ErrPrimary)
 	_, err = second.Destroy(first.Primary() + second.Primary())
 	require.ErrorIs(t, err, vault.ErrNoKey)
-	third, err := second.Destroy(first.Primary())
+	doomed, err := second.Doom(first.Primary())
+	require.NoError(t, err)
+	_, err = second.Doom(second.Primary())
+	require.ErrorIs(t, err, vault.ErrPrimary)
+	raw, err := doomed.Encode()
+	require.NoError(t, err)
+	doomed, err = vault.Parse(raw)
+	require.NoError(t, err)
+	require.Equal(t, []vault.Key{{ID: first.Primary(), Doomed: true}, {ID: second.Primary(), Primary: true}}, doomed.Keys())
+	value, err = newVault(t, doomed).Open(old, b)
+	require.NoError(t, err)
+	require.Equal(t, "old", string(value), "until it is destroyed it opens")
+	third, err := doomed.Destroy(first.Primary())
 	require.NoError(t, err)
 	_, err = newVault(t, third).Open(old, b)
 	require.ErrorIs(t, err, vault.ErrDamaged)
@@ -313,4 +326,13 @@ func TestTwoMachinesThatStartAtOnceOnANewDatabaseGetOneKeyset(t *testing.T) {
 	}
 	require.Equal(t, 1, started, "one makes the keyset, the others are told which file to copy")
 	require.Len(t, d.known, 1)
+}
+
+func TestNoPrintShowsAKey(t *testing.T) {
+	t.Parallel()
+	k := newKeyset(t)
+	v := newVault(t, k)
+	require.Equal(t, "keyset of 1 keys keyset of 1 keys", fmt.Sprintf("%+v %#v", k, k))
+	want := fmt.Sprintf("vault with key %d", v.Primary())
+	require.Equal(t, want+" "+want, fmt.Sprintf("%+v %#v", v, v))
 }

@@ -34,7 +34,7 @@ const (
 	// MethodList lists runtimes ([ListParams] → [ListResult]).
 	MethodList = "tenureListRuntimes"
 	// NotifyExecCredit, host to worker, allows more output ([ExecCredit]).
-	NotifyExecCredit = "tenureExec.credit"
+	NotifyExecCredit = "tenureExec.credit" //nolint:gosec // a number of bytes, no credential
 	// NotifyExecOutput, worker to host, is a piece of output ([ExecOutput]).
 	NotifyExecOutput = "tenureExec.output"
 	// NotifyExecEnd, worker to host, is the end of a command and of its output ([ExecEnd]). It comes after all of it.

@@ -21,14 +21,19 @@ func (a *App) openVault(ctx context.Context) error {
 	if err != nil {
 		host = "an unknown machine"
 	}
-	from := vault.InDataDir(a.lock.Dir())
-	from.Given = a.opts.Keyset
-	sealed, err := vault.Settle(ctx, a.store, from, fmt.Sprintf("%s:%s", host, a.lock.Dir()))
+	sealed, err := vault.Settle(ctx, a.store, a.keysetSource(), fmt.Sprintf("%s:%s", host, a.lock.Dir()))
 	if err != nil {
 		return databaseError(err)
 	}
 	a.commands = commands.New(eventstore.NewLedger(a.store), sealed)
 	return nil
+}
+
+// keysetSource is where this process's keyset is.
+func (a *App) keysetSource() vault.Source {
+	from := vault.InDataDir(a.lock.Dir())
+	from.Given = a.opts.Keyset
+	return from
 }
 
 // resealAgain is how long to wait before what could not be sealed is tried again.
@@ -50,9 +55,14 @@ func (a *App) startResealing(ctx context.Context) {
 				a.log.Info("sealed what lies beside the log with the primary key", "values", done.Seen, "sealed", done.Sealed, "damaged", done.Damaged)
 			}
 			if err == nil {
-				return
+				var again bool
+				if again, err = a.destroyKeys(reseal, done); err == nil && !again {
+					return
+				}
 			}
-			a.log.Warn("values beside the log could not be sealed with the primary key yet", "error", err)
+			if err != nil && reseal.Err() == nil {
+				a.log.Warn("values beside the log could not all be sealed with the primary key yet", "error", err)
+			}
 			select {
 			case <-time.After(resealAgain):
 			case <-reseal.Done():
@@ -61,6 +71,57 @@ func (a *App) startResealing(ctx context.Context) {
 		}
 	}()
 	a.onStop("sealing", func(context.Context) error { cancel(); <-ended; return nil })
+}
+
+// destroyKeys destroys the keys that the keyset says are to be, now that all that opens is sealed with the primary key. While
+// another process lives, which may have started before the rotation, it waits for its end: again is true.
+func (a *App) destroyKeys(ctx context.Context, done commands.Resealed) (again bool, err error) {
+	from := a.keysetSource()
+	keys, found, err := from.Load()
+	if err != nil || !found {
+		return false, err
+	}
+	for _, k := range keys.Keys() {
+		if !k.Doomed {
+			continue
+		}
+		if done.Damaged > 0 {
+			a.log.Warn("a key is not destroyed: there are values that do not open", "key", k.ID, "damaged", done.Damaged)
+			return false, nil
+		}
+		if others, err := a.others(ctx); err != nil || others > 0 {
+			a.log.Info("a key is destroyed once no other process lives", "key", k.ID, "others", others)
+			return err == nil, err
+		}
+		used, err := a.store.DestroyKey(ctx, k.ID)
+		if err != nil || used {
+			return used, err
+		}
+		if from.Given != "" {
+			a.log.Info("nothing is sealed with a key any more; take it out of "+vault.Variable, "key", k.ID)
+			continue
+		}
+		if keys, err = keys.Destroy(k.ID); err != nil {
+			return false, err
+		}
+		if err := from.Save(keys); err != nil {
+			return false, err
+		}
+		a.log.Info("destroyed a key", "key", k.ID)
+	}
+	return false, nil
+}
+
+// others counts the processes that live on this database, besides this one.
+func (a *App) others(ctx context.Context) (int, error) {
+	list, err := a.store.Processes().List(ctx)
+	n := 0
+	for _, p := range list {
+		if p.Alive && p.ID != a.process.ID {
+			n++
+		}
+	}
+	return n, err
 }
 
 // Keysets changes keysets in their files. No engine may run on the data directory meanwhile: it reads the file at its start.
@@ -80,6 +141,18 @@ func (Keysets) List(dataDir string) ([]cli.SealingKey, error) {
 // Rotate makes a new key that seals from the next start on; the ones before still open.
 func (Keysets) Rotate(dataDir string) ([]cli.SealingKey, error) {
 	return changeKeyset(dataDir, (*vault.Keyset).Rotate)
+}
+
+// Destroy marks a key to be destroyed by the next start, once nothing is sealed with it.
+func (Keysets) Destroy(dataDir string, id uint32) ([]cli.SealingKey, error) {
+	keys, err := changeKeyset(dataDir, func(k *vault.Keyset) (*vault.Keyset, error) { return k.Doom(id) })
+	switch {
+	case errors.Is(err, vault.ErrPrimary):
+		err = &cli.StartError{Code: "key_in_use", What: "the key seals", Remediation: "make another one with: tenure keyset rotate"}
+	case errors.Is(err, vault.ErrNoKey):
+		err = &cli.StartError{Code: "key_unknown", What: "the keyset has no such key", Remediation: "see: tenure keyset list"}
+	}
+	return keys, err
 }
 
 func changeKeyset(dataDir string, how func(*vault.Keyset) (*vault.Keyset, error)) (_ []cli.SealingKey, err error) {
@@ -127,7 +200,7 @@ func noKeyset(dataDir string, cause error) error {
 func shownKeys(k *vault.Keyset) []cli.SealingKey {
 	var list []cli.SealingKey
 	for _, key := range k.Keys() {
-		list = append(list, cli.SealingKey{ID: key.ID, Primary: key.Primary})
+		list = append(list, cli.SealingKey{ID: key.ID, Primary: key.Primary, Doomed: key.Doomed})
 	}
 	return list
 }

@@ -168,9 +168,9 @@ func (p *past) lease(ctx context.Context, ended bool) error {
 	if err != nil {
 		return err
 	}
-	claimed, err := p.commands.ClaimProvisioning(ctx, by, id, domain.NodeID{}, lease.StartProvisioning{
+	claimed, _, err := p.commands.ClaimProvisioning(ctx, by, id, domain.NodeID{}, lease.StartProvisioning{
 		Runtime: domain.RuntimeID{UUID: uuid.New()}, Worker: p.worker, Deadline: time.Now().Add(time.Hour),
-	})
+	}, commands.Need{})
 	if err != nil {
 		return err
 	}

@@ -77,9 +77,9 @@ func TestALostKeysetIsNotReplacedInSilence(t *testing.T) {
 }
 
 // keysetVerb calls tenure keyset on an engine's data directory.
-func keysetVerb(t *testing.T, e *apptest.Engine, verb string) (string, error) {
+func keysetVerb(t *testing.T, e *apptest.Engine, verb ...string) (string, error) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), apptest.Binary(t), "keyset", verb, "--data-dir", e.DataDir, "-o", "json")
+	cmd := exec.CommandContext(t.Context(), apptest.Binary(t), append(append([]string{"keyset"}, verb...), "--data-dir", e.DataDir, "-o", "json")...)
 	cmd.Env = []string{"HOME=" + e.DataDir}
 	out, err := cmd.CombinedOutput()
 	return string(out), err
@@ -125,10 +125,60 @@ func TestAKeysetIsRotatedWhileTheEngineRestsAndEverythingIsSealedAnew(t *testing
 	ended, err := e.Client.Exec(t.Context(), x.ID, client.Wait(30*time.Second))
 	require.NoError(t, err)
 	require.Equal(t, 0, *ended.Result.ExitCode)
+	// The old key is destroyed once it is asked for, and all that there is opens without it.
+	old := strings.TrimSuffix(strings.TrimPrefix(out, `[{"id":`), out[strings.Index(out, `,"primary"`):])
+	require.Equal(t, 0, e.Stop())
+	out, err = keysetVerb(t, e, "destroy", old)
+	require.NoError(t, err, out)
+	require.Contains(t, out, `"doomed":true`)
+	e.Start()
+	require.Eventually(t, func() bool {
+		out, err := keysetVerb(t, e, "list")
+		return err == nil && strings.Count(out, `"id"`) == 1 && !strings.Contains(out, old)
+	}, 30*time.Second, 50*time.Millisecond)
+	require.Equal(t, 0, e.Stop())
+	e.Start()
+	shown, err := e.Client.Secret(t.Context(), secret.ID)
+	require.NoError(t, err)
+	require.Equal(t, wire.SecretActive, shown.Status)
 	_, err = e.Client.DestroySecret(t.Context(), secret.ID)
 	require.NoError(t, err)
 	var left int
 	require.NoError(t, pool.QueryRow(t.Context(), `SELECT count(*) FROM inputs WHERE subject = 'secret-' || $1`, secret.ID.String()).Scan(&left))
 	require.Zero(t, left)
 	require.NotContains(t, e.Log(), hidden)
+}
+
+// Another process may have started before the rotation and still seal with the old key.
+func TestNoKeyIsDestroyedWhileAnotherProcessLives(t *testing.T) {
+	t.Parallel()
+	env := apptest.WithEnv("TENURE_DATABASE_URL=" + pgtest.URL(t))
+	first := apptest.Start(t, env)
+	second := apptest.New(t, env)
+	second.Beside(first)
+	second.Start()
+	require.Equal(t, 0, first.Stop())
+	out, err := keysetVerb(t, first, "list")
+	require.NoError(t, err)
+	old := strings.TrimPrefix(out[:strings.Index(out, ",")], `[{"id":`)
+	out, err = keysetVerb(t, first, "destroy", old)
+	require.Error(t, err, "it seals")
+	require.Contains(t, out, "key_in_use")
+	_, err = keysetVerb(t, first, "rotate")
+	require.NoError(t, err)
+	_, err = keysetVerb(t, first, "destroy", old)
+	require.NoError(t, err)
+	first.Start()
+	require.Eventually(t, func() bool {
+		return strings.Contains(first.Log(), "a key is destroyed once no other process lives")
+	}, 30*time.Second, 10*time.Millisecond)
+	out, err = keysetVerb(t, first, "list")
+	require.NoError(t, err)
+	require.Contains(t, out, old)
+
+	// The other one has an older file, and is told so at its next start.
+	require.Equal(t, 0, second.Stop())
+	second.Refused(0).Check(t, "keyset_missing")
+	second.Beside(first)
+	second.Start()
 }

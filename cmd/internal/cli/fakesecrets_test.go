@@ -84,3 +84,7 @@ func (fakeKeysets) List(dataDir string) ([]cli.SealingKey, error) {
 func (fakeKeysets) Rotate(string) ([]cli.SealingKey, error) {
 	return nil, errors.New("data directory is in use")
 }
+
+func (fakeKeysets) Destroy(_ string, id uint32) ([]cli.SealingKey, error) {
+	return []cli.SealingKey{{ID: id, Doomed: true}, {ID: 4294967295, Primary: true}}, nil
+}

@@ -1,0 +1,138 @@
+package ssh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/drivers/journal"
+)
+
+// The variables that mark every process of a runtime and of a command. A request cannot change them: they are looked for
+// when the command or the runtime ends.
+const (
+	runtimeVar = "TENURE_RUNTIME_ID"
+	execVar    = "TENURE_EXEC_ID"
+)
+
+const basePath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// environment is what a command gets: the base, the request's own over it, and the marks.
+func environment(c config, m metadata, req drivers.ExecRequest) []drivers.EnvVar {
+	all := []drivers.EnvVar{
+		{Name: "PATH", Value: basePath}, {Name: "HOME", Value: c.remoteCwd(req.RuntimeID)},
+		{Name: "TMPDIR", Value: c.tmp(req.RuntimeID)}, {Name: "LANG", Value: "C.UTF-8"},
+	}
+	if m.URL != nil {
+		all = append(all, drivers.EnvVar{Name: "PAPERCLIP_API_URL", Value: *m.URL})
+	}
+	all = append(append(all, req.Env...), drivers.EnvVar{Name: runtimeVar, Value: req.RuntimeID}, drivers.EnvVar{Name: execVar, Value: req.ExecID})
+	last := make(map[string]int, len(all))
+	for i, v := range all {
+		last[v.Name] = i
+	}
+	unique := all[:0:0]
+	for i, v := range all {
+		if last[v.Name] == i {
+			unique = append(unique, v)
+		}
+	}
+	return unique
+}
+
+// StartExec implements [drivers.Executor].
+func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (drivers.Exec, error) {
+	if err := checkRuntimeID(req.RuntimeID); err != nil {
+		return nil, &drivers.StartError{Stage: "runtime", Code: "bad_runtime_id", Err: err}
+	}
+	c, err := configOf(req.Config)
+	if err != nil {
+		return nil, &drivers.StartError{Stage: "runtime", Code: "bad_config", Err: err}
+	}
+	pins, m := pinsOf(req.Metadata)
+	env := environment(c, m, req)
+	if err := refuse(drivers.ValidateExec(drivers.ExecRequest{Argv: req.Argv, Cwd: req.Cwd, Env: req.Env}, env...)); err != nil {
+		return nil, err
+	}
+	if req.JournalDir == "" {
+		return nil, &drivers.StartError{Stage: "journal", Code: "journal_missing", Err: errors.New("no journal directory is given")}
+	}
+	if err := d.beginStart(req.RuntimeID); err != nil {
+		return nil, err
+	}
+	started, err := d.start(ctx, c, pins, env, req)
+	d.endStart(req.RuntimeID, started)
+	if err != nil {
+		return nil, err
+	}
+	return started, nil
+}
+
+func (d *Driver) start(ctx context.Context, c config, pins []string, env []drivers.EnvVar, req drivers.ExecRequest) (*process, error) {
+	if !path.IsAbs(req.Cwd) {
+		req.Cwd = path.Join(c.remoteCwd(req.RuntimeID), req.Cwd)
+	}
+	if req.Grace <= 0 {
+		req.Grace = d.opts.Grace
+	}
+	w, err := journal.Create(req.JournalDir, journal.Options{})
+	if err != nil {
+		return nil, journalFailed(err)
+	}
+	s := &process{
+		driver: d, pool: d.pool(c), pins: pins, spec: spec{req: req, env: env, marker: c.marker(req.RuntimeID), drain: d.opts.Drain},
+		journal: w, done: make(chan struct{}), brought: make(chan struct{}),
+	}
+	if err := s.begin(ctx); err != nil {
+		_, _ = w.Seal(drivers.OutputComplete) // so that nobody follows it; it may be sealed already
+		return nil, err
+	}
+	return s, nil
+}
+
+// refuse turns field problems into the error of the stage that they belong to.
+func refuse(problems []drivers.FieldProblem) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	stage, _, _ := strings.Cut(problems[0].Field, "[")
+	if stage == "env" {
+		stage = "environment"
+	}
+	texts := make([]error, 0, len(problems))
+	for _, p := range problems {
+		texts = append(texts, fmt.Errorf("%s %s", p.Field, p.Problem))
+	}
+	return &drivers.StartError{
+		Stage: stage, Code: "refused", Remediation: problems[0].Remediation, Err: errors.Join(texts...),
+	}
+}
+
+func journalFailed(err error) error {
+	f := &drivers.StartError{Stage: "journal", Code: "journal_unusable", Err: err}
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		f.Code, f.Remediation = "journal_exists", "a command of this id was started before; it is never started twice"
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		f.Code, f.Remediation = "disk_full", "free some space under the engine's data directory"
+	}
+	return f
+}
+
+// notStarted is the error of a command that certainly did not start because of err.
+func notStarted(err error) error {
+	if _, ok := errors.AsType[*drivers.StartError](err); ok {
+		return err
+	}
+	s := &drivers.StartError{Stage: "process", Code: "host_unreachable", Err: err}
+	if f, ok := errors.AsType[*drivers.Failure](err); ok {
+		s.Code, s.Remediation = f.Code, f.Remediation
+	}
+	return s
+}

@@ -1,0 +1,126 @@
+package ssh
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/drivers/ssh/sshtest"
+)
+
+// A03. It counts goroutines and sockets, so it does not share the process with another test.
+func TestEveryPhaseOfAConnectionEndsInTimeAndLeavesNothing(t *testing.T) { //nolint:paralleltest // see above
+	const limit = 700 * time.Millisecond
+	for name, row := range map[string]struct {
+		o           sshtest.FakeOptions
+		phase, code string
+	}{
+		"silent after the accept":   {sshtest.FakeOptions{Stall: "banner"}, "banner", "no_ssh_banner"},
+		"another service":           {sshtest.FakeOptions{Say: "-ERR unknown command 'SSH-2.0-Tenure'\r\n"}, "banner", "no_ssh_banner"},
+		"silent in the exchange":    {sshtest.FakeOptions{Stall: "key_exchange"}, "key_exchange", "key_exchange_failed"},
+		"silent after the request":  {sshtest.FakeOptions{Stall: "auth"}, "auth", "auth_interrupted"},
+		"silent about the session":  {sshtest.FakeOptions{Stall: "session"}, "session", "session_timeout"},
+		"silent about the command":  {sshtest.FakeOptions{Stall: "command_start"}, "command_start", "command_timeout"},
+		"hangs up after the log-in": {sshtest.FakeOptions{DropAfterAuth: true}, "session", "session_lost"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := sshtest.StartFake(t, row.o)
+			config := encode(t, s.Fields(t.TempDir()), map[string]any{"connectTimeoutMs": limit.Milliseconds()})
+			before, sockets := runtime.NumGoroutine(), openSockets(t)
+			d, err := New(Options{SessionWait: limit})
+			require.NoError(t, err)
+			began := time.Now()
+			probed, err := d.Probe(t.Context(), drivers.ProbeRequest{Config: config})
+			require.NoError(t, err)
+			require.Less(t, time.Since(began), limit+time.Second)
+			require.False(t, probed.OK)
+			require.Equal(t, row.phase, probed.Phase, "%+v", probed)
+			require.Equal(t, row.code, probed.Diagnostics[0].Code)
+			require.NotEmpty(t, probed.Diagnostics[0].Remediation)
+			if row.o.Say != "" {
+				require.Contains(t, probed.Summary, "-ERR unknown command", "what it is")
+			}
+			d.Close()
+			s.Stop()
+			await(t, func() bool { return runtime.NumGoroutine() <= before && openSockets(t) <= sockets },
+				func() string {
+					return fmt.Sprintf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, stacks())
+				})
+		})
+	}
+}
+
+// await looks until done.
+func await(t *testing.T, done func() bool, why func() string) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.NewTimer(20 * time.Second)
+	defer limit.Stop()
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-limit.C:
+			require.Fail(t, "it does not come about", why())
+		}
+	}
+}
+
+func stacks() string {
+	buf := make([]byte, 1<<20)
+	return string(buf[:runtime.Stack(buf, true)])
+}
+
+func openSockets(t *testing.T) (n int) {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	for _, fd := range fds {
+		if to, err := os.Readlink("/proc/self/fd/" + fd.Name()); err == nil && strings.HasPrefix(to, "socket:") {
+			n++
+		}
+	}
+	return n
+}
+
+func TestADialThatFailsSaysSo(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	s := sshtest.StartFake(t, sshtest.FakeOptions{})
+	fields := s.Fields(t.TempDir())
+	fields["port"] = ln.Addr().(*net.TCPAddr).Port
+	require.NoError(t, ln.Close())
+	_, _, err = acquire(t, newDriver(t, Options{}), encode(t, fields, nil))
+	f := requireFailure(t, err, drivers.OutcomeRetryable, "dial", "unreachable")
+	require.Contains(t, f.Err.Error(), "connection refused")
+}
+
+func TestAKeyThatTheServerDoesNotKnowIsDefinite(t *testing.T) {
+	t.Parallel()
+	s := sshtest.Start(t, sshtest.Options{})
+	other, _ := sshtest.NewKey(t)
+	_, _, err := acquire(t, newDriver(t, Options{}), encode(t, s.Fields(t.TempDir()), map[string]any{"privateKeySecretRef": other}))
+	f := requireFailure(t, err, drivers.OutcomeDefinite, "auth", "auth_failed")
+	require.NotContains(t, f.Error(), other)
+}
+
+func TestACanceledAcquireReturnsAtOnce(t *testing.T) {
+	t.Parallel()
+	s := sshtest.StartFake(t, sshtest.FakeOptions{Stall: "banner"})
+	d := newDriver(t, Options{})
+	ctx, cancel := withCause(t, 50*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	_, err := d.Acquire(ctx, requestFor(encode(t, s.Fields(filepath.Join(t.TempDir(), "w")), nil)))
+	require.ErrorIs(t, err, errGaveUp)
+	require.Less(t, time.Since(began), 10*time.Second)
+}

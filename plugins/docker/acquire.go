@@ -1,0 +1,320 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+
+	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/plugins/docker/inner"
+)
+
+// Acquire implements [drivers.Driver]. The pull of the image has a limit of its own; everything else together has the
+// configuration's.
+func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drivers.Runtime, error) {
+	if err := checkRuntimeID(req.RuntimeID); err != nil {
+		return drivers.Runtime{}, err
+	}
+	cfg, err := decodeConfig(req.Config, d.opts)
+	if err != nil {
+		return drivers.Runtime{}, badConfig(err)
+	}
+	done, err := d.acquireTurn(ctx, req.RuntimeID)
+	if err != nil {
+		return drivers.Runtime{}, err
+	}
+	defer done()
+	e, err := d.engineOf(cfg)
+	if err != nil {
+		return drivers.Runtime{}, badConfig(err)
+	}
+	m := markOf(req, time.Now())
+	// A second round only if a Release, or the Acquire of another process, came between.
+	for range 3 {
+		rt, found, err := e.resume(ctx, m)
+		if err != nil || found {
+			return rt, err
+		}
+		rt, err = e.make(ctx, m)
+		if err == nil {
+			return rt, nil
+		}
+		if !errors.Is(err, errNameTaken) {
+			return drivers.Runtime{}, err
+		}
+	}
+	return drivers.Runtime{}, &drivers.Failure{
+		Outcome: drivers.OutcomeRetryable, Code: "conflict", Step: "create_container",
+		Err: errors.New("containers of this runtime come and go"),
+	}
+}
+
+// errNameTaken: there is a container of this name by now.
+var errNameTaken = errors.New("the container exists")
+
+// resume finds the container that an earlier Acquire of this runtime made, and completes it if that one did not.
+func (e *engine) resume(ctx context.Context, m mark) (drivers.Runtime, bool, error) {
+	none := drivers.Runtime{}
+	ctx, cancel := within(ctx, e.cfg.Timeout, "finding the container")
+	defer cancel()
+	if err := e.connect(ctx); err != nil {
+		return none, false, err
+	}
+	c, made, found, err := e.find(ctx, m.runtime)
+	foreign := func(why string) error {
+		return &drivers.Failure{
+			Outcome: drivers.OutcomeAmbiguous, Code: "foreign_runtime", Step: "find_container", Err: fmt.Errorf("%s: container %s", why, c.ID),
+			Remediation: "look at the container and remove it if nobody needs it: docker inspect " + c.ID,
+		}
+	}
+	switch {
+	case errors.Is(err, errNotOur):
+		return none, false, foreign("a container of this name was not made by tenure")
+	case err != nil:
+		return none, false, failed(ctx, "find_container", err)
+	case !found:
+		return none, false, nil
+	case made.installation != m.installation:
+		return none, false, foreign("a runtime of this id belongs to another installation")
+	}
+	holder, err := e.holder(ctx, made)
+	if err != nil {
+		return none, false, failed(ctx, "find_holder", err)
+	}
+	if holder.fence > m.fence {
+		return none, false, &drivers.Failure{
+			Outcome: drivers.OutcomeAmbiguous, Code: "stale_fence", Step: "find_holder",
+			Err:         fmt.Errorf("container %s is held with fence %d, newer than %d", c.ID, holder.fence, m.fence),
+			Remediation: "nothing: the runtime belongs to a newer holder of the lease",
+		}
+	}
+	if holder.fence < m.fence {
+		if err := e.takeOver(ctx, m); err != nil {
+			return none, false, failed(ctx, "record_holder", err)
+		}
+	}
+	if c, found, err = e.complete(ctx, c); err != nil || !found {
+		return none, false, err
+	}
+	rt := told(e.cfg, c)
+	rt.Resumed = true
+	return rt, true, nil
+}
+
+// complete makes a container that was found run. Its second result is false for one that is going away.
+func (e *engine) complete(ctx context.Context, c container.InspectResponse) (container.InspectResponse, bool, error) {
+	switch c.State.Status {
+	case container.StateRunning:
+		return c, true, nil
+	case container.StateCreated:
+		// Whoever made it did not get further, and cannot: this process has the turn, and another one's lease is over.
+		if err := e.fill(ctx, c); err != nil {
+			return c, false, err
+		}
+	case container.StatePaused:
+		if _, err := e.ContainerUnpause(ctx, c.ID, client.ContainerUnpauseOptions{}); err != nil {
+			return c, false, failed(ctx, "unpause_container", err)
+		}
+	case container.StateRemoving:
+		if err := e.awaitGone(ctx, c.ID); err != nil {
+			return c, false, failed(ctx, "await_removal", err)
+		}
+		return c, false, nil
+	case container.StateExited, container.StateRestarting, container.StateDead:
+		// It ran: the machine or the engine was started anew. Its volumes are as they were.
+	}
+	c, err := e.start(ctx, c.ID)
+	return c, err == nil, err
+}
+
+// make creates the container and completes it. What it made is removed before it fails.
+func (e *engine) make(ctx context.Context, m mark) (drivers.Runtime, error) {
+	if err := e.refuse(ctx); err != nil {
+		return drivers.Runtime{}, err
+	}
+	if err := e.ensureImage(ctx); err != nil {
+		return drivers.Runtime{}, err
+	}
+	limited, cancel := within(ctx, e.cfg.Timeout, "making the container")
+	defer cancel()
+	id, inside, err := e.create(limited, m)
+	if errors.Is(err, errNameTaken) {
+		return drivers.Runtime{}, err
+	}
+	if err != nil {
+		return drivers.Runtime{}, e.undo(ctx, m, "", failed(limited, "create_container", err))
+	}
+	c, err := e.finish(limited, id, inside)
+	if err != nil {
+		return drivers.Runtime{}, e.undo(ctx, m, id, failed(limited, "start_container", err))
+	}
+	return told(e.cfg, c), nil
+}
+
+// refuse says what the engine cannot do of the configuration. It would say nothing, or warn, and leave that out.
+func (e *engine) refuse(ctx context.Context) error {
+	const step = "ask_abilities"
+	ctx, cancel := within(ctx, e.cfg.Timeout, "the engine's answer")
+	defer cancel()
+	if e.cfg.Network == NetworkBridge {
+		_, err := e.NetworkInspect(ctx, string(NetworkBridge), client.NetworkInspectOptions{})
+		if errdefs.IsNotFound(err) {
+			return &drivers.Failure{
+				Outcome: drivers.OutcomeDefinite, Code: "network_unavailable", Step: step,
+				Err:         errors.New("the engine has no network bridge"),
+				Remediation: "let the engine have its default bridge (docker network inspect bridge), or set config.network to none",
+			}
+		}
+		if err != nil {
+			return failed(ctx, step, err)
+		}
+	}
+	if e.cfg.MemoryMB == 0 && e.cfg.CPUs == 0 && e.cfg.PIDs == 0 {
+		return nil
+	}
+	info, err := e.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		return failed(ctx, step, err)
+	}
+	if err := e.checkLimits(info); err != nil {
+		return &drivers.Failure{
+			Outcome: drivers.OutcomeDefinite, Code: "limit_unsupported", Step: step, Err: err, Remediation: limitsRemedy,
+		}
+	}
+	return nil
+}
+
+// create returns the new container and how it gets the program.
+func (e *engine) create(ctx context.Context, m mark) (string, how, error) {
+	inside := e.firstTry()
+	made, err := e.ContainerCreate(ctx, e.createOptions(m, inside))
+	if inside == mounted && err != nil && cannotMount(err) {
+		e.log.Info("the engine does not see this machine's files: the program is copied", "runtime", m.runtime)
+		inside = copied
+		made, err = e.ContainerCreate(ctx, e.createOptions(m, inside))
+	}
+	if errdefs.IsConflict(err) {
+		return "", inside, errNameTaken
+	}
+	if err != nil {
+		if errdefs.IsNotFound(err) { // the image went away again, or a parent of it
+			err = imageUnavailable("create_container", drivers.OutcomeRetryable, err)
+		}
+		return "", inside, err
+	}
+	for _, w := range made.Warnings {
+		e.log.Warn("the engine warns of a container", "runtime", m.runtime, "container", made.ID, "warning", w)
+	}
+	return made.ID, inside, nil
+}
+
+// finish fills and starts a container of this call.
+func (e *engine) finish(ctx context.Context, id string, inside how) (container.InspectResponse, error) {
+	found, err := e.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	if err != nil {
+		return container.InspectResponse{}, failed(ctx, "inspect_container", err)
+	}
+	if inside == copied != isCopied(found.Container) {
+		return container.InspectResponse{}, errors.New("the container does not have the mounts that it was made with")
+	}
+	if err := e.fill(ctx, found.Container); err != nil {
+		return container.InspectResponse{}, err
+	}
+	return e.start(ctx, id)
+}
+
+// isCopied reports whether a container has the program in a volume.
+func isCopied(c container.InspectResponse) bool {
+	for _, m := range c.Mounts {
+		if m.Destination == inner.Dir {
+			return true
+		}
+	}
+	return false
+}
+
+// fill puts into a container what it needs before it runs. It may be repeated.
+func (e *engine) fill(ctx context.Context, c container.InspectResponse) error {
+	if isCopied(c) {
+		if err := e.copyInner(ctx, c.ID); err != nil {
+			return failed(ctx, "copy_program", err)
+		}
+	}
+	err := e.giveWorkspace(ctx, c)
+	if errors.Is(err, errNoUser) {
+		return &drivers.Failure{
+			Outcome: drivers.OutcomeDefinite, Code: "user_not_found", Step: "make_workspace", Err: err, Remediation: userRemedy,
+		}
+	}
+	if err != nil {
+		return failed(ctx, "make_workspace", err)
+	}
+	return nil
+}
+
+// start runs process 1 and sees that it stays.
+func (e *engine) start(ctx context.Context, id string) (container.InspectResponse, error) {
+	const step = "start_container"
+	if _, err := e.ContainerStart(ctx, id, client.ContainerStartOptions{}); err != nil {
+		f := failed(ctx, step, err)
+		if f.Code == "engine_error" && isAnswer(err) {
+			f.Code, f.Remediation = "start_failed", "see whether a container of this image and these limits can be started: docker run"
+		}
+		return container.InspectResponse{}, f
+	}
+	found, err := e.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	if err != nil {
+		return container.InspectResponse{}, failed(ctx, "inspect_container", err)
+	}
+	c := found.Container
+	if c.State == nil || c.State.Status != container.StateRunning {
+		return c, &drivers.Failure{
+			Outcome: drivers.OutcomeRetryable, Code: "start_failed", Step: step, Err: fmt.Errorf("process 1 ended at once: %s", stateWords(c)),
+			Remediation: "give the container more memory if it was killed for that, and see that the image is of the engine's architecture",
+		}
+	}
+	return c, nil
+}
+
+func stateWords(c container.InspectResponse) string {
+	if c.State == nil {
+		return "no state"
+	}
+	s := fmt.Sprintf("%s, exit code %d", c.State.Status, c.State.ExitCode)
+	if c.State.OOMKilled {
+		s += ", out of memory"
+	}
+	if c.State.Error != "" {
+		s += ", " + c.State.Error
+	}
+	return s
+}
+
+// undo removes what a failed Acquire made; id is "" if the engine did not say that it made anything. What cannot be
+// removed may exist, and the failure says so.
+func (e *engine) undo(ctx context.Context, m mark, id string, f *drivers.Failure) error {
+	ctx, cancel := forCleanup(ctx)
+	defer cancel()
+	err := e.remove(ctx, m.runtime, m.installation)
+	if err == nil {
+		return f
+	}
+	if id == "" {
+		// Nobody knows whether there is anything. The same token finds it, and so does a list.
+		f.Err = fmt.Errorf("%w; and the engine could not be asked whether something was made: %w", f.Err, err)
+		if f.Outcome == drivers.OutcomeDefinite {
+			f.Outcome = drivers.OutcomeAmbiguous
+		}
+		return f
+	}
+	return &drivers.Failure{
+		Outcome: drivers.OutcomeAmbiguous, Code: f.Code, Step: f.Step,
+		Err:         fmt.Errorf("%w; and container %s could not be removed: %w", f.Err, id, err),
+		Remediation: "the container is removed when the lease is released; by hand: docker rm -f -v " + id,
+	}
+}

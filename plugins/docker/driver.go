@@ -1,0 +1,91 @@
+package docker
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/tenure-dev/tenure/drivers"
+)
+
+// Driver makes containers. It is safe for concurrent use.
+type Driver struct {
+	opts Options
+
+	mu       sync.Mutex
+	clients  map[string]*connection // by host
+	runtimes map[string]*activity   // by runtime id
+}
+
+// New returns a driver. It asks no engine for anything.
+func New(opts Options) (*Driver, error) {
+	opts = opts.Defaults()
+	if err := opts.Validate(); err != nil {
+		return nil, fmt.Errorf("driver docker: %w", err)
+	}
+	if info, err := os.Stat(opts.Inner); err != nil {
+		return nil, fmt.Errorf("driver docker: option Inner: %w", err)
+	} else if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("driver docker: option Inner: %s is not a regular file", opts.Inner)
+	}
+	return &Driver{opts: opts, clients: make(map[string]*connection), runtimes: make(map[string]*activity)}, nil
+}
+
+// Close gives up idle connections. Commands that run keep theirs.
+func (d *Driver) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for host, c := range d.clients {
+		_ = c.Close() // it only closes idle connections
+		delete(d.clients, host)
+	}
+	return nil
+}
+
+// Describe implements [drivers.Driver].
+func (d *Driver) Describe() drivers.Description {
+	return drivers.Description{
+		Name: "docker", Provider: "docker", Class: drivers.ClassIdempotent, Isolation: "container", NodeBound: isLocal(d.opts.Host),
+		Capabilities: drivers.Capabilities{Exec: true, List: true, CheckConfig: true, Probe: true},
+	}
+}
+
+// badConfig is the failure of a verb other than CheckConfig.
+func badConfig(err error) error {
+	return &drivers.Failure{
+		Outcome: drivers.OutcomeDefinite, Code: "bad_config", Step: "check_config",
+		Remediation: "correct the environment's configuration", Err: err,
+	}
+}
+
+// acquireTurn lets one Acquire or Release of a runtime at a time go on in this process. A nil error must be followed by
+// a call of done.
+func (d *Driver) acquireTurn(ctx context.Context, runtimeID string) (done func(), err error) {
+	d.mu.Lock()
+	a := d.activityOf(runtimeID)
+	a.waiting++
+	d.mu.Unlock()
+	leave := func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		a.waiting--
+		d.dropIfUnused(runtimeID, a)
+	}
+	select {
+	case a.turn <- struct{}{}:
+		return func() { <-a.turn; leave() }, nil
+	case <-ctx.Done():
+		leave()
+		return nil, context.Cause(ctx)
+	}
+}
+
+var (
+	_ drivers.Driver        = (*Driver)(nil)
+	_ drivers.Executor      = (*Driver)(nil)
+	_ drivers.Lister        = (*Driver)(nil)
+	_ drivers.Prober        = (*Driver)(nil)
+	_ drivers.ConfigChecker = (*Driver)(nil)
+	_ drivers.SecretHolder  = (*Driver)(nil)
+)

@@ -1,0 +1,115 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
+
+	"github.com/tenure-dev/tenure/drivers"
+)
+
+// Release implements [drivers.Driver]. It ends this process's commands in order, then kills and removes the container,
+// whoever works in it, and its volumes.
+func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error {
+	if err := checkRuntimeID(req.RuntimeID); err != nil {
+		return err
+	}
+	cfg := lenientConfig(req.Config, d.opts)
+	e, err := d.engineOf(cfg)
+	if err != nil {
+		return badConfig(err)
+	}
+	idle := d.beginRelease(req.RuntimeID)
+	defer d.endRelease(req.RuntimeID)
+	done, err := d.acquireTurn(ctx, req.RuntimeID)
+	if err != nil {
+		return err
+	}
+	defer done()
+	select {
+	case <-idle:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	d.endCommands(ctx, req.RuntimeID)
+	ctx, cancel := within(ctx, cfg.Timeout, "the removal of the container")
+	defer cancel()
+	if err := e.remove(ctx, req.RuntimeID, req.Installation); err != nil {
+		f := failed(ctx, "remove_container", err)
+		f.Outcome = drivers.OutcomeRetryable // removing is always harmless to repeat
+		return f
+	}
+	return nil
+}
+
+// endCommands gives the commands of this process the time to end in order. Those that do not end with the container.
+func (d *Driver) endCommands(ctx context.Context, runtimeID string) {
+	running := d.running(runtimeID)
+	if len(running) == 0 {
+		return
+	}
+	ctx, cancel := within(ctx, d.opts.Grace+10*time.Second, "the end of the commands")
+	defer cancel()
+	for _, p := range running {
+		_ = p.Kill(ctx, "lease_released")
+	}
+	for _, p := range running {
+		_, _ = p.Wait(ctx)
+	}
+}
+
+// remove takes everything down that carries the runtime's label. What is gone, or was never there, is no error.
+func (e *engine) remove(ctx context.Context, runtimeID, installation string) error {
+	if err := e.connect(ctx); err != nil {
+		return err
+	}
+	containers, err := e.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filterBy(runtimeID, installation)})
+	if err != nil {
+		return fmt.Errorf("list containers: %w", err)
+	}
+	for _, c := range containers.Items {
+		// The engine kills it and takes the anonymous volumes, which an image may declare, with it.
+		_, err := e.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+		if errdefs.IsConflict(err) { // somebody else is removing it
+			err = e.awaitGone(ctx, c.ID)
+		}
+		if err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("remove container %s: %w", c.ID, err)
+		}
+	}
+	volumes, err := e.VolumeList(ctx, client.VolumeListOptions{Filters: filterBy(runtimeID, installation)})
+	if err != nil {
+		return fmt.Errorf("list volumes: %w", err)
+	}
+	for _, v := range volumes.Items {
+		_, err := e.VolumeRemove(ctx, v.Name, client.VolumeRemoveOptions{})
+		if err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("remove volume %s: %w", v.Name, err)
+		}
+	}
+	return nil
+}
+
+// awaitGone waits for a removal that is under way.
+func (e *engine) awaitGone(ctx context.Context, containerID string) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		_, err := e.ContainerInspect(ctx, containerID, client.ContainerInspectOptions{})
+		if errdefs.IsNotFound(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), errors.New("the engine is still removing the container"))
+		}
+	}
+}

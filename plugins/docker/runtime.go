@@ -1,0 +1,151 @@
+package docker
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+
+	"github.com/tenure-dev/tenure/drivers"
+)
+
+// workspace and tmp are where a container has its volumes.
+const (
+	workspace = "/workspace"
+	tmp       = "/tmp"
+)
+
+// find returns the container of a runtime; ok is false if there is none. One that is not this runtime's is an error.
+func (e *engine) find(ctx context.Context, runtimeID string) (c container.InspectResponse, m mark, ok bool, err error) {
+	found, err := e.ContainerInspect(ctx, namesOf(runtimeID).container, client.ContainerInspectOptions{})
+	if errdefs.IsNotFound(err) {
+		return c, m, false, nil
+	}
+	if err != nil {
+		return c, m, false, err
+	}
+	c = found.Container
+	if c.Config == nil || c.State == nil {
+		return c, m, false, fmt.Errorf("the engine told nothing of container %s", c.ID)
+	}
+	m, ours := readMark(c.Config.Labels)
+	if !ours || m.runtime != runtimeID {
+		return c, m, false, fmt.Errorf("%w: %s", errNotOur, c.ID)
+	}
+	return c, m, true, nil
+}
+
+// holder is the newest mark of a runtime: that of its container, or of a fence volume.
+func (e *engine) holder(ctx context.Context, m mark) (mark, error) {
+	volumes, err := e.VolumeList(ctx, client.VolumeListOptions{Filters: filterBy(m.runtime, m.installation)})
+	if err != nil {
+		return m, err
+	}
+	for _, v := range volumes.Items {
+		if later, ok := readMark(v.Labels); ok && later.fence > m.fence {
+			later.created = m.created
+			m = later
+		}
+	}
+	return m, nil
+}
+
+// takeOver records a newer holder. The volume's name makes it harmless to repeat.
+func (e *engine) takeOver(ctx context.Context, m mark) error {
+	_, err := e.VolumeCreate(ctx, client.VolumeCreateOptions{
+		Name: namesOf(m.runtime).fence + strconv.FormatInt(m.fence, 10), Labels: m.labels(),
+	})
+	return err
+}
+
+// told is what Acquire says of a container; the same container gives the same.
+func told(cfg config, c container.InspectResponse) drivers.Runtime {
+	id := c.ID
+	return drivers.Runtime{
+		ProviderLeaseID: &id,
+		Metadata: drivers.Metadata(map[string]any{
+			"containerId": c.ID, "containerName": strings.TrimPrefix(c.Name, "/"), "image": c.Config.Image, "imageId": c.Image,
+			"host": cfg.Host, "workspace": workspace, "network": string(c.HostConfig.NetworkMode),
+		}),
+	}
+}
+
+// pathOf is the PATH that the image declares, or the usual one.
+func pathOf(c container.InspectResponse) string {
+	for _, v := range c.Config.Env {
+		if path, ok := strings.CutPrefix(v, "PATH="); ok && path != "" {
+			return path
+		}
+	}
+	return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+}
+
+// ListRuntimes implements [drivers.Lister]. It includes what is half made or half removed.
+func (d *Driver) ListRuntimes(ctx context.Context, req drivers.ListRequest) ([]drivers.ListedRuntime, error) {
+	cfg := lenientConfig(req.Config, d.opts)
+	e, err := d.engineOf(cfg)
+	if err != nil {
+		return nil, badConfig(err)
+	}
+	ctx, cancel := within(ctx, cfg.Timeout, "the engine's answer")
+	defer cancel()
+	if err := e.connect(ctx); err != nil {
+		return nil, err
+	}
+	containers, err := e.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filterBy("", req.Installation)})
+	if err != nil {
+		return nil, failed(ctx, "list_containers", err)
+	}
+	volumes, err := e.VolumeList(ctx, client.VolumeListOptions{Filters: filterBy("", req.Installation)})
+	if err != nil {
+		return nil, failed(ctx, "list_volumes", err)
+	}
+	l := listing{installation: req.Installation, at: make(map[string]int)}
+	for _, c := range containers.Items {
+		id := c.ID
+		l.add(c.Labels, &id)
+	}
+	for _, v := range volumes.Items {
+		l.add(v.Labels, nil)
+	}
+	return l.all, nil
+}
+
+// listing merges the things of each runtime; the newest holder's lease counts, and the oldest thing's time.
+type listing struct {
+	installation string
+	all          []drivers.ListedRuntime
+	fences       []int64
+	at           map[string]int
+}
+
+func (l *listing) add(labels map[string]string, id *string) {
+	m, ok := readMark(labels)
+	if !ok || m.installation != l.installation {
+		return
+	}
+	i, known := l.at[m.runtime]
+	if !known {
+		i = len(l.all)
+		l.at[m.runtime] = i
+		l.all = append(l.all, drivers.ListedRuntime{
+			RuntimeID: m.runtime, LeaseID: m.lease, Epoch: m.epoch, CreatedAt: m.created.Truncate(time.Microsecond),
+		})
+		l.fences = append(l.fences, m.fence)
+	}
+	r := &l.all[i]
+	if id != nil {
+		r.ProviderLeaseID = id
+	}
+	if m.fence > l.fences[i] {
+		l.fences[i], r.LeaseID, r.Epoch = m.fence, m.lease, m.epoch
+	}
+	if m.created.Before(r.CreatedAt) {
+		r.CreatedAt = m.created
+	}
+}

@@ -1,0 +1,382 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/drivers/process"
+	"github.com/tenure-dev/tenure/plugins/internal/spawn"
+	"github.com/tenure-dev/tenure/plugins/protocol"
+)
+
+// child is one worker's process, from its start to its end.
+type child struct {
+	plugin   *plugin
+	cmd      *exec.Cmd
+	conn     *protocol.Conn
+	identity drivers.Process
+	started  time.Time
+	secrets  *secrets
+	stderr   *excerpt
+	news     *news
+	// methods and tenure are what it said at initialize; tenure is nil unless both sides speak the extension.
+	methods methods
+	tenure  map[string]protocol.TenureDriver
+	said    atomic.Pointer[string] // of its health
+	// exited is closed when the process has ended, finished when all that is to be done about that has been.
+	exited, finished chan struct{}
+	exit             error
+
+	mu sync.Mutex
+	// closing says that it was asked to end; why is what it was killed for.
+	closing     bool
+	why         error
+	inflight    int
+	idle        chan struct{} // closed when closing and nothing is in flight
+	invocations map[string]*invocation
+	// orphans says that a command may still write whose call is over.
+	orphans bool
+	execs   map[string]*execution
+}
+
+// startChild starts a worker and shakes hands with it. If it fails after the process began, the process has been ended and
+// is returned with the error.
+func startChild(ctx context.Context, p *plugin) (*child, error) {
+	env, err := p.environment(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, err := spawnChild(p, env)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.initialize(ctx); err != nil {
+		if !errors.Is(err, protocol.ErrClosed) {
+			c.kill(err)
+		}
+		<-c.finished
+		if f, ok := errors.AsType[*drivers.Failure](err); ok && errors.Is(err, protocol.ErrClosed) {
+			f.Err = fmt.Errorf("the process ended before it answered initialize: %s", c.whyGone())
+		}
+		return c, err
+	}
+	return c, nil
+}
+
+// environment is exactly what a worker gets.
+func (p *plugin) environment(ctx context.Context) ([]string, error) {
+	o := p.opts
+	env := map[string]string{
+		"PATH": o.Path, "NODE_PATH": o.NodePath, "PAPERCLIP_PLUGIN_ID": p.installed.Plugin.ID, "NODE_ENV": "production", "TZ": "UTC",
+		"PAPERCLIP_DEPLOYMENT_MODE": o.DeploymentMode, "PAPERCLIP_DEPLOYMENT_EXPOSURE": o.DeploymentExposure,
+	}
+	maps.Copy(env, p.installed.Env)
+	if p.installed.Prepare != nil {
+		more, err := p.installed.Prepare(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("prepare its start: %w", err)
+		}
+		maps.Copy(env, more)
+	}
+	list := make([]string, 0, len(env))
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		list = append(list, name+"="+env[name])
+	}
+	return list, nil
+}
+
+// command finds the program.
+func (p *plugin) command() (string, error) {
+	program := p.installed.Command[0]
+	if program == "node" && p.opts.Node != "" {
+		program = p.opts.Node
+	}
+	path, err := exec.LookPath(program)
+	if err != nil {
+		return "", fmt.Errorf("its program is not there: %w", err)
+	}
+	return path, nil
+}
+
+func spawnChild(p *plugin, env []string) (*child, error) {
+	path, err := p.command()
+	if err != nil {
+		return nil, err
+	}
+	as := p.opts.Credential
+	switch root := os.Geteuid() == 0; {
+	case !root || p.installed.AsRoot:
+		as = nil
+	case as == nil:
+		return nil, errors.New("the engine is root and names no user for workers; it does not run foreign code as root")
+	}
+	var pipes [3][2]*os.File
+	for i := range pipes {
+		if pipes[i][0], pipes[i][1], err = os.Pipe(); err != nil {
+			return nil, errors.Join(fmt.Errorf("make a pipe: %w", err), closeAll(pipes))
+		}
+	}
+	in, out, errs := pipes[0], pipes[1], pipes[2]
+	c := &child{
+		plugin: p, started: time.Now(), secrets: newSecrets(), exited: make(chan struct{}), finished: make(chan struct{}),
+		idle: make(chan struct{}), invocations: make(map[string]*invocation), execs: make(map[string]*execution),
+	}
+	c.news = newNews(p.log, c.secrets)
+	c.stderr = newExcerpt(c.secrets)
+	for _, v := range p.installed.Env {
+		c.secrets.hold(v)
+	}
+	c.cmd = &exec.Cmd{Path: path, Args: p.installed.Command, Env: env, Dir: "/", Stdin: in[0], Stdout: out[1], Stderr: errs[1]}
+	err = spawn.Start(c.cmd, as)
+	_, _, _ = in[0].Close(), out[1].Close(), errs[1].Close() // the child has its own
+	if err != nil {
+		c.news.close()
+		return nil, errors.Join(fmt.Errorf("start it: %w", err), in[1].Close(), out[0].Close(), errs[0].Close())
+	}
+	go c.stderr.read(errs[0], c.news)
+	if c.identity, err = process.Identify(c.cmd.Process.Pid); err == nil {
+		err = writeRecord(p.opts.Dir, p.installed.id(), c.identity)
+	}
+	c.conn = protocol.NewConn(out[0], in[1], protocol.Options{
+		Request: c.request, Notification: c.notification, Junk: c.news.junk, MaxLine: p.opts.MaxLine, MaxRequests: 256,
+	})
+	go c.reap()
+	if err != nil {
+		c.kill(err)
+		<-c.finished
+		return nil, fmt.Errorf("record its start: %w", err)
+	}
+	return c, nil
+}
+
+func closeAll(pipes [3][2]*os.File) error {
+	var errs []error
+	for _, p := range pipes {
+		for _, f := range p {
+			if f != nil {
+				errs = append(errs, f.Close())
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// lastWords is how long what a dead worker wrote is still read, and how long one that closed its output may take to die.
+const lastWords = time.Second
+
+// reap waits for the process's end and does what is to be done about it.
+func (c *child) reap() {
+	defer close(c.finished)
+	go func() {
+		select {
+		case <-c.exited:
+			return
+		case <-c.conn.Done():
+		}
+		if _, long := errors.AsType[*protocol.LineError](c.conn.Err()); !long && !errors.Is(c.conn.Err(), protocol.ErrStalled) {
+			select {
+			case <-c.exited:
+				return
+			case <-time.After(lastWords):
+			}
+		}
+		c.kill(c.conn.Err())
+	}()
+	pid := c.cmd.Process.Pid
+	for {
+		// The process stays in the table until cmd.Wait: its group can be killed and no stranger gets its pid.
+		if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	_ = syscall.Kill(-pid, syscall.SIGKILL) // what it started in its group
+	c.exit = c.cmd.Wait()
+	close(c.exited)
+	removeRecord(c.plugin.opts.Dir, c.identity)
+	select {
+	case <-c.conn.Done():
+	case <-time.After(lastWords):
+		_ = c.conn.Close()
+	}
+	c.conn.Wait()
+	select {
+	case <-c.stderr.done:
+	case <-time.After(lastWords):
+		c.stderr.stop()
+	}
+	c.endExecs()
+	c.news.close()
+}
+
+// kill ends the process, everything in its group, and its descendants outside of it.
+func (c *child) kill(why error) {
+	c.mu.Lock()
+	if c.why == nil {
+		c.why = why
+	}
+	c.mu.Unlock()
+	select {
+	case <-c.exited:
+		return
+	default:
+	}
+	escaped, _ := process.Descendants(c.identity.PID) // who is not found is not ended
+	_ = process.Signal(c.identity, unix.SIGKILL)
+	for _, d := range escaped {
+		_ = process.Signal(d, unix.SIGKILL)
+	}
+}
+
+// poll asks the worker how it is until it ends. One that does not answer is stuck, and is ended.
+func (c *child) poll(t Timeouts) {
+	ticker := time.NewTicker(t.Health)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-c.exited:
+			return
+		case <-ticker.C:
+		}
+		if c.isClosing() {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), t.HealthReply)
+		var got protocol.HealthResult
+		err := c.conn.Call(ctx, protocol.MethodHealth, struct{}{}, &got)
+		cancel()
+		if errors.Is(err, context.DeadlineExceeded) && !c.isClosing() {
+			c.kill(fmt.Errorf("it did not answer health within %s: it is stuck", t.HealthReply))
+			continue
+		}
+		said := got.Status
+		if got.Message != "" {
+			said += ": " + c.secrets.clean(clip(got.Message, 500))
+		}
+		if err == nil {
+			c.said.Store(&said)
+		}
+	}
+}
+
+func (c *child) health() string {
+	if said := c.said.Load(); said != nil {
+		return *said
+	}
+	return ""
+}
+
+// end ends the worker in good order: no new calls, those in flight are waited for, then it is asked, then told, then
+// killed. Calls that are in flight at shutdown are never answered, so the wait comes first.
+func (c *child) end(t Timeouts, hard <-chan struct{}) {
+	c.mu.Lock()
+	if !c.closing {
+		c.closing = true
+		if c.inflight == 0 {
+			close(c.idle)
+		}
+	}
+	c.mu.Unlock()
+	defer func() { <-c.finished }()
+	within := func(d time.Duration, over <-chan struct{}) bool {
+		select {
+		case <-over:
+			return true
+		case <-c.exited:
+			return true
+		case <-hard:
+			return false
+		case <-time.After(d):
+			return false
+		}
+	}
+	within(t.Drain, c.idle)
+	ctx, cancel := context.WithTimeout(context.Background(), t.Shutdown)
+	defer cancel()
+	ctx, stop := endWith(ctx, hard)
+	err := c.conn.Call(ctx, protocol.MethodShutdown, struct{}{}, nil)
+	stop()
+	if err == nil && within(500*time.Millisecond, c.exited) {
+		return
+	}
+	_ = process.Signal(c.identity, unix.SIGTERM)
+	if !within(t.Term, c.exited) {
+		c.kill(errors.New("it did not end when asked"))
+	}
+}
+
+// enter counts a call that an end in good order waits for.
+func (c *child) enter() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing {
+		return errors.New("the worker is being ended")
+	}
+	c.inflight++
+	return nil
+}
+
+func (c *child) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.inflight--; c.inflight == 0 && c.closing {
+		close(c.idle)
+	}
+}
+
+func (c *child) isClosing() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closing
+}
+
+// ending reports whether it can be asked nothing more.
+func (c *child) ending() bool {
+	select {
+	case <-c.exited:
+		return true
+	case <-c.conn.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// diedBy says how the process ended; "" if it has not.
+func (c *child) diedBy() string {
+	select {
+	case <-c.exited:
+	default:
+		return ""
+	}
+	how := "exit status 0"
+	if c.exit != nil {
+		how = c.exit.Error()
+	}
+	if tail := c.stderr.tail(300); tail != "" {
+		how += "; stderr ends with: " + tail
+	}
+	return how
+}
+
+// whyEnded says why a process that nobody asked to end has ended.
+func (c *child) whyEnded() error {
+	c.mu.Lock()
+	why := c.why
+	c.mu.Unlock()
+	if why != nil {
+		return fmt.Errorf("it was ended: %w", why)
+	}
+	return fmt.Errorf("it died: %s", c.diedBy())
+}
