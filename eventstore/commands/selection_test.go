@@ -30,7 +30,7 @@ func TestTheChoiceIsMadeOnTheStreamsThatTheAppendHolds(t *testing.T) {
 	_, err := here.AddCompany(t.Context(), commands.Caller{}, company, "acme")
 	require.NoError(t, err)
 	for _, id := range []domain.EnvironmentID{first, second} {
-		_, err := here.RegisterEnvironment(t.Context(), commands.Caller{}, id, environment.Registered{Company: company, Name: "local", Driver: "local"})
+		_, err := here.RegisterEnvironment(t.Context(), commands.Caller{}, id, environment.Registered{Company: company, Name: "local", Driver: "local"}, commands.NoSecretFields)
 		require.NoError(t, err)
 	}
 	var archive, byDefault sync.Once

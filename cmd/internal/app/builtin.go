@@ -23,10 +23,9 @@ import (
 // PluginCommand is the hidden subcommand that is the worker of a plugin that comes with the engine; its argument is which.
 const PluginCommand = "__plugin"
 
-// The variables by which the engine tells such a worker where it may write, and which cgroups are its own.
 const (
-	stateVar  = "TENURE_PLUGIN_STATE"
-	cgroupVar = "TENURE_PLUGIN_CGROUPS"
+	// stateVar is the variable by which the engine tells such a worker where it may write.
+	stateVar = "TENURE_PLUGIN_STATE"
 	// innerVar is for tests, whose engine is no static program: another one that is, for the inside of containers.
 	innerVar = "TENURE_PLUGIN_INNER"
 )
@@ -113,7 +112,7 @@ func ServePlugin(args []string) int {
 
 func serveBubblewrap(ctx context.Context, state string) error {
 	opts := bubblewrap.Options{Root: filepath.Join(state, "runtimes"), ParentCommand: []string{"/proc/self/exe", ExecParentCommand}}
-	groups, err := ownCgroups()
+	groups, err := cgroup.Find(os.Getenv(cgroup.Variable))
 	if err != nil {
 		return err
 	}
@@ -123,14 +122,6 @@ func serveBubblewrap(ctx context.Context, state string) error {
 		return err
 	}
 	return sdk.Serve(ctx, sdk.Plugin{Manifest: builtins()[1].manifest, Drivers: map[string]drivers.Driver{bubblewrap.Key: d}})
-}
-
-// ownCgroups are those that the engine gave this worker, or whatever it finds that it may write.
-func ownCgroups() (*cgroup.Hierarchy, error) {
-	if given := os.Getenv(cgroupVar); given != "" {
-		return cgroup.Decode(given)
-	}
-	return cgroup.Detect()
 }
 
 func serveDocker(ctx context.Context, _ string) error {

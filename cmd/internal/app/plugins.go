@@ -166,7 +166,7 @@ func (a *App) builtIn(in host.Installed) host.Installed {
 				if groups, err = cgroup.Delegate(b.name, int(user.UID), int(user.GID)); err != nil {
 					return nil, err
 				}
-				env[cgroupVar] = groups.Hierarchy.Encode()
+				env[cgroup.Variable] = groups.Hierarchy.Encode()
 			}
 			return env, nil
 		}
