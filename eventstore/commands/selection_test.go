@@ -56,7 +56,7 @@ func TestTheChoiceIsMadeOnTheStreamsThatTheAppendHolds(t *testing.T) {
 
 	got := ask(func() {
 		archive.Do(func() {
-			_, err := there.ArchiveEnvironment(t.Context(), commands.Caller{}, first)
+			_, err := there.RetireEnvironment(t.Context(), commands.Caller{}, first, commands.Retirement{Force: true})
 			require.NoError(t, err)
 		})
 	})
