@@ -55,7 +55,12 @@ func (r *root) pluginTest() *cobra.Command {
 			return nil
 		},
 	})
-	cmd.Args = cobra.MinimumNArgs(1)
+	cmd.Args = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return usagef("test: there is no plugin to check").mendBy("name its directory, or after -- the command of its worker").of(c)
+		}
+		return nil
+	}
 	f := cmd.Flags()
 	f.StringVar(&config, "config", "", "a configuration that works, as `JSON`, @FILE, or - for stdin")
 	f.StringVar(&o.ManifestFile, "manifest", "", "with a command: its manifest, as JSON in a `file`")
