@@ -20,5 +20,8 @@
 // root it runs under the uid and gid of the spec without supplementary groups, and the working directory and the program
 // are looked up with that uid's permissions.
 //
+// A command may run inside a program that builds a sandbox around it ([Sandbox]). Then there is a second, inner parent, and
+// all the above holds: the outer one keeps the journal and the time, the inner one looks up, starts, asks to end and reaps.
+//
 // The result goes to the engine and, as a file that is renamed into place, to the journal directory ([ReadResult]).
 package execparent

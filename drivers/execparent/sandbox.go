@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -265,8 +266,14 @@ func (s *sandbox) terminate() {
 
 // runInside is the inner parent: it runs the command, reaps, and stays until nothing is left or the parent is gone.
 func runInside(spec wireSpec, r *bufio.Reader, w *os.File) int {
+	given := []int{insideStdinFD, insideStdoutFD, insideStderrFD, insideExeFD}
+	for _, fd := range slices.Concat(given, spec.Inside.JoinTasks, []int{spec.Inside.JoinDir}) {
+		if fd > 2 {
+			unix.CloseOnExec(fd) // as prepareProcess did, where the kernel has a call for all at once
+		}
+	}
 	c, nr, sf := start(spec, []uintptr{insideStdinFD, insideStdoutFD, insideStderrFD})
-	for _, fd := range []int{insideStdinFD, insideStdoutFD, insideStderrFD, insideExeFD} {
+	for _, fd := range given {
 		_ = unix.Close(fd) // from now on only the command and its descendants hold the output
 	}
 	switch {

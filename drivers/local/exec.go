@@ -13,13 +13,17 @@ import (
 const basePath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // baseEnv is the environment of every command before the request's own.
-func baseEnv(c Config, l rundir.Layout) []drivers.EnvVar {
-	return []drivers.EnvVar{
+func (d *Driver) baseEnv(c Config, l rundir.Layout) []drivers.EnvVar {
+	base := []drivers.EnvVar{
 		{Name: "PATH", Value: strings.Join(append(c.Path, basePath), ":")},
 		{Name: "HOME", Value: l.Workspace},
 		{Name: "TMPDIR", Value: l.Tmp},
 		{Name: "LANG", Value: "C.UTF-8"},
 	}
+	if d.opts.APIURL != "" {
+		base = append(base, drivers.EnvVar{Name: "PAPERCLIP_API_URL", Value: d.opts.APIURL})
+	}
+	return base
 }
 
 // StartExec implements [drivers.Executor].
@@ -32,7 +36,7 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 		return nil, &drivers.StartError{Stage: "runtime", Code: "bad_config", Err: err}
 	}
 	l := d.runtimes.Layout(req.RuntimeID)
-	base := baseEnv(config, l)
+	base := d.baseEnv(config, l)
 	mark := drivers.EnvVar{Name: rundir.RuntimeVar, Value: req.RuntimeID}
 	if err := drivers.Refuse(drivers.ValidateExec(req, append(base, mark)...)); err != nil {
 		return nil, err

@@ -23,6 +23,8 @@ type Options struct {
 	AllowRoot bool
 	// Grace lies between SIGTERM and SIGKILL where a request does not say; 0 is 5 s.
 	Grace time.Duration
+	// APIURL is the engine's own, as commands reach it; they get it as PAPERCLIP_API_URL. "" for none.
+	APIURL string
 	// Drain bounds the wait for output after a command's main process has exited; 0 is 2 s.
 	Drain time.Duration
 }

@@ -28,10 +28,20 @@ type Shape struct {
 	NoRuntimeURL bool
 }
 
-// URLFinder looks for the way from a runtime back to the control plane. run runs a POSIX shell script in the runtime. The
-// result says what became of each candidate.
+// RunScript runs a POSIX shell script in a runtime and returns what it prints.
+type RunScript func(ctx context.Context, script string, stdin []byte) ([]byte, error)
+
+// URLQuery asks for the way from a runtime back to the control plane.
+type URLQuery struct {
+	// Configured are the environment's own candidates.
+	Configured []string
+	// Local says that the runtime is on the engine's machine.
+	Local bool
+}
+
+// URLFinder looks for the way from a runtime back to the control plane. tried says what became of each candidate.
 type URLFinder interface {
-	FindURL(ctx context.Context, configured []string, run func(ctx context.Context, script string, stdin []byte) ([]byte, error)) (url string, tried string)
+	FindURL(ctx context.Context, q URLQuery, run RunScript) (url, tried string)
 }
 
 // Driver is a provider's offer as a driver of the engine.

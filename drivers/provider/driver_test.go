@@ -345,7 +345,7 @@ func TestWhatIsNoTextIsRefusedBeforeATextProtocolSeesIt(t *testing.T) {
 // finder says that no candidate answers.
 type finder struct{ url string }
 
-func (f finder) FindURL(context.Context, []string, func(context.Context, string, []byte) ([]byte, error)) (string, string) {
+func (f finder) FindURL(context.Context, provider.URLQuery, provider.RunScript) (string, string) {
 	return f.url, "https://a: refused; https://b: timeout"
 }
 

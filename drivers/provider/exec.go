@@ -87,13 +87,14 @@ func plainText(req drivers.ExecRequest) error {
 
 // findURL looks for the way back to the control plane from inside the runtime.
 func (d *Driver) findURL(ctx context.Context, worker Worker, of LeaseRequest, e envelope) (*string, error) {
-	if d.urls == nil || d.shape.NoRuntimeURL || !d.about.Exec && !d.about.Streams {
+	if d.urls == nil || d.shape.NoRuntimeURL || !d.about.Exec && !d.about.Streams || offline(of.Lease.Metadata) {
 		if e.RuntimeURL == urlRequired {
 			return nil, noURL("this runtime cannot be asked")
 		}
 		return nil, nil
 	}
-	url, tried := d.urls.FindURL(ctx, e.Candidates, func(ctx context.Context, script string, stdin []byte) ([]byte, error) {
+	query := URLQuery{Configured: e.Candidates, Local: d.about.NodeBound}
+	url, tried := d.urls.FindURL(ctx, query, func(ctx context.Context, script string, stdin []byte) ([]byte, error) {
 		return run(ctx, worker, d.about.Streams, of, []string{"sh", "-c", script}, stdin)
 	})
 	if url == "" && e.RuntimeURL == urlRequired {
@@ -103,6 +104,12 @@ func (d *Driver) findURL(ctx context.Context, worker Worker, of LeaseRequest, e 
 		return nil, nil
 	}
 	return &url, nil
+}
+
+// offline reports whether a provider says of a runtime that it has no network.
+func offline(metadata json.RawMessage) bool {
+	var said struct{ Network string }
+	return len(metadata) > 0 && json.Unmarshal(metadata, &said) == nil && said.Network == "none"
 }
 
 func noURL(tried string) error {

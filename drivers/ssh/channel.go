@@ -143,13 +143,27 @@ func (ch *channel) listen(reqs <-chan *ssh.Request) {
 	ch.c.release()
 }
 
-// lost reports whether the connection below the channel is gone.
+// lost reports, of a channel that has ended, whether that was because the connection below it is gone. A channel hears of
+// it before the connection's own end is noticed, so one that ended without a word asks the server.
 func (ch *channel) lost() bool {
 	select {
 	case <-ch.c.dead:
 		return true
 	default:
+	}
+	if ch.end.status || ch.end.signal != "" {
 		return false
+	}
+	answer := make(chan error, 1)
+	go func() {
+		_, _, err := ch.c.client.SendRequest("keepalive@openssh.com", true, nil)
+		answer <- err
+	}()
+	select {
+	case err := <-answer:
+		return err != nil
+	case <-ch.c.dead: // the keepalive sees to that in time
+		return true
 	}
 }
 

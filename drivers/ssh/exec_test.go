@@ -543,3 +543,55 @@ func sampleArguments(text string, stop <-chan struct{}) string {
 		}
 	}
 }
+
+func TestAConnectionThatNobodyUsesEndsAndAnotherIsMade(t *testing.T) {
+	t.Parallel()
+	s := sshtest.Start(t, sshtest.Options{})
+	f := featuresOn(t, s, filepath.Join(t.TempDir(), "w"), nil, Options{Idle: 200 * time.Millisecond})
+	r := driverstest.Acquire(t, f)
+	e, err := r.Start(drivers.ExecRequest{Argv: []string{"sh", "-c", "echo begun; sleep 0.6; echo ended"}})
+	require.NoError(t, err)
+	require.Equal(t, "begun\nended\n", string(r.Finish(e, time.Now()).Stdout), "a command is use")
+	require.EqualValues(t, 1, s.Accepted.Load())
+	p := r.Driver.(*Driver).pool(mustConfig(t, f.Config))
+	await(t, p.unused, func() string { return "the connection stays" })
+	require.Equal(t, "again\n", string(r.Sh("echo again").Stdout))
+	require.EqualValues(t, 2, s.Accepted.Load())
+}
+
+func TestCloseEndsCommandsAsUnknownAndTheirHostEndsThem(t *testing.T) {
+	t.Parallel()
+	s := sshtest.Start(t, sshtest.Options{})
+	d, err := New(Options{})
+	require.NoError(t, err)
+	req, rt, err := acquire(t, d, encode(t, s.Fields(filepath.Join(t.TempDir(), "w")), nil))
+	require.NoError(t, err)
+	h := driverstest.HandleOf(req, rt)
+	e, err := d.StartExec(t.Context(), drivers.ExecRequest{
+		Handle: h, ExecID: "e", Argv: []string{"sleep", "600"}, JournalDir: filepath.Join(t.TempDir(), "j"),
+	})
+	require.NoError(t, err)
+	d.Close()
+	result, err := e.Wait(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, drivers.ExecUnknown, result.End)
+	require.Equal(t, "link_lost", result.Why)
+	await(t, func() bool { return !proc.Alive(e.Process()) }, func() string { return "the command runs on" })
+	_, err = d.Acquire(t.Context(), requestFor(req.Config))
+	requireFailure(t, err, drivers.OutcomeRetryable, "dial", "closed")
+	require.NoError(t, newDriver(t, Options{}).Release(t.Context(), drivers.ReleaseRequest{Handle: h}))
+}
+
+func TestAHostThatLosesItsPerlIsLookedAtAgain(t *testing.T) {
+	t.Parallel()
+	s := sshtest.Start(t, sshtest.Options{})
+	r := acquireOn(t, s, nil, Options{hide: []string{"python3"}})
+	p := r.Driver.(*Driver).pool(mustConfig(t, r.Handle.Config))
+	p.know(tools{perl: "/no/such/perl"})
+	_, err := r.Start(drivers.ExecRequest{Argv: []string{"true"}})
+	start, ok := errors.AsType[*drivers.StartError](err)
+	require.True(t, ok, "%v", err)
+	require.Equal(t, "no_shell", start.Code)
+	require.Contains(t, start.Error(), "/no/such/perl")
+	require.Equal(t, "again\n", string(r.Sh("echo again").Stdout))
+}

@@ -17,6 +17,7 @@ import (
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
 	"github.com/tenure-dev/tenure/eventstore/memory"
+	"github.com/tenure-dev/tenure/eventstore/vault"
 )
 
 // What one process knows of an environment is old once another has archived it: the log refuses the append, and the choice is
@@ -24,12 +25,12 @@ import (
 func TestTheChoiceIsMadeOnTheStreamsThatTheAppendHolds(t *testing.T) {
 	t.Parallel()
 	store := memory.New()
-	here, there := commands.New(eventstore.NewLedger(store)), commands.New(eventstore.NewLedger(store))
+	here, there := commands.New(eventstore.NewLedger(store), vault.InMemory()), commands.New(eventstore.NewLedger(store), vault.InMemory())
 	company, first, second := domain.CompanyID{UUID: uuid.New()}, domain.EnvironmentID{UUID: uuid.New()}, domain.EnvironmentID{UUID: uuid.New()}
 	_, err := here.AddCompany(t.Context(), commands.Caller{}, company, "acme")
 	require.NoError(t, err)
 	for _, id := range []domain.EnvironmentID{first, second} {
-		_, err := here.RegisterEnvironment(t.Context(), commands.Caller{}, id, environment.Registered{Company: company, Name: "local", Driver: "local"})
+		_, err := here.RegisterEnvironment(t.Context(), commands.Caller{}, id, environment.Registered{Company: company, Name: "local", Driver: "local"}, commands.NoSecretFields)
 		require.NoError(t, err)
 	}
 	var archive, byDefault sync.Once
@@ -55,7 +56,7 @@ func TestTheChoiceIsMadeOnTheStreamsThatTheAppendHolds(t *testing.T) {
 
 	got := ask(func() {
 		archive.Do(func() {
-			_, err := there.ArchiveEnvironment(t.Context(), commands.Caller{}, first)
+			_, err := there.RetireEnvironment(t.Context(), commands.Caller{}, first, commands.Retirement{Force: true})
 			require.NoError(t, err)
 		})
 	})

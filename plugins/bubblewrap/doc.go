@@ -4,8 +4,9 @@
 // # What a command sees
 //
 //	/usr /bin /sbin /lib*     the machine's, read-only; so are config.readOnlyPaths
-//	/etc                      of the machine only what programs need to load and to talk: see etcOfHost; passwd, group and
-//	                          hosts are made up, and know root, nobody and the command's user
+//	/etc                      of the machine only what programs need to load and to talk: see etcOfHost, and etcOfNetwork with
+//	                          the host's network; passwd, group and nsswitch.conf are made up, as is hosts without network,
+//	                          and know root, nobody and the command's user
 //	/workspace                writable, of the runtime: HOME and the default working directory
 //	/tmp                      writable, of the runtime
 //	/dev                      null, zero, full, random, urandom, tty, pts, and a /dev/shm of its own

@@ -2,6 +2,7 @@ package bubblewrap
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -178,4 +179,51 @@ func TestAnExitCodeAndASignalAreToldApart(t *testing.T) {
 	require.Equal(t, drivers.ExecSignaled, done.End)
 	require.Equal(t, "SIGKILL", done.Signal)
 	require.Empty(t, done.Why, "no limit did it")
+}
+
+func TestAStartThatIsCanceledLeavesNothingRunning(t *testing.T) {
+	t.Parallel()
+	r := driverstest.Acquire(t, features())
+	mark := "600.70707"
+	for i := range 15 {
+		cause := errors.New("the client gave up")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		timer := time.AfterFunc(time.Duration(i)*3*time.Millisecond, func() { cancel(cause) })
+		e, err := drivers.StartExec(ctx, r.Driver, drivers.ExecRequest{
+			Handle: r.Handle, Argv: []string{"sleep", mark}, JournalDir: filepath.Join(t.TempDir(), "j"),
+		})
+		timer.Stop()
+		if err != nil {
+			require.ErrorIs(t, err, cause)
+			continue
+		}
+		require.NoError(t, e.Kill(t.Context(), "started after all"))
+		_, err = e.Wait(t.Context())
+		require.NoError(t, err)
+	}
+	awaitGone(t, mark)
+	left, err := r.Driver.(*Driver).runtimes.Survivors(r.Handle.RuntimeID)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+func TestASandboxThatDoesNotComeUpCanBeGivenUp(t *testing.T) {
+	t.Parallel()
+	d := with(t, func(o *Options) {
+		o.Bwrap = fakeBwrap(t, `case "$1" in --version) exit 0;; esac; echo here >&2; exec sleep 600.80808`)
+	})
+	req := driverstest.AcquireRequest(features())
+	_, err := d.Acquire(t.Context(), req)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	_, err = d.StartExec(ctx, drivers.ExecRequest{
+		Handle: driverstest.HandleOf(req, drivers.Runtime{}), Argv: []string{"true"}, JournalDir: filepath.Join(t.TempDir(), "j"),
+	})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Less(t, time.Since(began), 10*time.Second)
+	awaitGone(t, "600.80808")
+	handle := drivers.Handle{RuntimeID: req.RuntimeID}
+	require.NoError(t, d.Release(t.Context(), drivers.ReleaseRequest{Handle: handle}))
 }

@@ -109,6 +109,9 @@ func TestTheNetworkIsNoneUnlessTheHostsIsAskedFor(t *testing.T) {
 	f.Config = []byte(`{"network": "host"}`)
 	host := driverstest.Acquire(t, f)
 	require.Zero(t, host.Run(dial).ExitCode)
+	machines, err := os.ReadFile("/etc/hosts")
+	require.NoError(t, err)
+	require.Equal(t, string(machines), string(host.Sh(`cat /etc/hosts`).Stdout))
 }
 
 // bwrap runs outside the walls, so nothing that a request says may steer it. The loader writes a file for each program that

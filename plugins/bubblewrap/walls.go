@@ -32,7 +32,7 @@ var etcOfHost = []string{
 }
 
 // etcOfNetwork are those that the host's network needs.
-var etcOfNetwork = []string{"/etc/gai.conf", "/etc/resolv.conf"}
+var etcOfNetwork = []string{"/etc/gai.conf", "/etc/hosts", "/etc/resolv.conf"}
 
 // baseOfHost are the trees of programs. On most machines all but /usr are links into it.
 var baseOfHost = []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}
@@ -97,7 +97,11 @@ func (d *Driver) walls(config Config, l rundir.Layout) []string {
 	for _, path := range etcOfHost {
 		a = append(a, "--ro-bind-try", path, path)
 	}
-	for _, name := range []string{"passwd", "group", "hosts", "nsswitch.conf"} {
+	madeUp := []string{"passwd", "group", "nsswitch.conf"}
+	if config.Network == NetworkNone {
+		madeUp = append(madeUp, "hosts")
+	}
+	for _, name := range madeUp {
 		a = append(a, "--ro-bind", filepath.Join(d.etc, name), "/etc/"+name)
 	}
 	if config.Network == NetworkHost {

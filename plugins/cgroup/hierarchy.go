@@ -43,6 +43,15 @@ func Decode(value string) (*Hierarchy, error) {
 	return h, nil
 }
 
+// Find is what a worker does at its start: value, which is that of [Variable], says where its cgroups are; if there is none,
+// it uses what it finds.
+func Find(value string) (*Hierarchy, error) {
+	if value == "" {
+		return Detect()
+	}
+	return Decode(value)
+}
+
 // Encode is the value of [Variable] for a worker.
 func (h *Hierarchy) Encode() string {
 	b, err := json.Marshal(h)

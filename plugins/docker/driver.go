@@ -18,6 +18,9 @@ type Driver struct {
 	runtimes map[string]*activity   // by runtime id
 }
 
+// Key is the provider's.
+const Key = "docker"
+
 // New returns a driver. It asks no engine for anything.
 func New(opts Options) (*Driver, error) {
 	opts = opts.Defaults()
@@ -46,7 +49,7 @@ func (d *Driver) Close() error {
 // Describe implements [drivers.Driver].
 func (d *Driver) Describe() drivers.Description {
 	return drivers.Description{
-		Name: "docker", Provider: "docker", Class: drivers.ClassIdempotent, Isolation: "container", NodeBound: isLocal(d.opts.Host),
+		Name: Key, Provider: Key, Class: drivers.ClassIdempotent, Isolation: "container", NodeBound: isLocal(d.opts.Host),
 		Capabilities: drivers.Capabilities{Exec: true, List: true, CheckConfig: true, Probe: true},
 	}
 }

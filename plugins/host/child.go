@@ -149,6 +149,9 @@ func spawnChild(p *plugin, env []string) (*child, error) {
 	if c.identity, err = process.Identify(c.cmd.Process.Pid); err == nil {
 		err = writeRecord(p.opts.Dir, p.installed.id(), c.identity)
 	}
+	if err == nil && p.installed.Started != nil {
+		err = p.installed.Started(c.cmd.Process.Pid)
+	}
 	c.conn = protocol.NewConn(out[0], in[1], protocol.Options{
 		Request: c.request, Notification: c.notification, Junk: c.news.junk, MaxLine: p.opts.MaxLine, MaxRequests: 256,
 	})

@@ -295,10 +295,24 @@ func TestALineWithoutEndKillsThatPluginOnly(t *testing.T) {
 	_, err = w.worker().Acquire(t.Context(), acquire(`{"do":"endless"}`))
 	f := failure(t, err, drivers.OutcomeAmbiguous, "worker_died")
 	require.ErrorContains(t, &f, "a line is longer than 1048576 bytes")
+	require.Less(t, peakMemory(t), 700<<20, "a gigabyte went by")
 	_, err = bystander.Acquire(t.Context(), acquire(`{}`))
 	require.NoError(t, err)
 	_, err = w.worker().Acquire(t.Context(), acquire(`{}`))
 	require.NoError(t, err, "it is started again")
+}
+
+// peakMemory is the most that this process ever had.
+func peakMemory(t *testing.T) int {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/status")
+	require.NoError(t, err)
+	_, rest, found := strings.Cut(string(b), "VmHWM:")
+	require.True(t, found)
+	var kb int
+	_, err = fmt.Sscan(rest, &kb)
+	require.NoError(t, err)
+	return kb << 10
 }
 
 func TestSeparatorsOfJavaScriptPassBothWays(t *testing.T) {
@@ -444,7 +458,7 @@ func TestALateReplyIsNotForgotten(t *testing.T) {
 // A09: the inner limit comes before the outer one, and the provider's own reason is what the caller gets.
 func TestTheProvidersOwnReasonWinsOverTheLimit(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(o *host.Options) { o.Timeouts.Verb = 2 * time.Second }, installed(boxed()))
+	w := newWorld(t, func(o *host.Options) { o.Timeouts.Verb = 3 * time.Second }, installed(boxed()))
 	_, err := w.worker().Acquire(t.Context(), acquire(`{"do":"reason-when-cancelled"}`))
 	f := failure(t, err, drivers.OutcomeDefinite, "image_pull_failed")
 	require.Equal(t, "pull", f.Step)
@@ -455,10 +469,15 @@ func TestTheProvidersOwnReasonWinsOverTheLimit(t *testing.T) {
 	_, err = w.worker().Acquire(ctx, acquire(`{"do":"reason-when-cancelled"}`))
 	failure(t, err, drivers.OutcomeDefinite, "image_pull_failed")
 	require.NoError(t, ctx.Err(), "before the caller's own time was over")
+	ctx, cancel = context.WithTimeout(t.Context(), 2500*time.Millisecond)
+	defer cancel()
+	_, err = w.worker().Acquire(ctx, acquire(`{"do":"silent"}`))
+	f = failure(t, err, drivers.OutcomeAmbiguous, "worker_timeout")
+	require.Regexp(t, `limit is over after (2\.[0-3]|1)`, f.Error(), "nor is a worker waited for that says nothing")
 
 	_, err = w.worker().Acquire(t.Context(), acquire(`{"do":"silent"}`))
 	f = failure(t, err, drivers.OutcomeAmbiguous, "worker_timeout")
-	require.ErrorContains(t, &f, "limit is over after 2s")
+	require.ErrorContains(t, &f, "limit is over after 3s")
 }
 
 func TestErrorsKeepTheirMeaning(t *testing.T) {

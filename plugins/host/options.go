@@ -161,4 +161,6 @@ type Installed struct {
 	AcceptsOlder bool
 	// Prepare is called before each start; what it returns is added to the environment. nil prepares nothing.
 	Prepare func(ctx context.Context) (env map[string]string, err error)
+	// Started is called with the process of each worker once it is there, before it is told anything; nil does nothing.
+	Started func(pid int) error
 }

@@ -59,13 +59,15 @@ type scripted struct {
 	kills   map[string]chan string
 	running int
 	both    chan struct{}
+	another chan struct{}
+	once    sync.Once
 	record  *os.File
 }
 
 func runWorker(flags []string) int {
 	s := &scripted{
 		flags: flags, out: os.Stdout, replies: map[int]chan message{}, cancels: map[string]chan struct{}{},
-		credit: map[string]chan int64{}, kills: map[string]chan string{}, both: make(chan struct{}),
+		credit: map[string]chan int64{}, kills: map[string]chan string{}, both: make(chan struct{}), another: make(chan struct{}),
 	}
 	if path, ok := s.value("record="); ok {
 		s.record, _ = os.Create(path)
@@ -300,8 +302,12 @@ func (s *scripted) acquire(m message) {
 		return
 	case "when-cancelled":
 		<-s.cancelled(m)
+	case "after-another":
+		<-s.another
 	case "reason-when-cancelled":
-		<-s.cancelled(m)
+		cancelled := s.cancelled(m)
+		s.once.Do(func() { close(s.another) })
+		<-cancelled
 		s.refuse(m, -32002, "the image cannot be pulled", message{
 			"schema": "tenure/error/v1", "outcome": "definite", "code": "image_pull_failed", "step": "pull", "remediation": "name an image that exists",
 		})

@@ -3,6 +3,8 @@ package manifest_test
 import (
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -126,4 +128,13 @@ func TestWhatIsForTheEngineIsNotForTheProvider(t *testing.T) {
 	driver := manifest.Driver{Kind: provider.KindDriver, Config: plain.Config}
 	require.Error(t, driver.CheckConfig(config))
 	require.JSONEq(t, `{}`, string(plain.ProviderConfig(nil)))
+}
+
+func TestASchemaReadsNoFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "schema.json")
+	require.NoError(t, os.WriteFile(path, []byte(`{"type": "object"}`), 0o600))
+	_, problem := manifest.NewSchema(json.RawMessage(`{"$ref": "file://` + path + `"}`))
+	require.NotNil(t, problem)
+	require.Contains(t, problem.Problem, "cannot refer to other documents")
 }

@@ -26,7 +26,7 @@ func (a *App) apiDeps() api.Deps {
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return api.Deps{
 		Commands: a.commands, Feed: a.store, Hub: a.hub, DB: a.pool, Projections: a.runner, Processes: a.processes,
-		Output: outputs{a.journalDir}, Checker: checker{a.drivers}, Health: a.health, Diagnose: a.diagnose,
+		Plugins: pluginProcesses{a.host}, Node: a.process.Node, Output: outputs{a.journalDir}, Checker: checker{a.drivers}, Health: a.health, Diagnose: a.diagnose,
 		Version: a.opts.Version, Logger: a.log, Metrics: metrics,
 		AllowFakeSelection: a.opts.AllowFakeSelection,
 	}

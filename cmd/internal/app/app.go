@@ -23,12 +23,18 @@ import (
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/local"
+	"github.com/tenure-dev/tenure/drivers/pluginenv"
+	"github.com/tenure-dev/tenure/drivers/provider"
+	"github.com/tenure-dev/tenure/drivers/runtimeurl"
+	"github.com/tenure-dev/tenure/drivers/sandbox"
+	"github.com/tenure-dev/tenure/drivers/ssh"
 	"github.com/tenure-dev/tenure/drivers/supervisor"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
 	"github.com/tenure-dev/tenure/eventstore/embedded"
 	"github.com/tenure-dev/tenure/eventstore/pg"
 	"github.com/tenure-dev/tenure/migrations"
+	"github.com/tenure-dev/tenure/plugins/host"
 	"github.com/tenure-dev/tenure/projections/catalog"
 	"github.com/tenure-dev/tenure/projections/runner"
 )
@@ -55,8 +61,21 @@ type Options struct {
 	Keyset string
 	// ExecParent starts the small parent process of a local command.
 	ExecParent []string
-	Logger     *slog.Logger
-	Supervisor supervisor.Options
+	// PluginUID runs the workers of plugins when the engine is root; 0 is [DefaultPluginUID].
+	PluginUID int
+	// PluginEnv are further variables of the workers of plugins, by the plugin's key.
+	PluginEnv map[string]map[string]string
+	// Node is the program that runs plugins in JavaScript; "" is node on PATH.
+	Node string
+	// PublicURL, AllowedHosts and RuntimeCandidates are ways to this server for runtimes; AllowRuntimeURL and DenyRuntimeURL
+	// say what of them may be tried. See drivers/runtimeurl.
+	PublicURL                                     string
+	AllowedHosts, AllowRuntimeURL, DenyRuntimeURL []string
+	RuntimeCandidates                             string
+	// AgentSocket is the socket of the SSH agent for environments that use one; "" for none.
+	AgentSocket string
+	Logger      *slog.Logger
+	Supervisor  supervisor.Options
 	// PollInterval is the longest a reader of the log sleeps although there may be more; default 500 ms.
 	PollInterval time.Duration
 	// DrainTimeout bounds how long requests and commands may go on after Stop; default 10 s.
@@ -88,12 +107,19 @@ type App struct {
 	commands   *commands.Commands
 	hub        *eventstore.Hub
 	drivers    *drivers.Registry
+	host       *host.Host
 	runner     *runner.Runner
 	processes  *pg.Processes
 	process    eventstore.Process
 	supervisor *supervisor.Supervisor
 	server     *api.Server
+	listener   net.Listener
 	address    string
+
+	// pluginTurn lets one at a time tell the host of plugins. heardOf are plugins that the read model may not show yet.
+	pluginTurn sync.Mutex
+	heardOf    map[domain.PluginID]bool
+	pluginNews chan struct{}
 }
 
 type cleanup struct {
@@ -115,7 +141,9 @@ func Start(ctx context.Context, opts Options) (*App, error) {
 		opts.DrainTimeout = 10 * time.Second
 	}
 	tuneGarbage()
-	a := &App{opts: opts, log: opts.Logger, failed: make(chan error, 1)}
+	a := &App{
+		opts: opts, log: opts.Logger, failed: make(chan error, 1), heardOf: map[domain.PluginID]bool{}, pluginNews: make(chan struct{}, 1),
+	}
 	if err := a.start(ctx); err != nil {
 		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
 		defer cancel()
@@ -168,6 +196,12 @@ func (a *App) start(ctx context.Context) error {
 	if err := a.openVault(ctx); err != nil {
 		return err
 	}
+	if err := a.listen(ctx); err != nil {
+		return err
+	}
+	if err := a.makeHost(); err != nil {
+		return err
+	}
 	if err := a.makeDrivers(); err != nil {
 		return err
 	}
@@ -181,6 +215,10 @@ func (a *App) start(ctx context.Context) error {
 	if err := a.ensureAdminKey(ctx); err != nil {
 		return err
 	}
+	if err := a.installBuiltins(ctx); err != nil {
+		return err
+	}
+	a.followPlugins(ctx)
 	a.startPruning(ctx)
 	a.startResealing(ctx)
 	if err := a.startSupervisor(ctx); err != nil {
@@ -189,7 +227,7 @@ func (a *App) start(ctx context.Context) error {
 	if err := a.startFeed(ctx); err != nil {
 		return err
 	}
-	return a.startServer(ctx)
+	return a.startServer()
 }
 
 // checkListen refuses to serve beyond loopback without TLS unless told to.
@@ -252,11 +290,29 @@ func (a *App) makeDrivers() error {
 		}
 		opts.GID = opts.UID
 	}
-	driver, err := local.New(opts)
+	urls, err := runtimeurl.New(runtimeurl.Options{
+		EnvJSON: a.opts.RuntimeCandidates, Listen: a.listener.Addr().String(), PublicURL: a.opts.PublicURL,
+		AllowedHosts: a.opts.AllowedHosts, Allow: a.opts.AllowRuntimeURL, Deny: a.opts.DenyRuntimeURL,
+	})
+	if err != nil {
+		return err
+	}
+	opts.APIURL = urls.Loopback()
+	localDriver, err := local.New(opts)
 	if err != nil {
 		return fmt.Errorf("driver local: %w", err)
 	}
-	a.drivers, err = drivers.NewRegistry(append([]drivers.Driver{driver}, a.opts.Drivers...)...)
+	sshDriver, err := ssh.New(ssh.Options{AgentSocket: a.opts.AgentSocket, RuntimeURL: urls})
+	if err != nil {
+		return err
+	}
+	a.onStop("driver ssh", func(context.Context) error { sshDriver.Close(); return nil })
+	plain, err := drivers.NewRegistry(append([]drivers.Driver{localDriver, sshDriver}, a.opts.Drivers...)...)
+	if err != nil {
+		return err
+	}
+	late, finder := provider.NewLate(), urlFinder{urls}
+	a.drivers, err = plain.With(sandbox.New(a.host, late, finder), pluginenv.New(a.host, late, finder))
 	return err
 }
 
@@ -299,7 +355,7 @@ func (a *App) startSupervisor(ctx context.Context) error {
 	opts.DrainTimeout = a.opts.DrainTimeout
 	identity := a.store.Identity()
 	a.supervisor = supervisor.New(supervisor.Deps{
-		Commands: a.commands, Drivers: a.drivers, Todo: todo{a.pool}, Processes: a.processes, Process: a.process,
+		Commands: a.commands, Drivers: a.drivers, Todo: todo{a.pool}, Processes: a.processes, Process: a.process, Installer: shelf{a},
 		Installation: identity.Installation, Epoch: identity.Epoch, JournalDir: a.journalDir, Logger: a.log,
 	}, opts)
 	if err := a.supervisor.Start(ctx); err != nil {
@@ -325,18 +381,30 @@ func (a *App) journalDir(id domain.ExecID) string {
 	return filepath.Join(a.lock.Dir(), "journals", id.String())
 }
 
-func (a *App) startServer(ctx context.Context) error {
+// listen takes the server's address. Nothing is served yet; but who makes runtimes has to know the way to here.
+func (a *App) listen(ctx context.Context) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.opts.Listen)
 	if err != nil {
 		return fmt.Errorf("--listen %s: %w; choose another address, or stop what listens there", a.opts.Listen, err)
 	}
+	a.listener = listener
+	a.onStop("listener", func(context.Context) error {
+		if err := listener.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return nil
+}
+
+func (a *App) startServer() error {
 	a.server = api.New(a.apiDeps())
 	httpServer := a.server.HTTPServer()
 	httpServer.ErrorLog = slog.NewLogLogger(a.log.Handler(), slog.LevelDebug)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if err := httpServer.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := httpServer.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
 			a.fail(fmt.Errorf("serve: %w", err))
 		}
 	}()
@@ -351,7 +419,7 @@ func (a *App) startServer(ctx context.Context) error {
 		<-ended
 		return err
 	})
-	a.address = "http://" + listener.Addr().String()
+	a.address = "http://" + a.listener.Addr().String()
 	return writePrivate(filepath.Join(a.lock.Dir(), "address"), a.address+"\n")
 }
 

@@ -15,6 +15,7 @@ func (a *App) startFeed(ctx context.Context) error {
 	a.commands.Ledger().Heed(func(r eventstore.Recorded) {
 		a.hub.Publish(r)
 		a.supervisor.Notify(r)
+		a.heardPlugin(r)
 	})
 	subscriber, err := a.store.Subscriber("process-" + a.process.Node.String())
 	if err != nil {

@@ -20,6 +20,8 @@ func Serve(version string) func(context.Context, cli.ServeOptions, io.Writer) er
 		}
 		a, err := Start(ctx, Options{
 			Version: version, Listen: o.Listen, DataDir: o.DataDir, DatabaseURL: o.DatabaseURL, DatabaseDirectURL: o.DatabaseDirectURL,
+			PluginUID: o.PluginUID, PluginEnv: o.PluginEnv, PublicURL: o.PublicURL, AllowedHosts: o.AllowedHosts,
+			AllowRuntimeURL: o.AllowRuntimeURL, DenyRuntimeURL: o.DenyRuntimeURL, RuntimeCandidates: o.RuntimeCandidates, AgentSocket: o.AgentSocket,
 			Keyset: o.Keyset, ExecUID: o.ExecUID, AllowRootExec: o.AllowRootExec, InsecureListen: o.InsecureListen,
 			AllowFakeSelection: o.AllowFakeSelection,
 			ExecParent:         []string{"/proc/self/exe", ExecParentCommand}, Logger: log, DrainTimeout: o.DrainTimeout,

@@ -46,6 +46,19 @@ type ServeOptions struct {
 	DrainTimeout time.Duration
 	// Parallel is how many steps of leases are worked on at once.
 	Parallel int
+	// PluginUID is the user that workers of plugins run as when the server is root; 0 lets the server choose.
+	PluginUID int
+	// PluginEnv are further variables of workers, by the plugin's key.
+	PluginEnv map[string]map[string]string
+	// PublicURL, AllowedHosts and RuntimeCandidates (a JSON array) are ways to this server for runtimes; AllowRuntimeURL and
+	// DenyRuntimeURL say what of them may be tried.
+	PublicURL         string
+	AllowedHosts      []string
+	RuntimeCandidates string
+	AllowRuntimeURL   []string
+	DenyRuntimeURL    []string
+	// AgentSocket is the socket of the SSH agent; "" for none.
+	AgentSocket string
 	// Keyset is the text of a keyset that is used instead of the data directory's file; "" for the file. It is never logged.
 	Keyset string
 }
@@ -91,6 +104,9 @@ func (o ServeOptions) Validate() error {
 	if o.ExecUID == 0 && !o.AllowRootExec {
 		bad("exec-uid", "0 is root; add --allow-root-exec if commands are really to run as root")
 	}
+	if o.PluginUID < 0 {
+		bad("plugin-uid", "%d is not a user id", o.PluginUID)
+	}
 	if o.ExecUID < -1 {
 		bad("exec-uid", "%d is not a user id", o.ExecUID)
 	}
@@ -128,6 +144,7 @@ func isLoopbackHost(host string) bool {
 
 func (r *root) serve() *cobra.Command {
 	o := DefaultServeOptions()
+	var pluginEnv []string
 	var cmd *cobra.Command
 	cmd = r.verb(verb{
 		use:   "serve",
@@ -150,6 +167,11 @@ func (r *root) serve() *cobra.Command {
 				return usagef("%s", err).of(cmd)
 			}
 			o.DataDir, o.Keyset = r.flags.dataDir, r.Env("TENURE_KEYSET")
+			o.RuntimeCandidates, o.AgentSocket = r.Env("PAPERCLIP_RUNTIME_API_CANDIDATES_JSON"), r.Env("SSH_AUTH_SOCK")
+			var err error
+			if o.PluginEnv, err = parsePluginEnv(pluginEnv, r.Env); err != nil {
+				return err
+			}
 			if err := o.Validate(); err != nil {
 				return usagef("%s", err).of(cmd)
 			}
@@ -164,6 +186,12 @@ func (r *root) serve() *cobra.Command {
 	f.IntVar(&o.ExecUID, "exec-uid", o.ExecUID, "`uid` that commands of the local driver run as when the server is root; -1 lets it choose one without rights")
 	f.BoolVar(&o.AllowRootExec, "allow-root-exec", false, "let commands of the local driver run as root")
 	f.BoolVar(&o.InsecureListen, "insecure-listen", false, "allow --listen on an address that others can reach, without TLS")
+	f.IntVar(&o.PluginUID, "plugin-uid", 0, "`uid` that workers of plugins run as when the server is root; 0 lets it choose one without rights")
+	f.StringArrayVar(&pluginEnv, "plugin-env", nil, "`PLUGIN=NAME` gives the worker of a plugin the server's variable NAME, PLUGIN=NAME=VALUE one with that value, which others on this machine can see; may be repeated")
+	f.StringVar(&o.PublicURL, "public-url", "", "`URL` of this server for others, such as runtimes elsewhere; taken as it is written")
+	f.StringArrayVar(&o.AllowedHosts, "allowed-host", nil, "further `host`, host:port or URL by which runtimes reach this server; may be repeated")
+	f.StringArrayVar(&o.AllowRuntimeURL, "allow-runtime-url", nil, "name, address or `prefix` that runtimes may look for this server at although it is denied by default; may be repeated")
+	f.StringArrayVar(&o.DenyRuntimeURL, "deny-runtime-url", nil, "name, address or `prefix` that runtimes may not look for this server at; may be repeated")
 	f.BoolVar(&o.AllowFakeSelection, "allow-fake-selection", false, "let runs that name no environment end up in one whose provider is fake; for tests")
 	f.StringVar(&o.LogFormat, "log-format", o.LogFormat, "`format` of the log: text or json")
 	f.StringVar(&o.LogLevel, "log-level", o.LogLevel, "least `level` that is logged: debug, info, warn or error")
@@ -178,6 +206,6 @@ func (r *root) serve() *cobra.Command {
 
 // serveFlags are the flags that also have a variable.
 var serveFlags = []string{
-	"listen", "database-url", "database-direct-url", "exec-uid", "allow-root-exec", "insecure-listen", "allow-fake-selection", "log-format", "log-level",
+	"listen", "database-url", "database-direct-url", "exec-uid", "allow-root-exec", "insecure-listen", "allow-fake-selection", "plugin-uid", "public-url", "log-format", "log-level",
 	"worker-ttl", "sweep-interval", "provision-timeout", "release-timeout", "drain-timeout", "parallel",
 }

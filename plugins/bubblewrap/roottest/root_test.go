@@ -152,14 +152,16 @@ func TestMemoryIsLimitedForTheRuntimeAsAWhole(t *testing.T) {
 	require.Zero(t, done.ExitCode, "%+v %s", done, done.Stderr)
 }
 
+func TestTheSmallestLimitOfMemoryIsEnoughForACommand(t *testing.T) {
+	t.Parallel()
+	r := driverstest.Acquire(t, features(`{"memoryMb": 4}`))
+	require.Equal(t, "fits\n", string(r.Sh(`echo fits`).Stdout))
+}
+
 func version(t *testing.T) string {
 	t.Helper()
-	h, err := cgroup.Detect()
+	h, err := cgroup.Find(os.Getenv(cgroup.Variable))
 	require.NoError(t, err)
-	if value := os.Getenv(cgroup.Variable); value != "" {
-		h, err = cgroup.Decode(value)
-		require.NoError(t, err)
-	}
 	return h.Version()
 }
 

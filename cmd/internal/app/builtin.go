@@ -1,0 +1,144 @@
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/tenure-dev/tenure/domain/plugin"
+	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/plugins/bubblewrap"
+	"github.com/tenure-dev/tenure/plugins/cgroup"
+	"github.com/tenure-dev/tenure/plugins/docker"
+	"github.com/tenure-dev/tenure/plugins/fake"
+	"github.com/tenure-dev/tenure/plugins/sdk"
+)
+
+// PluginCommand is the hidden subcommand that is the worker of a plugin that comes with the engine; its argument is which.
+const PluginCommand = "__plugin"
+
+const (
+	// stateVar is the variable by which the engine tells such a worker where it may write.
+	stateVar = "TENURE_PLUGIN_STATE"
+	// innerVar is for tests, whose engine is no static program: another one that is, for the inside of containers.
+	innerVar = "TENURE_PLUGIN_INNER"
+)
+
+// builtIn is where a plugin that comes with the engine is installed from.
+const builtIn = "built-in"
+
+// builtin is a plugin that comes with the engine.
+type builtin struct {
+	name string
+	// asRoot runs its worker as root where the engine is root.
+	asRoot bool
+	// cgroups gives its worker a part of the engine's cgroups.
+	cgroups  bool
+	manifest sdk.Manifest
+	// described are its drivers as far as it takes to say what they are; they touch nothing.
+	described map[string]drivers.Driver
+	// serve is the worker.
+	serve func(ctx context.Context, state string) error
+}
+
+// builtins are the plugins that come with the engine.
+func builtins() []builtin {
+	return []builtin{
+		{
+			name: "fake", manifest: fake.Manifest(), described: (&fake.World{}).Drivers(), serve: fake.Serve,
+		},
+		{
+			name: "bubblewrap", cgroups: true, described: map[string]drivers.Driver{bubblewrap.Key: &bubblewrap.Driver{}},
+			manifest: sdk.Manifest{
+				ID: "tenure.bubblewrap", Version: "1.0.0", DisplayName: "Bubblewrap", Author: "Tenure",
+				Description: "Sandboxes on the engine's own machine, of the kernel's namespaces and cgroups.",
+				Drivers: map[string]sdk.DriverManifest{bubblewrap.Key: {
+					DisplayName: "Bubblewrap", Description: "namespaces of this machine", ConfigSchema: json.RawMessage(bubblewrap.ConfigSchema),
+				}},
+			},
+			serve: serveBubblewrap,
+		},
+		{
+			// Whoever may speak to a Docker engine owns its machine, so an unprivileged user would be a pretence.
+			name: "docker", asRoot: true, described: map[string]drivers.Driver{docker.Key: &docker.Driver{}},
+			manifest: sdk.Manifest{
+				ID: "tenure.docker", Version: "1.0.0", DisplayName: "Docker", Author: "Tenure",
+				Description: "Containers of a Docker engine. Its worker may do whatever the engine may, which is as good as root on that machine.",
+				Drivers: map[string]sdk.DriverManifest{docker.Key: {
+					DisplayName: "Docker", Description: "containers of a Docker engine", ConfigSchema: docker.Schema,
+				}},
+			},
+			serve: serveDocker,
+		},
+	}
+}
+
+// installed is the plugin as this binary brings it. Its version names the content, so that another build of the same
+// version is another one.
+func (b builtin) installed() (plugin.Installed, error) {
+	raw, err := sdk.Plugin{Manifest: b.manifest, Drivers: b.described}.ManifestJSON()
+	if err != nil {
+		return plugin.Installed{}, fmt.Errorf("plugin %s: %w", b.manifest.ID, err)
+	}
+	sum := sha256.Sum256(raw)
+	digest := hex.EncodeToString(sum[:])
+	return plugin.Installed{
+		Key: b.manifest.ID, Version: b.manifest.Version + "+" + digest[:8], Digest: digest, Manifest: raw, Source: builtIn,
+	}, nil
+}
+
+// ServePlugin is the worker of a plugin that comes with the engine. It returns the exit code of the process.
+func ServePlugin(args []string) int {
+	state := os.Getenv(stateVar)
+	for _, b := range builtins() {
+		if len(args) != 1 || args[0] != b.name || !filepath.IsAbs(state) {
+			continue
+		}
+		if err := b.serve(context.Background(), state); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, "this is an internal command of tenure; it is started by the engine only")
+	return 2
+}
+
+func serveBubblewrap(ctx context.Context, state string) error {
+	opts := bubblewrap.Options{Root: filepath.Join(state, "runtimes"), ParentCommand: []string{"/proc/self/exe", ExecParentCommand}}
+	groups, err := cgroup.Find(os.Getenv(cgroup.Variable))
+	if err != nil {
+		return err
+	}
+	opts.Cgroups = groups
+	d, err := bubblewrap.New(opts)
+	if err != nil {
+		return err
+	}
+	return sdk.Serve(ctx, sdk.Plugin{Manifest: builtins()[1].manifest, Drivers: map[string]drivers.Driver{bubblewrap.Key: d}})
+}
+
+func serveDocker(ctx context.Context, _ string) error {
+	inner := os.Getenv(innerVar)
+	if inner == "" {
+		var err error
+		if inner, err = os.Executable(); err != nil {
+			return fmt.Errorf("find this program: %w", err)
+		}
+	}
+	d, err := docker.New(docker.Options{
+		Host: os.Getenv("DOCKER_HOST"), CertDir: os.Getenv("DOCKER_CERT_PATH"), Inner: inner,
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	})
+	if err != nil {
+		return err
+	}
+	err = sdk.Serve(ctx, sdk.Plugin{Manifest: builtins()[2].manifest, Drivers: map[string]drivers.Driver{docker.Key: d}})
+	return errors.Join(err, d.Close())
+}

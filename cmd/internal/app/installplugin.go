@@ -1,0 +1,188 @@
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/tenure-dev/tenure/domain/plugin"
+	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/drivers/supervisor"
+	"github.com/tenure-dev/tenure/plugins/manifest"
+)
+
+// manifestFile is the manifest of a plugin that is a program; a package of npm has one of its own.
+const manifestFile = "manifest.json"
+
+// maxPluginBytes bounds the files of one version of a plugin.
+const maxPluginBytes = 2 << 30
+
+// shelf keeps the files of plugins: one directory for each content, which never changes.
+type shelf struct{ a *App }
+
+var _ supervisor.Installer = shelf{}
+
+// InstallPlugin implements [supervisor.Installer]. The source is copied first and looked at then, so that what was looked
+// at is what is kept.
+func (s shelf) InstallPlugin(ctx context.Context, source string) (plugin.Installed, error) {
+	fail := func(code string, err error, remediation string) (plugin.Installed, error) {
+		return plugin.Installed{}, &drivers.Failure{Outcome: drivers.OutcomeDefinite, Code: code, Step: "install", Err: err, Remediation: remediation}
+	}
+	info, err := os.Stat(source)
+	if err != nil || !info.IsDir() {
+		return fail("no_directory", fmt.Errorf("%s is no directory of this machine", source), "name the directory that holds the plugin's package.json or manifest.json")
+	}
+	if err := os.MkdirAll(s.a.filesDir(), 0o711); err != nil {
+		return fail("io_error", err, "let the engine write to its data directory")
+	}
+	dir, err := os.MkdirTemp(s.a.filesDir(), ".new-")
+	if err != nil {
+		return fail("io_error", err, "let the engine write to its data directory")
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // renamed by then, or of no use
+	digest, err := copyTree(ctx, source, dir)
+	if err != nil {
+		return fail("copy_failed", err, "make every file readable for the engine, and see that its disk has room")
+	}
+	m, err := s.read(ctx, dir)
+	if err != nil {
+		return plugin.Installed{}, err
+	}
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // workers of another user read it; it holds no secret
+		return fail("io_error", err, "let the engine write to its data directory")
+	}
+	kept := filepath.Join(s.a.filesDir(), digest)
+	if err := os.Rename(dir, kept); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fail("io_error", err, "let the engine write to its data directory")
+	}
+	return plugin.Installed{Key: m.ID, Version: m.Version, Digest: digest, Manifest: m.Raw, Source: source}, nil
+}
+
+// read looks at a plugin: a package of npm, or a directory with a manifest and a program.
+func (s shelf) read(ctx context.Context, dir string) (manifest.Manifest, error) {
+	if _, err := os.Stat(filepath.Join(dir, "package.json")); err == nil {
+		if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // see above
+			return manifest.Manifest{}, err
+		}
+		p, err := manifest.ReadPackage(ctx, dir, manifest.ReadOptions{Node: s.a.opts.Node, As: s.a.workerUser()})
+		return p.Manifest, err
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, manifestFile))
+	if err != nil {
+		return manifest.Manifest{}, invalidPlugin(fmt.Errorf("there is neither package.json nor %s", manifestFile), "name the directory that holds one of them")
+	}
+	m, err := manifest.Parse(raw)
+	if problem, ok := errors.AsType[*manifest.Error](err); ok {
+		return m, invalidPlugin(err, problem.Problems[0].Remediation)
+	}
+	if err != nil {
+		return m, invalidPlugin(err, "see docs/plugins.md for what a manifest holds")
+	}
+	if worker, err := within(dir, m.Worker); err != nil {
+		return m, invalidPlugin(fmt.Errorf("entrypoints.worker: %w", err), "name a program within the directory")
+	} else if info, err := os.Stat(worker); err != nil || info.Mode()&0o111 == 0 {
+		return m, invalidPlugin(fmt.Errorf("entrypoints.worker %q is no program", m.Worker), "build it, and make it executable")
+	}
+	return m, nil
+}
+
+func invalidPlugin(err error, remediation string) error {
+	return &drivers.Failure{Outcome: drivers.OutcomeDefinite, Code: "plugin_invalid", Step: "read_manifest", Err: err, Remediation: remediation}
+}
+
+// within is a path below a directory, links followed.
+func within(dir, name string) (string, error) {
+	root, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return "", err
+	}
+	path, err := filepath.EvalSymlinks(filepath.Join(root, name))
+	if err != nil {
+		return "", fmt.Errorf("%q is not there", name)
+	}
+	if !strings.HasPrefix(path, root+string(filepath.Separator)) {
+		return "", fmt.Errorf("%q is not within the plugin", name)
+	}
+	return path, nil
+}
+
+func (a *App) filesDir() string { return filepath.Join(a.pluginDir(), "files") }
+
+// workerOf is how an installed version is run.
+func (a *App) workerOf(v plugin.Installed, m manifest.Manifest) ([]string, error) {
+	worker, err := within(filepath.Join(a.filesDir(), v.Digest), m.Worker)
+	if err != nil {
+		return nil, err
+	}
+	if slices.Contains([]string{".js", ".mjs", ".cjs"}, filepath.Ext(worker)) {
+		return []string{"node", worker}, nil
+	}
+	return []string{worker}, nil
+}
+
+// copyTree copies directories, files and links below source, readable for everybody, and returns a SHA-256 over the names,
+// the contents and which of them are programs.
+func copyTree(ctx context.Context, source, to string) (string, error) {
+	sum := sha256.New()
+	left := int64(maxPluginBytes)
+	err := filepath.WalkDir(source, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || ctx.Err() != nil {
+			return errors.Join(err, ctx.Err())
+		}
+		rel, err := filepath.Rel(source, path)
+		if err != nil || rel == "." {
+			return err
+		}
+		target := filepath.Join(to, rel)
+		switch d.Type() {
+		case fs.ModeDir:
+			fmt.Fprintf(sum, "d %q\n", rel)
+			return os.Mkdir(target, 0o755) //nolint:gosec // workers of another user read it; it holds no secret
+		case fs.ModeSymlink:
+			link, err := os.Readlink(path)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(sum, "l %q %q\n", rel, link)
+			return os.Symlink(link, target)
+		case 0:
+			return copyFile(sum, path, rel, target, &left)
+		}
+		return fmt.Errorf("%s is neither a file nor a directory nor a link", rel)
+	})
+	return hex.EncodeToString(sum.Sum(nil)), err
+}
+
+func copyFile(sum io.Writer, path, rel, target string, left *int64) error {
+	from, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer from.Close() //nolint:errcheck // only read
+	info, err := from.Stat()
+	if err != nil {
+		return err
+	}
+	if *left -= info.Size(); *left < 0 {
+		return fmt.Errorf("the plugin has more than %d MiB", maxPluginBytes>>20)
+	}
+	mode := fs.FileMode(0o644)
+	if info.Mode()&0o111 != 0 {
+		mode = 0o755
+	}
+	fmt.Fprintf(sum, "f %q %o %d\n", rel, mode, info.Size())
+	out, err := os.OpenFile(target, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.MultiWriter(out, sum), from)
+	return errors.Join(err, out.Close())
+}

@@ -1,0 +1,254 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/tenure-dev/tenure/api"
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/plugin"
+	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/eventstore/commands"
+	"github.com/tenure-dev/tenure/plugins/cgroup"
+	"github.com/tenure-dev/tenure/plugins/host"
+	"github.com/tenure-dev/tenure/plugins/manifest"
+	"github.com/tenure-dev/tenure/projections"
+	"github.com/tenure-dev/tenure/projections/plugins"
+)
+
+// DefaultPluginUID is the user and group that workers of plugins run as when the engine is root, as [DefaultExecUID].
+const DefaultPluginUID = 64718
+
+// workerUser is whom workers run as; nil is the engine's own user.
+func (a *App) workerUser() *host.Credential {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	uid := cmp.Or(a.opts.PluginUID, DefaultPluginUID)
+	return &host.Credential{UID: uint32(uid), GID: uint32(uid)}
+}
+
+// pluginDir is where everything of plugins is. Workers of another user pass through it to what is theirs.
+func (a *App) pluginDir() string { return filepath.Join(a.lock.Dir(), "plugins") }
+
+// makeHost makes the host of plugins. It knows none yet.
+func (a *App) makeHost() error {
+	if err := os.MkdirAll(a.pluginDir(), 0o711); err != nil {
+		return fmt.Errorf("plugins: %w", err)
+	}
+	identity := a.store.Identity()
+	var err error
+	a.host, err = host.New(host.Options{
+		Dir: filepath.Join(a.pluginDir(), "host"), Logger: a.log, Credential: a.workerUser(), HostVersion: a.opts.Version,
+		InstanceID: identity.Installation.String(), Timeouts: host.Timeouts{Drain: a.opts.DrainTimeout},
+	})
+	if err != nil {
+		return fmt.Errorf("plugins: %w", err)
+	}
+	a.onStop("plugins", a.host.Stop)
+	return nil
+}
+
+// installBuiltins adds the plugins that come with this binary to the log, where they are not, or are of another build, and
+// makes all plugins of the log known to the host.
+func (a *App) installBuiltins(ctx context.Context) error {
+	by := commands.Caller{By: eventstore.Attribution{Actor: domain.PrincipalID{UUID: a.process.ID.UUID}}}
+	for _, b := range builtins() {
+		installed, err := b.installed()
+		if err != nil {
+			return err
+		}
+		known, err := eventstore.Load(ctx, a.commands.Ledger(), commands.Plugins, plugin.IDOf(installed.Key).UUID)
+		if err != nil {
+			return err
+		}
+		if known.State.Version == installed.Version {
+			continue
+		}
+		if _, err := a.commands.InstallPlugin(ctx, by, installed); err != nil {
+			return fmt.Errorf("install plugin %s: %w", installed.Key, err)
+		}
+	}
+	return a.refreshPlugins(ctx)
+}
+
+// refreshPlugins tells the host what is installed. The streams are read, not the read model, which may lag behind the event
+// that this is called for.
+func (a *App) refreshPlugins(ctx context.Context) error {
+	a.pluginTurn.Lock()
+	defer a.pluginTurn.Unlock()
+	ids := map[domain.PluginID]bool{}
+	for _, b := range builtins() {
+		ids[plugin.IDOf(b.manifest.ID)] = true
+	}
+	for after := ""; ; {
+		page, err := plugins.List(ctx, a.pool, plugins.Filter{}, projections.Options{After: after})
+		if err != nil {
+			return fmt.Errorf("list plugins: %w", err)
+		}
+		for _, row := range page.Items {
+			ids[row.Data.ID] = true
+		}
+		if after = page.Next; after == "" {
+			break
+		}
+	}
+	for id := range a.heardOf {
+		ids[id] = true
+	}
+	var all []host.Installed
+	for id := range ids {
+		now, err := eventstore.Recall(ctx, a.commands.Ledger(), commands.Plugins, id.UUID)
+		if err != nil {
+			return err
+		}
+		all = append(all, a.versions(id, now.State)...)
+	}
+	return a.host.Set(all)
+}
+
+// versions are the versions of a plugin that this machine has.
+func (a *App) versions(id domain.PluginID, p plugin.State) []host.Installed {
+	var out []host.Installed
+	seen := map[string]bool{}
+	for i := len(p.Versions) - 1; i >= 0; i-- {
+		v := p.Versions[i]
+		if seen[v.Version] {
+			continue
+		}
+		seen[v.Version] = true
+		m, err := manifest.Parse(v.Manifest)
+		if err != nil {
+			a.log.Error("a plugin's manifest is not one that this version of the engine takes", "plugin", v.Key, "version", v.Version, "error", err)
+			continue
+		}
+		in := host.Installed{
+			Plugin: drivers.Plugin{ID: id.String(), Key: v.Key, Version: v.Version}, Manifest: m,
+			Enabled: p.Status == plugin.StatusEnabled && v.Version == p.Version, Env: a.opts.PluginEnv[v.Key],
+		}
+		if v.Source == builtIn {
+			if v.Version == p.Version {
+				out = append(out, a.builtIn(in))
+			}
+			continue
+		}
+		if in.Command, err = a.workerOf(v.Installed, m); err != nil {
+			a.log.Warn("a version of a plugin is not on this machine", "plugin", v.Key, "version", v.Version, "error", err)
+			continue
+		}
+		out = append(out, in)
+	}
+	return out
+}
+
+// builtIn adds how a plugin of this binary is run.
+func (a *App) builtIn(in host.Installed) host.Installed {
+	for _, b := range builtins() {
+		if b.manifest.ID != in.Plugin.Key {
+			continue
+		}
+		state := filepath.Join(a.pluginDir(), "state", b.name)
+		in.Command = []string{"/proc/self/exe", PluginCommand, b.name}
+		in.AsRoot, in.AcceptsOlder = b.asRoot, true
+		var groups *cgroup.Delegation
+		in.Prepare = func(context.Context) (map[string]string, error) {
+			if err := a.makeState(state, b.asRoot); err != nil {
+				return nil, err
+			}
+			env := map[string]string{stateVar: state}
+			if user := a.workerUser(); b.cgroups && user != nil {
+				var err error
+				if groups, err = cgroup.Delegate(b.name, int(user.UID), int(user.GID)); err != nil {
+					return nil, err
+				}
+				env[cgroup.Variable] = groups.Hierarchy.Encode()
+			}
+			return env, nil
+		}
+		in.Started = func(pid int) error {
+			if groups == nil {
+				return nil
+			}
+			return groups.Place(pid)
+		}
+	}
+	return in
+}
+
+// makeState makes the directory that a worker may write.
+func (a *App) makeState(dir string, asRoot bool) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o711); err != nil {
+		return fmt.Errorf("make the worker's directory: %w", err)
+	}
+	if err := os.Mkdir(dir, 0o711); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("make the worker's directory: %w", err)
+	}
+	if user := a.workerUser(); user != nil && !asRoot {
+		return os.Chown(dir, int(user.UID), int(user.GID))
+	}
+	return nil
+}
+
+// heardPlugin notes a change of a plugin, and makes the host know of it.
+func (a *App) heardPlugin(r eventstore.Recorded) {
+	if r.Stream.Category() != plugin.Category {
+		return
+	}
+	id, err := r.Stream.ID()
+	if err != nil {
+		return
+	}
+	a.pluginTurn.Lock()
+	a.heardOf[domain.PluginID{UUID: id}] = true
+	a.pluginTurn.Unlock()
+	select {
+	case a.pluginNews <- struct{}{}:
+	default: // somebody is about to look already
+	}
+}
+
+// followPlugins refreshes the host when a plugin changes.
+func (a *App) followPlugins(ctx context.Context) {
+	follow, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-a.pluginNews:
+			case <-follow.Done():
+				return
+			}
+			if err := a.refreshPlugins(follow); err != nil && follow.Err() == nil {
+				a.log.Error("the plugins could not be read", "error", err)
+			}
+		}
+	}()
+	a.onStop("news of plugins", func(context.Context) error { cancel(); <-ended; return nil })
+}
+
+// processes tells the API how the processes of plugins stand.
+type pluginProcesses struct{ host *host.Host }
+
+var _ api.PluginProcesses = pluginProcesses{}
+
+// PluginProcess is the process of a plugin's enabled version, or of one that leases are pinned to.
+func (p pluginProcesses) PluginProcess(id domain.PluginID) (api.PluginProcess, bool) {
+	var found *host.Status
+	for _, s := range p.host.Status() {
+		if s.Plugin.ID == id.String() && (found == nil || s.Enabled) {
+			found = &s
+		}
+	}
+	if found == nil {
+		return api.PluginProcess{}, false
+	}
+	return api.PluginProcess{
+		State: string(found.State), PID: found.PID, Restarts: found.Restarts, Error: found.LastError, RetryAt: found.NextTry,
+	}, true
+}
