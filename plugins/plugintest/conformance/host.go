@@ -26,6 +26,7 @@ type host struct {
 	opts         Options
 	command      []string
 	env          []string
+	as           *manifest.Credential
 	manifest     *manifest.Manifest
 	installation string
 
@@ -96,7 +97,7 @@ func (h *host) start() (*worker, error) {
 	}
 	w.cmd.Stdout = outW
 	w.cmd.WaitDelay = time.Second
-	err = spawn.Start(w.cmd, nil)
+	err = spawn.Start(w.cmd, h.as)
 	if err := errors.Join(err, outW.Close()); err != nil {
 		return nil, fmt.Errorf("start the worker: %w", errors.Join(err, outR.Close()))
 	}
