@@ -210,7 +210,6 @@ func (c *child) reap() {
 	case <-time.After(lastWords):
 		_ = c.conn.Close()
 	}
-	c.conn.Wait()
 	select {
 	case <-c.stderr.done:
 	case <-time.After(lastWords):
@@ -231,6 +230,10 @@ func (c *child) kill(why error) {
 	case <-c.exited:
 		return
 	default:
+	}
+	if c.identity.PID == 0 { // it could not be identified, but it is our child and not yet waited for
+		_ = c.cmd.Process.Kill()
+		return
 	}
 	escaped, _ := process.Descendants(c.identity.PID) // who is not found is not ended
 	_ = process.Signal(c.identity, unix.SIGKILL)
@@ -349,7 +352,7 @@ func (c *child) ending() bool {
 	case <-c.conn.Done():
 		return true
 	default:
-		return false
+		return c.isClosing()
 	}
 }
 
