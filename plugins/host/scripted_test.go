@@ -18,6 +18,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -449,6 +450,10 @@ func (s *scripted) execute(m message) {
 	case "die":
 		os.Exit(3)
 	case "forever":
+		return
+	case "when-cancelled": // and late
+		<-s.cancelled(m)
+		time.AfterFunc(300*time.Millisecond, func() { s.reply(m, message{"exitCode": 0, "stdout": whole}) })
 		return
 	case "env":
 		b, _ := json.Marshal(p["env"])
