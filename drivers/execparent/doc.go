@@ -20,5 +20,9 @@
 // root it runs under the uid and gid of the spec without supplementary groups, and the working directory and the program
 // are looked up with that uid's permissions.
 //
+// Where parent and engine share neither pipes nor a directory, as in a container, the parent is linked ([MainLinked],
+// [StartLinked]): it speaks over its standard streams, the journal is on the engine's side, and both ends take silence for
+// the other's end. A linked parent may be of another version than the engine, so what they say to each other only grows.
+//
 // The result goes to the engine and, as a file that is renamed into place, to the journal directory ([ReadResult]).
 package execparent
