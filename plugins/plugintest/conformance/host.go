@@ -84,7 +84,7 @@ func (t *tail) String() string {
 // start starts a worker and does not speak to it.
 func (h *host) start() (*worker, error) {
 	w := &worker{marker: uuid.NewString(), stderr: new(tail), ended: make(chan struct{}), runs: map[string]*running{}}
-	w.cmd = exec.Command(h.command[0], h.command[1:]...) //nolint:noctx // its group is ended in kill
+	w.cmd = exec.CommandContext(context.Background(), h.command[0], h.command[1:]...) // Its whole group is ended, in kill.
 	w.cmd.Env = h.environment(w.marker)
 	w.cmd.Stderr = w.stderr
 	in, err := w.cmd.StdinPipe()
