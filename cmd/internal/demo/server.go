@@ -111,8 +111,11 @@ func (s *stage) stopServer() error {
 	return nil
 }
 
-// tail shows the end of the server's log.
+// tail shows the end of the server's log, and what sshd said.
 func (s *stage) tail() {
+	if s.sshd != nil && s.sshd.Log() != "" {
+		fmt.Fprintf(s.out, "\nsshd said:\n%s\n", strings.TrimSpace(s.sshd.Log()))
+	}
 	log, err := os.ReadFile(s.logPath())
 	if err != nil {
 		return
