@@ -138,7 +138,7 @@ func (s *Supervisor) acquire(
 	ctx context.Context, driver drivers.Driver, id domain.LeaseID, l lease.State, config json.RawMessage,
 ) (drivers.Runtime, error) {
 	// The deadline in the log is when others may assume that this call is over.
-	return call(ctx, s, l.Deadline.Sub(s.now()), func(ctx context.Context) (drivers.Runtime, error) {
+	return callDriver(ctx, s, driver, VerbAcquire, l.Deadline.Sub(s.now()), func(ctx context.Context) (drivers.Runtime, error) {
 		faults.Point("driver.acquire.before")
 		made, err := driver.Acquire(ctx, drivers.AcquireRequest{
 			RuntimeID: l.Runtime.String(), Installation: s.deps.Installation.String(), Epoch: s.deps.Epoch,
@@ -245,7 +245,7 @@ func (s *Supervisor) discardOnce(ctx context.Context, id domain.LeaseID, l lease
 	if err != nil {
 		return err
 	}
-	_, err = call(ctx, s, s.opts.ReleaseTimeout, func(ctx context.Context) (struct{}, error) {
+	_, err = callDriver(ctx, s, driver, VerbRelease, s.opts.ReleaseTimeout, func(ctx context.Context) (struct{}, error) {
 		faults.Point("driver.discard.before")
 		err := driver.Release(ctx, drivers.ReleaseRequest{Handle: s.handle(id, l, config), Attempt: try})
 		faults.Point("driver.discard.after")
@@ -302,7 +302,7 @@ func (s *Supervisor) takeDown(ctx context.Context, id domain.LeaseID, l lease.St
 	if err != nil {
 		return err
 	}
-	_, err = call(ctx, s, l.Deadline.Sub(s.now()), func(ctx context.Context) (struct{}, error) {
+	_, err = callDriver(ctx, s, driver, VerbRelease, l.Deadline.Sub(s.now()), func(ctx context.Context) (struct{}, error) {
 		faults.Point("driver.release.before")
 		err := driver.Release(ctx, drivers.ReleaseRequest{Handle: s.handle(id, l, config), Attempt: l.Teardown})
 		faults.Point("driver.release.after")

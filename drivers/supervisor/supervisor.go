@@ -71,7 +71,9 @@ type Deps struct {
 	Epoch        int64
 	// JournalDir is where the output journal of a command goes.
 	JournalDir func(domain.ExecID) string
-	Logger     *slog.Logger
+	// Called, if set, learns of every call of a driver at its end, before what it led to is recorded. It must return at once.
+	Called func(Call)
+	Logger *slog.Logger
 }
 
 // Supervisor drives.
