@@ -51,9 +51,7 @@ func (p *pool) run(ctx context.Context, pins []string, body string, vars ...vari
 		fmt.Fprintf(&b, "%s=%s\n", v.name, quote(v.value))
 	}
 	fmt.Fprintf(&b, "hide=%s\n", quote(" "+strings.Join(p.opts.hide, " ")+" "))
-	fmt.Fprintf(&b, "echo %s\n", mark)
-	b.WriteString(commonScript)
-	b.WriteString(body)
+	b.WriteString(group("echo " + mark + "\n" + commonScript + body))
 	limited, cancel := context.WithTimeoutCause(ctx, p.opts.ScriptLimit, fmt.Errorf("no answer within %s", p.opts.ScriptLimit))
 	defer cancel()
 	if body == releaseScript {
