@@ -35,8 +35,10 @@ func listed(t *testing.T, pattern string) func() []string {
 func localKind(t *testing.T, e *apptest.Engine) apptest.Kind {
 	return apptest.Kind{
 		Driver: "local", Provider: "local",
-		Metadata: map[string]any{"workspace": func(v any) bool { return filepath.Dir(filepath.Dir(v.(string))) == filepath.Join(e.DataDir, "runtimes") }},
-		Left:     listed(t, filepath.Join(e.DataDir, "runtimes", "*")),
+		Metadata: map[string]any{"workspace": func(v any) bool {
+			return filepath.Dir(filepath.Dir(v.(string))) == filepath.Join(e.DataDir, "runtimes")
+		}},
+		Left: listed(t, filepath.Join(e.DataDir, "runtimes", "*")),
 	}
 }
 
