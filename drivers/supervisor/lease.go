@@ -171,7 +171,7 @@ func (s *Supervisor) provisioned(ctx context.Context, id domain.LeaseID, l lease
 	switch {
 	case lostClaim(err):
 		l.ProviderLeaseID, l.Metadata = made.ProviderLeaseID, made.Metadata
-		s.discard(ctx, id, l)
+		s.discardLater(id, l)
 	case errors.Is(err, eventstore.ErrInvalid), invalid(err):
 		// The log can never hold what the driver said, such as metadata beyond every limit.
 		return s.provisionFailed(ctx, id, l, cause, "", &drivers.Failure{Outcome: drivers.OutcomeAmbiguous, Code: "result_invalid", Err: err})
@@ -202,7 +202,7 @@ func (s *Supervisor) provisionFailed(
 		return err
 	})
 	if lostClaim(err) && f.Outcome != drivers.OutcomeDefinite {
-		s.discard(ctx, id, l)
+		s.discardLater(id, l)
 	}
 	return err
 }
@@ -221,15 +221,24 @@ func (s *Supervisor) discard(ctx context.Context, id domain.LeaseID, l lease.Sta
 		if err == nil {
 			return
 		}
-		if try == s.opts.MaxAttempts || s.work.Err() != nil {
+		stopping := s.work.Err() != nil || s.leases.isClosed()
+		if try == s.opts.MaxAttempts || stopping {
 			s.log.Error("a runtime that was made too late may be left", "lease", id, "runtime", l.Runtime, "error", err)
+		}
+		if stopping {
 			return
 		}
 		select {
 		case <-time.After(commands.Backoff(try, s.opts.RetryBase, s.opts.RetryLimit)):
+		case <-s.resting:
 		case <-s.work.Done():
 		}
 	}
+}
+
+// discardLater is discard for a step, which is not to wait until a provider that is slow has answered.
+func (s *Supervisor) discardLater(id domain.LeaseID, l lease.State) {
+	s.steps.Go(func() { s.discard(s.work, id, l) })
 }
 
 func (s *Supervisor) discardOnce(ctx context.Context, id domain.LeaseID, l lease.State, driver drivers.Driver, try int) error {
