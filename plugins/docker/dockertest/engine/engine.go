@@ -125,6 +125,16 @@ func Start(ctx context.Context, o Options) (_ *Engine, err error) {
 	return e, e.awaitReady(ctx)
 }
 
+// BuildInner compiles the program for containers, for callers that may need a C library, as test binaries do.
+func BuildInner(ctx context.Context, to string) error {
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", to, "github.com/tenure-dev/tenure/plugins/docker/dockertest/innercmd")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the program for containers: %w: %s", err, out)
+	}
+	return nil
+}
+
 // launch starts dockerd. It gets SIGTERM, and ends what it runs, if this process dies.
 func (e *Engine) launch() error {
 	path := "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
