@@ -86,9 +86,12 @@ const (
 	NoBridge   Network = false
 )
 
+// MaxParent leaves room for the paths of the engine's sockets, which the kernel keeps below 108 bytes.
+const MaxParent = 40
+
 // Options of an engine.
 type Options struct {
-	// Parent is where its directory is made. A socket's path must be short, so this one must be too.
+	// Parent is where its directory is made; its path may have [MaxParent] bytes.
 	Parent  string
 	Network Network
 }
@@ -97,6 +100,9 @@ type Options struct {
 func Start(ctx context.Context, o Options) (_ *Engine, err error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("a Docker engine needs root")
+	}
+	if len(o.Parent) > MaxParent {
+		return nil, fmt.Errorf("%s is longer than the %d bytes that a Docker engine's sockets leave", o.Parent, MaxParent)
 	}
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
