@@ -24,17 +24,17 @@ func bubblewrapBench(context.Context, *bench) (driverBench, error) {
 	return driverBench{name: "bubblewrap", driver: "sandbox", config: map[string]any{"provider": "bubblewrap"}}, nil
 }
 
-// sshBench starts an sshd on the loopback.
+// sshBench starts an sshd on the loopback. The shell finds an empty home: what is in that of whoever measures is no part of it.
 func sshBench(ctx context.Context, b *bench) (driverBench, error) {
 	dir, err := os.MkdirTemp(b.dir, "ssh-")
 	if err != nil {
 		return driverBench{}, err
 	}
-	keys, workspace := filepath.Join(dir, "keys"), filepath.Join(dir, "workspace")
-	if err := errors.Join(os.Mkdir(keys, 0o700), os.Mkdir(workspace, 0o700)); err != nil {
+	keys, workspace, home := filepath.Join(dir, "keys"), filepath.Join(dir, "workspace"), filepath.Join(dir, "home")
+	if err := errors.Join(os.Mkdir(keys, 0o700), os.Mkdir(workspace, 0o700), os.Mkdir(home, 0o700)); err != nil {
 		return driverBench{}, err
 	}
-	server, err := sshd.Start(ctx, sshd.Options{Dir: keys})
+	server, err := sshd.Start(ctx, sshd.Options{Dir: keys, Home: home})
 	if err != nil {
 		return driverBench{}, err
 	}

@@ -61,14 +61,15 @@ func (s *stage) sshPlace(ctx context.Context) (place, error) {
 			}
 		}
 	}
-	keys, workspace := filepath.Join(s.dir, "sshd"), filepath.Join(s.dir, "ssh-workspace")
-	for _, dir := range []string{keys, workspace} {
+	// The home is empty, so that nobody's start-up files are run, or waited for.
+	keys, workspace, home := filepath.Join(s.dir, "sshd"), filepath.Join(s.dir, "ssh-workspace"), filepath.Join(s.dir, "ssh-home")
+	for _, dir := range []string{keys, workspace, home} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			return p, err
 		}
 	}
 	var err error
-	if s.sshd, err = sshd.Start(ctx, sshd.Options{Dir: keys, Lines: []string{"LogLevel INFO"}}); err != nil {
+	if s.sshd, err = sshd.Start(ctx, sshd.Options{Dir: keys, Home: home, Lines: []string{"LogLevel INFO"}}); err != nil {
 		return p, err
 	}
 	if p.skipped, err = s.noLogin(ctx, keys); err != nil || p.skipped != "" {
