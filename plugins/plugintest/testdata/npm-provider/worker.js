@@ -4,6 +4,7 @@ import { spawn } from "node:child_process";
 import { mkdtemp, realpath, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { StringDecoder } from "node:string_decoder";
 
 import { definePlugin, runWorker } from "@paperclipai/plugin-sdk";
 
@@ -69,10 +70,13 @@ function execute({ config, lease, command, args = [], cwd, env = {}, stdin, time
       }
     }, timeoutMs);
     for (const stream of ["stdout", "stderr"]) {
+      const decoder = new StringDecoder("utf8"); // a character may come in two chunks
+      const log = (text) => text && context?.execution?.log(stream, text);
       child[stream].on("data", (chunk) => {
         output[stream].push(chunk);
-        context?.execution?.log(stream, chunk.toString("utf8"));
+        log(decoder.write(chunk));
       });
+      child[stream].on("end", () => log(decoder.end()));
     }
     child.stdin.on("error", () => {}); // a command need not read its input
     child.stdin.end(stdin ?? "");
