@@ -101,11 +101,14 @@ func (c *call) idempotencyKey() (key string, given bool, err error) {
 }
 
 // requestHash tells whether a repeated command asks for the same. It is stored, and the body may hold a secret that is short
-// enough to be guessed; so it is a keyed hash.
+// enough to be guessed; so it is a keyed hash. What only says how long the answer may wait is no part of the request.
 func (c *call) requestHash() [32]byte {
 	target := c.Request().URL.EscapedPath()
-	if query := c.Request().URL.RawQuery; query != "" {
-		target += "?" + query
+	query := c.Request().URL.Query()
+	query.Del("wait")
+	query.Del("minPosition")
+	if len(query) > 0 {
+		target += "?" + query.Encode()
 	}
 	return c.server.deps.Commands.Vault().Hash([]byte(c.route.method), []byte(target), c.body)
 }

@@ -33,6 +33,12 @@ type Executor interface {
 	StartExec(ctx context.Context, req ExecRequest) (Exec, error)
 }
 
+// Pruner is a driver that may come to have more than one runtime under an id: it is not [ClassIdempotent].
+type Pruner interface {
+	// Prune ends what there is beside the runtime to keep, as far as the driver knows of it. It may be repeated.
+	Prune(ctx context.Context, req PruneRequest) error
+}
+
 // Lister tells which runtimes exist, whoever made them.
 type Lister interface {
 	// ListRuntimes returns every runtime that carries req.Installation as its installation id.
@@ -153,6 +159,14 @@ type ReleaseRequest struct {
 	Handle
 	// Attempt counts the tries to take this runtime down, from 1.
 	Attempt int
+}
+
+// PruneRequest asks to take down what more there is under a runtime's id than the one that a lease holds. The handle's
+// ProviderLeaseID names one of those, if the caller knows any.
+type PruneRequest struct {
+	Handle
+	// Keep is the one that the lease holds.
+	Keep string
 }
 
 // ExecRequest asks to run one command.

@@ -27,6 +27,14 @@ func ListRuntimes(ctx context.Context, d Driver, req ListRequest) ([]ListedRunti
 	return l.ListRuntimes(ctx, req)
 }
 
+// Prune ends what d has more than one runtime of; a driver that never has is done.
+func Prune(ctx context.Context, d Driver, req PruneRequest) error {
+	if p, ok := d.(Pruner); ok {
+		return p.Prune(ctx, req)
+	}
+	return nil
+}
+
 // CheckConfig validates config for d.
 func CheckConfig(d Driver, config json.RawMessage) error {
 	c, ok := d.(ConfigChecker)

@@ -6,27 +6,17 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"syscall"
 
 	"github.com/tenure-dev/tenure/cmd/internal/app"
 	"github.com/tenure-dev/tenure/cmd/internal/cli"
-	"github.com/tenure-dev/tenure/drivers/execparent"
-	"github.com/tenure-dev/tenure/plugins/docker/inner"
 )
 
 // version is set by the build.
 var version = "dev"
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == app.ExecParentCommand {
-		// Nothing of the engine has run in this process, and nothing of it is to run at the exit.
-		syscall.Exit(execparent.Main())
-	}
 	if len(os.Args) > 1 && os.Args[1] == app.PluginCommand {
 		os.Exit(app.ServePlugin(os.Args[2:]))
-	}
-	if len(os.Args) > 1 && os.Args[1] == inner.Command {
-		syscall.Exit(inner.Main(os.Args[2:]))
 	}
 	env := os.Getenv
 	if mayServe(os.Args[1:]) {

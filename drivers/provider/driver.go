@@ -116,7 +116,7 @@ func (d *Driver) make(ctx context.Context, worker Worker, scope Scope, token Tok
 			return Lease{ProviderLeaseID: found[0].ProviderLeaseID, Metadata: json.RawMessage(`{}`), Resumed: true}, nil
 		}
 	}
-	return worker.Acquire(ctx, AcquireRequest{
+	lease, err := worker.Acquire(ctx, AcquireRequest{
 		Scope: scope, Token: token, Attempt: req.Attempt, Epoch: req.Epoch, RunID: req.RunID, AgentID: req.AgentID,
 		ExecutionWorkspaceID: req.ExecutionWorkspaceID, ExecutionWorkspaceMode: req.ExecutionWorkspaceMode, AdapterType: req.AdapterType,
 		Late: func(lease Lease) {
@@ -125,6 +125,10 @@ func (d *Driver) make(ctx context.Context, worker Worker, scope Scope, token Tok
 			}
 		},
 	})
+	if u, ok := errors.AsType[*Unanswered](err); ok {
+		d.late.opens(token.RuntimeID, u.Over)
+	}
+	return lease, err
 }
 
 // find lists what the provider has under the token.
@@ -166,6 +170,8 @@ func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error 
 	if err != nil {
 		return hidden.clean(err)
 	}
+	// Asked before anything is ended: what such a call makes meanwhile is seen by the next try.
+	open := d.late.isOpen(req.RuntimeID)
 	of := d.leaseOf(req.Handle, config)
 	ends, err := d.toEnd(ctx, worker, of)
 	if err != nil {
@@ -175,6 +181,13 @@ func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error 
 		of.Lease = lease
 		if err := d.end(ctx, worker, of); err != nil {
 			return hidden.clean(err)
+		}
+	}
+	if open {
+		return &drivers.Failure{
+			Outcome: drivers.OutcomeRetryable, Code: "acquire_unanswered", Step: "find_runtime",
+			Err:         errors.New("the provider was asked for the runtime, has not answered yet, and may still make it"),
+			Remediation: "wait for its answer, which is dealt with by itself, or end its worker: tenure plugin disable, then enable",
 		}
 	}
 	d.late.forget(req.RuntimeID)
@@ -372,6 +385,7 @@ var (
 	_ drivers.Driver        = (*Driver)(nil)
 	_ drivers.Executor      = (*Driver)(nil)
 	_ drivers.Lister        = (*Driver)(nil)
+	_ drivers.Pruner        = (*Driver)(nil)
 	_ drivers.Prober        = (*Driver)(nil)
 	_ drivers.ConfigChecker = (*Driver)(nil)
 	_ drivers.SecretHolder  = (*Driver)(nil)

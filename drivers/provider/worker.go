@@ -136,6 +136,19 @@ type AcquireRequest struct {
 	Late func(Lease)
 }
 
+// Unanswered is in the chain of an Acquire's error if the worker may still act on the call: the process lives and has given
+// no answer.
+type Unanswered struct {
+	// Over is closed when nothing comes of the call any more: it was answered after all, and Late has returned if it was to be
+	// called, or the process has ended.
+	Over <-chan struct{}
+	Err  error
+}
+
+func (u *Unanswered) Error() string { return u.Err.Error() }
+
+func (u *Unanswered) Unwrap() error { return u.Err }
+
 // Token names a runtime before its provider does, and whose it is.
 type Token struct {
 	RuntimeID    string

@@ -92,6 +92,8 @@ func noShell(out output) error {
 func hostFailure(step, said string) error {
 	f := &drivers.Failure{Outcome: drivers.OutcomeRetryable, Code: "io_error", Step: step, Err: errors.New(clip(strings.TrimSpace(said), 300))}
 	switch {
+	case step == "check_host":
+		f.Outcome, f.Code, f.Remediation = drivers.OutcomeDefinite, "unsupported_host", "use a Linux host that has /proc mounted"
 	case step == "end_processes":
 		f.Code, f.Remediation = "processes_left", "the release is tried again; a process that does not end is stuck in the kernel"
 	case step == "free_space", strings.Contains(said, "No space left"), strings.Contains(said, "quota exceeded"):

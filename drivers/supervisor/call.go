@@ -27,6 +27,57 @@ func (p *panicked) Error() string { return fmt.Sprintf("the driver panicked: %v"
 // overrun is how long a driver may take to come back once its time is over.
 const overrun = time.Second
 
+// Call is a call of a driver that is over, or that is not waited for any more.
+type Call struct {
+	// Driver and Provider are the words of the environment, Verb is one of the few below.
+	Driver, Provider, Verb string
+	// Outcome is ok, gone (there was nothing to release), timeout, one of [drivers.Outcome], or failed where the driver says no more.
+	Outcome string
+	// Took is the provider's part of what a client waits for.
+	Took time.Duration
+}
+
+// The verbs of a [Call].
+const (
+	VerbAcquire   = "acquire"
+	VerbStartExec = "exec_start"
+	VerbRelease   = "release"
+	VerbProbe     = "probe"
+)
+
+// called tells how a call of a driver ended.
+func (s *Supervisor) called(driver drivers.Driver, verb string, began time.Time, err error) {
+	if s.deps.Called == nil {
+		return
+	}
+	about := driver.Describe()
+	s.deps.Called(Call{Driver: about.Name, Provider: about.Provider, Verb: verb, Outcome: outcomeOf(err), Took: time.Since(began)})
+}
+
+func outcomeOf(err error) string {
+	switch f, ok := errors.AsType[*drivers.Failure](err); {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, drivers.ErrGone):
+		return "gone"
+	case errors.Is(err, errNoAnswer):
+		return "timeout"
+	case ok:
+		return string(f.Outcome)
+	}
+	return "failed"
+}
+
+// callDriver is [call] for a verb that is told to [Deps.Called].
+func callDriver[T any](
+	ctx context.Context, s *Supervisor, driver drivers.Driver, verb string, timeout time.Duration, f func(ctx context.Context) (T, error), late func(T),
+) (T, error) {
+	began := time.Now()
+	value, err := call(ctx, s, timeout, f, late)
+	s.called(driver, verb, began, err)
+	return value, err
+}
+
 // call calls a driver for at most timeout. One that does not come back soon after is left to itself, so that nothing waits
 // for a provider that never answers; if it comes back after all, late gets what it brings.
 func call[T any](ctx context.Context, s *Supervisor, timeout time.Duration, f func(ctx context.Context) (T, error), late func(T)) (T, error) {

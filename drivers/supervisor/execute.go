@@ -86,7 +86,7 @@ func (s *Supervisor) startExec(ctx context.Context, id domain.ExecID, x executio
 	}
 	var exec drivers.Exec
 	if failure == nil {
-		exec, failure = call(ctx, s, s.opts.StartTimeout, func(ctx context.Context) (drivers.Exec, error) {
+		exec, failure = callDriver(ctx, s, ready.driver, VerbStartExec, s.opts.StartTimeout, func(ctx context.Context) (drivers.Exec, error) {
 			faults.Point("driver.exec_start.before")
 			exec, err := drivers.StartExec(ctx, ready.driver, request)
 			faults.Point("driver.exec_start.after")

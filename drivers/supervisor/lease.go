@@ -138,7 +138,7 @@ func (s *Supervisor) acquire(
 	ctx context.Context, driver drivers.Driver, id domain.LeaseID, l lease.State, config json.RawMessage,
 ) (drivers.Runtime, error) {
 	// The deadline in the log is when others may assume that this call is over.
-	return call(ctx, s, l.Deadline.Sub(s.now()), func(ctx context.Context) (drivers.Runtime, error) {
+	return callDriver(ctx, s, driver, VerbAcquire, l.Deadline.Sub(s.now()), func(ctx context.Context) (drivers.Runtime, error) {
 		faults.Point("driver.acquire.before")
 		made, err := driver.Acquire(ctx, drivers.AcquireRequest{
 			RuntimeID: l.Runtime.String(), Installation: s.deps.Installation.String(), Epoch: s.deps.Epoch,
@@ -171,7 +171,7 @@ func (s *Supervisor) provisioned(ctx context.Context, id domain.LeaseID, l lease
 	switch {
 	case lostClaim(err):
 		l.ProviderLeaseID, l.Metadata = made.ProviderLeaseID, made.Metadata
-		s.discard(ctx, id, l)
+		s.discardLater(id, l)
 	case errors.Is(err, eventstore.ErrInvalid), invalid(err):
 		// The log can never hold what the driver said, such as metadata beyond every limit.
 		return s.provisionFailed(ctx, id, l, cause, "", &drivers.Failure{Outcome: drivers.OutcomeAmbiguous, Code: "result_invalid", Err: err})
@@ -202,14 +202,14 @@ func (s *Supervisor) provisionFailed(
 		return err
 	})
 	if lostClaim(err) && f.Outcome != drivers.OutcomeDefinite {
-		s.discard(ctx, id, l)
+		s.discardLater(id, l)
 	}
 	return err
 }
 
 // discard destroys what an attempt made that came to its end after somebody else had taken it over, if that one took down
 // the lease meanwhile: then nobody will look for this runtime any more. A lease that goes on has a use for it, since the
-// attempts of a lease share the runtime's id.
+// attempts of a lease share the runtime's id, unless the driver made another one for it: then this one is too many.
 func (s *Supervisor) discard(ctx context.Context, id domain.LeaseID, l lease.State) {
 	driver, err := s.deps.Drivers.Resolve(target(l))
 	if err != nil {
@@ -221,15 +221,24 @@ func (s *Supervisor) discard(ctx context.Context, id domain.LeaseID, l lease.Sta
 		if err == nil {
 			return
 		}
-		if try == s.opts.MaxAttempts || s.work.Err() != nil {
+		stopping := s.work.Err() != nil || s.leases.isClosed()
+		if try == s.opts.MaxAttempts || stopping {
 			s.log.Error("a runtime that was made too late may be left", "lease", id, "runtime", l.Runtime, "error", err)
+		}
+		if stopping {
 			return
 		}
 		select {
 		case <-time.After(commands.Backoff(try, s.opts.RetryBase, s.opts.RetryLimit)):
+		case <-s.resting:
 		case <-s.work.Done():
 		}
 	}
+}
+
+// discardLater is discard for a step, which is not to wait until a provider that is slow has answered.
+func (s *Supervisor) discardLater(id domain.LeaseID, l lease.State) {
+	s.steps.Go(func() { s.discard(s.work, id, l) })
 }
 
 func (s *Supervisor) discardOnce(ctx context.Context, id domain.LeaseID, l lease.State, driver drivers.Driver, try int) error {
@@ -238,14 +247,17 @@ func (s *Supervisor) discardOnce(ctx context.Context, id domain.LeaseID, l lease
 		return err
 	}
 	ended := now.ReleaseReason != "" || now.End != lease.StatusNone
-	if !ended || now.NeedsTeardown() && !now.TearingDown {
+	if !ended {
+		return s.prune(ctx, id, l, now, driver)
+	}
+	if now.NeedsTeardown() && !now.TearingDown {
 		return nil
 	}
 	config, err := s.readConfig(ctx, id, l, secretread.PurposeRelease)
 	if err != nil {
 		return err
 	}
-	_, err = call(ctx, s, s.opts.ReleaseTimeout, func(ctx context.Context) (struct{}, error) {
+	_, err = callDriver(ctx, s, driver, VerbRelease, s.opts.ReleaseTimeout, func(ctx context.Context) (struct{}, error) {
 		faults.Point("driver.discard.before")
 		err := driver.Release(ctx, drivers.ReleaseRequest{Handle: s.handle(id, l, config), Attempt: try})
 		faults.Point("driver.discard.after")
@@ -256,6 +268,29 @@ func (s *Supervisor) discardOnce(ctx context.Context, id domain.LeaseID, l lease
 	}
 	s.log.Info("a runtime that was made too late is destroyed", "lease", id, "runtime", l.Runtime)
 	return nil
+}
+
+// errUndecided says that a lease does not have its runtime yet.
+var errUndecided = errors.New("another attempt is under way")
+
+// prune ends what there is beside the runtime of a lease that goes on. Who ends the lease ends all of it.
+func (s *Supervisor) prune(ctx context.Context, id domain.LeaseID, l, now lease.State, driver drivers.Driver) error {
+	switch {
+	case driver.Describe().Class == drivers.ClassIdempotent:
+		return nil
+	case now.Attempting:
+		return errUndecided
+	case now.Status() != lease.StatusActive || now.ProviderLeaseID == nil:
+		return nil
+	}
+	config, err := s.readConfig(ctx, id, l, secretread.PurposeRelease)
+	if err != nil {
+		return err
+	}
+	_, err = call(ctx, s, s.opts.ReleaseTimeout, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, drivers.Prune(ctx, driver, drivers.PruneRequest{Handle: s.handle(id, l, config), Keep: *now.ProviderLeaseID})
+	}, nothing)
+	return err
 }
 
 // release takes the runtime down: claim, end the commands in it, call the driver, record.
@@ -302,7 +337,7 @@ func (s *Supervisor) takeDown(ctx context.Context, id domain.LeaseID, l lease.St
 	if err != nil {
 		return err
 	}
-	_, err = call(ctx, s, l.Deadline.Sub(s.now()), func(ctx context.Context) (struct{}, error) {
+	_, err = callDriver(ctx, s, driver, VerbRelease, l.Deadline.Sub(s.now()), func(ctx context.Context) (struct{}, error) {
 		faults.Point("driver.release.before")
 		err := driver.Release(ctx, drivers.ReleaseRequest{Handle: s.handle(id, l, config), Attempt: l.Teardown})
 		faults.Point("driver.release.after")

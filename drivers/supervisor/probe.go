@@ -75,7 +75,7 @@ func (s *Supervisor) probe(ctx context.Context, p probe.State, config json.RawMe
 	if err != nil {
 		return unanswered(err)
 	}
-	result, err := call(ctx, s, p.Deadline.Sub(s.now()), func(ctx context.Context) (drivers.ProbeResult, error) {
+	result, err := callDriver(ctx, s, driver, VerbProbe, p.Deadline.Sub(s.now()), func(ctx context.Context) (drivers.ProbeResult, error) {
 		faults.Point("driver.probe.before")
 		result, err := drivers.Probe(ctx, driver, drivers.ProbeRequest{
 			CompanyID: p.Request.Company.String(), EnvironmentID: idOrEmpty(p.Request.Environment), Config: config,

@@ -71,7 +71,9 @@ type Deps struct {
 	Epoch        int64
 	// JournalDir is where the output journal of a command goes.
 	JournalDir func(domain.ExecID) string
-	Logger     *slog.Logger
+	// Called, if set, learns of every call of a driver at its end, before what it led to is recorded. It must return at once.
+	Called func(Call)
+	Logger *slog.Logger
 }
 
 // Supervisor drives.
@@ -83,6 +85,10 @@ type Supervisor struct {
 	// waits for.
 	leases, commands, others *queue
 	execs                    *running
+
+	// resting is closed when nothing new is begun any more.
+	resting  chan struct{}
+	restOnce sync.Once
 
 	// lost is closed when another incarnation took this one's place.
 	lost     chan struct{}
@@ -100,7 +106,7 @@ type Supervisor struct {
 func New(deps Deps, opts Options) *Supervisor {
 	return &Supervisor{
 		deps: deps, opts: opts.withDefaults(), log: deps.Logger, leases: newQueue(), commands: newQueue(), others: newQueue(),
-		execs: newRunning(deps.Logger), lost: make(chan struct{}),
+		execs: newRunning(deps.Logger), lost: make(chan struct{}), resting: make(chan struct{}),
 	}
 }
 
@@ -179,6 +185,7 @@ func (s *Supervisor) rest() {
 	s.leases.close()
 	s.commands.close()
 	s.others.close()
+	s.restOnce.Do(func() { close(s.resting) })
 }
 
 // endAll tells everything that still runs to end, at the latest when ctx is done.

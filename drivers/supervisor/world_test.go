@@ -41,6 +41,7 @@ func inWorld(t *testing.T, opts fake.Options, test func(t *testing.T, w *world))
 
 // world is a log, what exists outside, and a client.
 type world struct {
+	calls calls
 	*testing.T
 	store     *memory.Store
 	vault     *vault.Vault
@@ -126,7 +127,7 @@ func (w *world) prepareWith(registry *drivers.Registry, opts supervisor.Options,
 		Commands: commands.New(n.ledger, w.vault), Drivers: registry, Todo: &todo{store: w.store, rows: map[eventstore.Stream]projections.Stored{}}, Processes: w.processes,
 		Process: n.process, Installer: w.installer, Installation: uuid.New(), Epoch: memory.Epoch,
 		JournalDir: func(id domain.ExecID) string { return filepath.Join(journals, id.String()) },
-		Logger:     slog.New(slog.NewTextHandler(n.logs, nil)),
+		Called:     w.calls.called, Logger: slog.New(slog.NewTextHandler(n.logs, nil)),
 	}, opts)
 	ctx, quit := context.WithCancel(context.WithoutCancel(w.Context()))
 	n.quit = quit

@@ -35,6 +35,9 @@ func New(opts Options) (*Driver, error) {
 	return &Driver{opts: opts, clients: make(map[string]*connection), runtimes: make(map[string]*activity)}, nil
 }
 
+// Describing is a driver for the engine at host ("" is [DefaultHost]) that only says what it is, for a manifest.
+func Describing(host string) *Driver { return &Driver{opts: Options{Host: host}.Defaults()} }
+
 // Close gives up idle connections. Commands that run keep theirs.
 func (d *Driver) Close() error {
 	d.mu.Lock()

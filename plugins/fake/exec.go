@@ -160,6 +160,7 @@ func (d *Driver) start(ctx context.Context, req drivers.ExecRequest) (*run, erro
 		// In one step: who takes the runtime down from here on finds the command.
 		if found := d.find(s, req.RuntimeID, req.ProviderLeaseID); len(found) > 0 {
 			d.world.enter(r, found[0].ID)
+			return []Entry{{Op: OpExec, ID: r.id, RuntimeID: req.RuntimeID, ExecID: req.ExecID}}
 		}
 		return nil
 	}); err != nil {

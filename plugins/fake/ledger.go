@@ -46,6 +46,9 @@ type Entry struct {
 	// DestroyFails is how many tries to destroy it are to fail.
 	DestroyFails int `json:"destroyFails,omitempty"`
 
+	// ExecID is the command that was started in the runtime.
+	ExecID string `json:"execId,omitempty"`
+
 	// Of a scripted call: whose it is, and the steps that were taken.
 	Scope string `json:"scope,omitempty"`
 	Steps []int  `json:"steps,omitempty"`
@@ -61,6 +64,8 @@ const (
 	OpDestroy Op = "destroy"
 	// OpHold gives a runtime to a newer holder.
 	OpHold Op = "hold"
+	// OpExec is the start of a command.
+	OpExec Op = "exec"
 	// OpCall is a call that a script may have a step for; OpStuck is a try to destroy that was made to fail.
 	OpCall  Op = "call"
 	OpStuck Op = "stuck"
@@ -169,6 +174,7 @@ func (s *state) apply(e Entry) {
 		}
 	case OpStuck:
 		s.stuck[e.ID]++
+	case OpExec: // it is for whoever reads the entries
 	}
 }
 

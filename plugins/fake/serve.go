@@ -52,19 +52,25 @@ func Serve(ctx context.Context, dir string) error {
 	}
 	ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
 	defer stop()
-	out := &turns{w: wire.Out}
-	world, err := Open(Options{Dir: dir, Wire: out.others()})
+	world, err := Open(Options{Dir: dir})
 	if err != nil {
 		return err
 	}
-	begun, err := world.begin(VerbStart, "worker", config{})
+	return world.ServeOn(ctx, wire.In, wire.Out)
+}
+
+// ServeOn is Serve on any pipe, without signals. Junk goes there as well.
+func (w *World) ServeOn(ctx context.Context, in io.Reader, out io.Writer) error {
+	taken := &turns{w: out}
+	w.opts.Wire = taken.others()
+	begun, err := w.begin(VerbStart, "worker", config{})
 	if err == nil {
 		err = begun.run(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("fake: start: %w", err)
 	}
-	return sdk.ServeOn(ctx, world.Plugin(), wire.In, out)
+	return sdk.ServeOn(ctx, w.Plugin(), in, taken)
 }
 
 // run takes every step of a call that has no work of its own.

@@ -64,6 +64,13 @@ func (w *World) Close() (err error) {
 	return err
 }
 
+// Kill is the end of the worker's process without one: when it returns, nothing of this world writes the ledger any more,
+// and no command runs. What is said after it is not meant to be heard.
+func (w *World) Kill() {
+	_ = w.ledger.Close() // an update that is under way has ended by then
+	_ = w.Close()
+}
+
 // Driver is the provider of one class: fake, fake-listable or fake-blind.
 func (w *World) Driver(class drivers.Class) *Driver { return &Driver{world: w, class: class} }
 

@@ -4,16 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/process"
@@ -24,7 +22,7 @@ import (
 // child is one worker's process, from its start to its end.
 type child struct {
 	plugin   *plugin
-	cmd      *exec.Cmd
+	body     body
 	conn     *protocol.Conn
 	identity drivers.Process
 	started  time.Time
@@ -49,6 +47,15 @@ type child struct {
 	// orphans says that a command may still write whose call is over.
 	orphans bool
 	execs   map[string]*execution
+}
+
+// body is what a worker lives in.
+type body interface {
+	// await waits for its end, and for that of everything which lives with it.
+	await() error
+	// term asks it to end, kill ends it. Neither waits.
+	term()
+	kill()
 }
 
 // startChild starts a worker and shakes hands with it. If it fails after the process began, the process has been ended and
@@ -118,7 +125,34 @@ func (p *plugin) command() (string, error) {
 	return path, nil
 }
 
+func newChild(p *plugin, given []string) *child {
+	c := &child{
+		plugin: p, started: time.Now(), secrets: newSecrets(), exited: make(chan struct{}), finished: make(chan struct{}),
+		idle: make(chan struct{}), invocations: make(map[string]*invocation), execs: make(map[string]*execution),
+	}
+	c.news = newNews(p.log, c.secrets)
+	c.stderr = newExcerpt(c.secrets)
+	c.secrets.hold(given...)
+	return c
+}
+
+// connect speaks with the worker from now on, and watches for its end.
+func (c *child) connect(out io.Reader, in io.Writer) {
+	c.conn = protocol.NewConn(out, in, protocol.Options{
+		Request: c.request, Notification: c.notification, Junk: c.news.junk, MaxLine: c.plugin.opts.MaxLine, MaxRequests: 256,
+	})
+	go c.reap()
+}
+
 func spawnChild(p *plugin, env, given []string) (*child, error) {
+	if p.installed.Inside != nil {
+		c := newChild(p, given)
+		b, out, in := startInside(p.installed.Inside())
+		c.body = b
+		close(c.stderr.done)
+		c.connect(out, in)
+		return c, nil
+	}
 	path, err := p.command()
 	if err != nil {
 		return nil, err
@@ -137,31 +171,23 @@ func spawnChild(p *plugin, env, given []string) (*child, error) {
 		}
 	}
 	in, out, errs := pipes[0], pipes[1], pipes[2]
-	c := &child{
-		plugin: p, started: time.Now(), secrets: newSecrets(), exited: make(chan struct{}), finished: make(chan struct{}),
-		idle: make(chan struct{}), invocations: make(map[string]*invocation), execs: make(map[string]*execution),
-	}
-	c.news = newNews(p.log, c.secrets)
-	c.stderr = newExcerpt(c.secrets)
-	c.secrets.hold(given...)
-	c.cmd = &exec.Cmd{Path: path, Args: p.installed.Command, Env: env, Dir: "/", Stdin: in[0], Stdout: out[1], Stderr: errs[1]}
-	err = spawn.Start(c.cmd, as)
+	c := newChild(p, given)
+	cmd := &exec.Cmd{Path: path, Args: p.installed.Command, Env: env, Dir: "/", Stdin: in[0], Stdout: out[1], Stderr: errs[1]}
+	err = spawn.Start(cmd, as)
 	_, _, _ = in[0].Close(), out[1].Close(), errs[1].Close() // the child has its own
 	if err != nil {
 		c.news.close()
 		return nil, errors.Join(fmt.Errorf("start it: %w", err), in[1].Close(), out[0].Close(), errs[0].Close())
 	}
 	go c.stderr.read(errs[0], c.news)
-	if c.identity, err = process.Identify(c.cmd.Process.Pid); err == nil {
+	if c.identity, err = process.Identify(cmd.Process.Pid); err == nil {
 		err = writeRecord(p.opts.Dir, p.installed.id(), c.identity)
 	}
 	if err == nil && p.installed.Started != nil {
-		err = p.installed.Started(c.cmd.Process.Pid)
+		err = p.installed.Started(cmd.Process.Pid)
 	}
-	c.conn = protocol.NewConn(out[0], in[1], protocol.Options{
-		Request: c.request, Notification: c.notification, Junk: c.news.junk, MaxLine: p.opts.MaxLine, MaxRequests: 256,
-	})
-	go c.reap()
+	c.body = &processBody{cmd: cmd, identity: c.identity}
+	c.connect(out[0], in[1])
 	if err != nil {
 		c.kill(err)
 		<-c.finished
@@ -203,15 +229,7 @@ func (c *child) reap() {
 		}
 		c.kill(c.conn.Err())
 	}()
-	pid := c.cmd.Process.Pid
-	for {
-		// The process stays in the table until cmd.Wait: its group can be killed and no stranger gets its pid.
-		if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	_ = syscall.Kill(-pid, syscall.SIGKILL) // what it started in its group
-	c.exit = c.cmd.Wait()
+	c.exit = c.body.await()
 	close(c.exited)
 	removeRecord(c.plugin.opts.Dir, c.identity)
 	select {
@@ -240,15 +258,7 @@ func (c *child) kill(why error) {
 		return
 	default:
 	}
-	if c.identity.PID == 0 { // it could not be identified, but it is our child and not yet waited for
-		_ = c.cmd.Process.Kill()
-		return
-	}
-	escaped, _ := process.Descendants(c.identity.PID) // who is not found is not ended
-	_ = process.Signal(c.identity, unix.SIGKILL)
-	for _, d := range escaped {
-		_ = process.Signal(d, unix.SIGKILL)
-	}
+	c.body.kill()
 }
 
 // poll asks the worker how it is until it ends. One that does not answer is stuck, and is ended.
@@ -322,7 +332,7 @@ func (c *child) end(t Timeouts, hard <-chan struct{}) {
 	if err == nil && within(500*time.Millisecond, c.exited) {
 		return
 	}
-	_ = process.Signal(c.identity, unix.SIGTERM)
+	c.body.term()
 	if !within(t.Term, c.exited) {
 		c.kill(errors.New("it did not end when asked"))
 	}

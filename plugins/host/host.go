@@ -56,7 +56,7 @@ func (h *Host) Set(installed []Installed) error {
 	next := make(map[id]Installed, len(installed))
 	enabled := make(map[string]bool)
 	for _, in := range installed {
-		if in.Plugin.ID == "" || len(in.Command) == 0 {
+		if in.Plugin.ID == "" || len(in.Command) == 0 && in.Inside == nil {
 			return fmt.Errorf("plugin %q: it has no id or no command", in.Plugin.Key)
 		}
 		if _, twice := next[in.id()]; twice || in.Enabled && enabled[in.Plugin.ID] {

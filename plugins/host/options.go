@@ -161,6 +161,8 @@ type Installed struct {
 	AcceptsOlder bool
 	// Prepare is called before each start; what it returns is added to the environment. nil prepares nothing.
 	Prepare func(ctx context.Context) (env map[string]string, err error)
+	// Inside makes the worker instead of Command, in this process; see [Inside]. nil starts a process.
+	Inside func() Inside
 	// Started is called with the process of each worker once it is there, before it is told anything; nil does nothing.
 	Started func(pid int) error
 }

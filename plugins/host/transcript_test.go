@@ -50,7 +50,7 @@ func TestTheTranscriptIsAsRecorded(t *testing.T) {
 			require.NoError(w.t, err)
 			_, err = wk.Probe(w.t.Context(), scope(`{}`))
 			require.NoError(w.t, err)
-			_, err = wk.Acquire(w.t.Context(), acquire(`{"provider":"box","reuseLease":true,"apiKey":"k\u2028"}`))
+			_, err = wk.Acquire(w.t.Context(), acquire(`{"reuseLease":true,"apiKey":"k\u2028"}`))
 			require.NoError(w.t, err)
 			_, err = wk.Execute(w.t.Context(), provider.ExecuteRequest{
 				LeaseRequest: lease(`{}`), Argv: []string{"echo", "a"}, Cwd: "/w", Env: []drivers.EnvVar{{Name: "A", Value: "b"}}, Timeout: time.Second, Stdin: []byte("in"),

@@ -71,8 +71,10 @@ func (w *worker) do(ctx context.Context, k call, params, result any) error {
 	if k.scope.CompanyID != "" {
 		opts = append(opts, protocol.WithInvocation(inv))
 	}
+	answered := make(chan struct{})
 	if k.late != nil {
 		opts = append(opts, protocol.OnLate(func(raw json.RawMessage, err error) {
+			defer close(answered)
 			defer release()
 			if err == nil {
 				k.late(raw)
@@ -90,7 +92,25 @@ func (w *worker) do(ctx context.Context, k call, params, result any) error {
 		c.orphans = true
 		c.mu.Unlock()
 	}
-	return c.translate(k.verb, err)
+	err = c.translate(k.verb, err)
+	if f, ok := errors.AsType[*drivers.Failure](err); ok && unanswered && k.late != nil {
+		f.Err = &provider.Unanswered{Over: c.overOr(answered), Err: f.Err}
+	}
+	return err
+}
+
+// overOr is closed when the process has ended or the call was answered. The last of the late answers has been dealt with by
+// the time that the process counts as ended.
+func (c *child) overOr(answered <-chan struct{}) <-chan struct{} {
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		select {
+		case <-answered:
+		case <-c.finished:
+		}
+	}()
+	return over
 }
 
 // patience parts the time there is: until enough is closed the worker works, until the context is done it may still answer,

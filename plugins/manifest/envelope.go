@@ -8,9 +8,9 @@ import (
 	"github.com/tenure-dev/tenure/drivers/provider"
 )
 
-// envelopeKeys are fields of a sandbox environment's configuration that are for the engine. The provider gets one of them
-// only if its schema names it, and provider never.
-var envelopeKeys = []string{"runtimeUrl", "runtimeApiCandidates", "reuseLease"}
+// reuseLease is the one field of a sandbox environment's configuration that is the engine's, and also the provider's if its
+// schema names it. The others do not come this far; see package provider.
+const reuseLease = "reuseLease"
 
 // ProviderConfig is the part of an environment's configuration that is the provider's own. Anything that is no JSON object is
 // returned as it is.
@@ -18,23 +18,14 @@ func (d Driver) ProviderConfig(config json.RawMessage) json.RawMessage {
 	if len(bytes.TrimSpace(config)) == 0 {
 		return json.RawMessage("{}")
 	}
-	if d.Kind != provider.KindSandbox {
+	if d.Kind != provider.KindSandbox || d.Config.Declares(reuseLease) {
 		return config
 	}
 	var fields map[string]json.RawMessage
-	if json.Unmarshal(config, &fields) != nil || fields == nil {
+	if json.Unmarshal(config, &fields) != nil || fields[reuseLease] == nil {
 		return config
 	}
-	before := len(fields)
-	delete(fields, "provider")
-	for _, key := range envelopeKeys {
-		if !d.Config.Declares(key) {
-			delete(fields, key)
-		}
-	}
-	if len(fields) == before {
-		return config
-	}
+	delete(fields, reuseLease)
 	own, err := json.Marshal(fields)
 	if err != nil {
 		return config // what was decoded a moment ago can be encoded

@@ -118,7 +118,7 @@ func TestSecretsAreFoundWhereverTheyAre(t *testing.T) {
 
 func TestWhatIsForTheEngineIsNotForTheProvider(t *testing.T) {
 	t.Parallel()
-	config := json.RawMessage(`{"provider": "box", "reuseLease": true, "runtimeUrl": "required", "runtimeApiCandidates": ["x"], "size": 1}`)
+	config := json.RawMessage(`{"reuseLease": true, "size": 1}`)
 	plain := manifest.Driver{Kind: provider.KindSandbox, Config: schema(t, `{"type": "object", "additionalProperties": false, "properties": {"size": {}}}`)}
 	require.JSONEq(t, `{"size": 1}`, string(plain.ProviderConfig(config)))
 	require.NoError(t, plain.CheckConfig(config))

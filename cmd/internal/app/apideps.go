@@ -7,9 +7,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-
 	"github.com/tenure-dev/tenure/api"
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/access"
@@ -22,12 +19,10 @@ import (
 )
 
 func (a *App) apiDeps() api.Deps {
-	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return api.Deps{
 		Commands: a.commands, Feed: a.store, Hub: a.hub, DB: a.pool, Projections: a.runner, Processes: a.processes,
 		Plugins: pluginProcesses{a.host}, Node: a.process.Node, Output: outputs{a.journalDir}, Checker: checker{a.drivers}, Health: a.health, Diagnose: a.diagnose,
-		Version: a.opts.Version, Logger: a.log, Metrics: metrics,
+		Version: a.opts.Version, Logger: a.log, Metrics: a.metrics,
 		AllowFakeSelection: a.opts.AllowFakeSelection,
 	}
 }

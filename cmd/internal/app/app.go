@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tenure-dev/tenure/api"
 	"github.com/tenure-dev/tenure/domain"
@@ -85,6 +86,8 @@ type Options struct {
 	PostgresNoSync bool
 	// Drivers are there besides local. For tests and benchmarks.
 	Drivers []drivers.Driver
+	// DriverCalled, if set, learns of every call of a driver. For benchmarks.
+	DriverCalled func(supervisor.Call)
 }
 
 // DefaultExecUID is the user and group that run local commands when the engine is root. It needs no entry in passwd and
@@ -99,6 +102,7 @@ type App struct {
 	stopOnce sync.Once
 	stopErr  error
 	failed   chan error
+	metrics  *prometheus.Registry
 
 	lock       *embedded.DirLock
 	embedded   *embedded.Server // nil with a database of somebody else's
@@ -142,7 +146,7 @@ func Start(ctx context.Context, opts Options) (*App, error) {
 	}
 	tuneGarbage()
 	a := &App{
-		opts: opts, log: opts.Logger, failed: make(chan error, 1), heardOf: map[domain.PluginID]bool{}, pluginNews: make(chan struct{}, 1),
+		opts: opts, log: opts.Logger, metrics: newMetrics(), failed: make(chan error, 1), heardOf: map[domain.PluginID]bool{}, pluginNews: make(chan struct{}, 1),
 	}
 	if err := a.start(ctx); err != nil {
 		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
@@ -356,7 +360,7 @@ func (a *App) startSupervisor(ctx context.Context) error {
 	identity := a.store.Identity()
 	a.supervisor = supervisor.New(supervisor.Deps{
 		Commands: a.commands, Drivers: a.drivers, Todo: todo{a.pool}, Processes: a.processes, Process: a.process, Installer: shelf{a},
-		Installation: identity.Installation, Epoch: identity.Epoch, JournalDir: a.journalDir, Logger: a.log,
+		Installation: identity.Installation, Epoch: identity.Epoch, JournalDir: a.journalDir, Called: a.driverCalls(), Logger: a.log,
 	}, opts)
 	if err := a.supervisor.Start(ctx); err != nil {
 		return err

@@ -28,6 +28,8 @@ const (
 	stateVar = "TENURE_PLUGIN_STATE"
 	// innerVar is for tests, whose engine is no static program: another one that is, for the inside of containers.
 	innerVar = "TENURE_PLUGIN_INNER"
+	// dockerHostVar names the Docker engine, as it does for other programs.
+	dockerHostVar = "DOCKER_HOST"
 )
 
 // builtIn is where a plugin that comes with the engine is installed from.
@@ -47,8 +49,12 @@ type builtin struct {
 	serve func(ctx context.Context, m sdk.Manifest, state string) error
 }
 
-// builtins are the plugins that come with the engine.
-func builtins() []builtin {
+// dockerKey is the key of the plugin docker.
+const dockerKey = "tenure.docker"
+
+// builtins are the plugins that come with the engine. dockerHost is the Docker engine that the worker is given; "" is the usual
+// one. What the plugin promises depends on it: containers of a socket's engine are bound to this machine.
+func builtins(dockerHost string) []builtin {
 	return []builtin{
 		{
 			name: "fake", manifest: fake.Manifest(), described: (&fake.World{}).Drivers(),
@@ -67,9 +73,9 @@ func builtins() []builtin {
 		},
 		{
 			// Whoever may speak to a Docker engine owns its machine, so an unprivileged user would be a pretence.
-			name: "docker", asRoot: true, described: map[string]drivers.Driver{docker.Key: &docker.Driver{}},
+			name: "docker", asRoot: true, described: map[string]drivers.Driver{docker.Key: docker.Describing(dockerHost)},
 			manifest: sdk.Manifest{
-				ID: "tenure.docker", Version: "1.0.0", DisplayName: "Docker", Author: "Tenure",
+				ID: dockerKey, Version: "1.0.0", DisplayName: "Docker", Author: "Tenure",
 				Description: "Containers of a Docker engine. Its worker may do whatever the engine may, which is as good as root on that machine.",
 				Drivers: map[string]sdk.DriverManifest{docker.Key: {
 					DisplayName: "Docker", Description: "containers of a Docker engine", ConfigSchema: docker.Schema,
@@ -97,7 +103,7 @@ func (b builtin) installed() (plugin.Installed, error) {
 // ServePlugin is the worker of a plugin that comes with the engine. It returns the exit code of the process.
 func ServePlugin(args []string) int {
 	state := os.Getenv(stateVar)
-	for _, b := range builtins() {
+	for _, b := range builtins(os.Getenv(dockerHostVar)) {
 		if len(args) != 1 || args[0] != b.name || !filepath.IsAbs(state) {
 			continue
 		}
@@ -134,7 +140,7 @@ func serveDocker(ctx context.Context, m sdk.Manifest, _ string) error {
 		}
 	}
 	d, err := docker.New(docker.Options{
-		Host: os.Getenv("DOCKER_HOST"), CertDir: os.Getenv("DOCKER_CERT_PATH"), Inner: inner,
+		Host: os.Getenv(dockerHostVar), CertDir: os.Getenv("DOCKER_CERT_PATH"), Inner: inner,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 	if err != nil {

@@ -36,6 +36,9 @@ func (a *App) workerUser() *host.Credential {
 // pluginDir is where everything of plugins is. Workers of another user pass through it to what is theirs.
 func (a *App) pluginDir() string { return filepath.Join(a.lock.Dir(), "plugins") }
 
+// builtins are the plugins that come with this engine.
+func (a *App) builtins() []builtin { return builtins(a.opts.PluginEnv[dockerKey][dockerHostVar]) }
+
 // makeHost makes the host of plugins. It knows none yet.
 func (a *App) makeHost() error {
 	if err := os.MkdirAll(a.pluginDir(), 0o711); err != nil {
@@ -58,7 +61,7 @@ func (a *App) makeHost() error {
 // makes all plugins of the log known to the host.
 func (a *App) installBuiltins(ctx context.Context) error {
 	by := commands.Caller{By: eventstore.Attribution{Actor: domain.PrincipalID{UUID: a.process.ID.UUID}}}
-	for _, b := range builtins() {
+	for _, b := range a.builtins() {
 		installed, err := b.installed()
 		if err != nil {
 			return err
@@ -83,7 +86,7 @@ func (a *App) refreshPlugins(ctx context.Context) error {
 	a.pluginTurn.Lock()
 	defer a.pluginTurn.Unlock()
 	ids := map[domain.PluginID]bool{}
-	for _, b := range builtins() {
+	for _, b := range a.builtins() {
 		ids[plugin.IDOf(b.manifest.ID)] = true
 	}
 	for after := ""; ; {
@@ -148,7 +151,7 @@ func (a *App) versions(id domain.PluginID, p plugin.State) []host.Installed {
 
 // builtIn adds how a plugin of this binary is run.
 func (a *App) builtIn(in host.Installed) host.Installed {
-	for _, b := range builtins() {
+	for _, b := range a.builtins() {
 		if b.manifest.ID != in.Plugin.Key {
 			continue
 		}

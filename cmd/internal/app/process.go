@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/tenure-dev/tenure/cmd/internal/cli"
+	"github.com/tenure-dev/tenure/cmd/internal/early"
+	_ "github.com/tenure-dev/tenure/cmd/internal/early/container" // the program has this role as well
 	"github.com/tenure-dev/tenure/drivers/supervisor"
 )
 
@@ -51,8 +53,9 @@ func Serve(version string) func(context.Context, cli.ServeOptions, io.Writer) er
 	}
 }
 
-// ExecParentCommand is the hidden subcommand that is the parent of a local command.
-const ExecParentCommand = "__execparent"
+// ExecParentCommand is the hidden subcommand that is the parent of a command. Every program with this package has it, see package
+// early.
+const ExecParentCommand = early.ExecParent
 
 func newLogger(o cli.ServeOptions, w io.Writer) (*slog.Logger, error) {
 	var level slog.Level

@@ -80,3 +80,56 @@ func workspaces(t *testing.T, e *apptest.Engine) int {
 	require.NoError(t, err)
 	return len(entries)
 }
+
+// A secret that was given to one engine is used by commands on the other, in the version that is latest by then; each use
+// is on record, whichever engine it was.
+func TestASecretIsUsedByEveryEngineOfItsDatabase(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	first := apptest.Start(t, apptest.WithEnv("TENURE_DATABASE_URL="+url))
+	second := apptest.New(t, apptest.WithEnv("TENURE_DATABASE_URL="+url))
+	second.Beside(first)
+	second.Start()
+	company, err := first.Client.AddCompany(t.Context(), wire.AddCompany{Name: "acme"})
+	require.NoError(t, err)
+	secret, err := first.Client.AddSecret(t.Context(), company.ID, wire.AddSecret{Name: "token", Value: "first value"})
+	require.NoError(t, err)
+	env, err := first.Client.AddEnvironment(t.Context(), company.ID, wire.AddEnvironment{
+		Name: "local", Driver: "local", EnvVars: map[string]wire.EnvValue{"TOKEN": {SecretRef: &wire.SecretRef{SecretID: secret.ID}}},
+	})
+	require.NoError(t, err)
+	tenant := apptest.Tenant{Company: company, Environment: env}
+
+	// The output of a command is where it ran, so the command itself tells whether it was given the value.
+	given := func(want string, engines ...*apptest.Engine) (leases []uuid.UUID) {
+		for _, e := range engines {
+			lease := e.Acquire(tenant, wire.AcquireLease{}).Lease
+			x, err := e.Client.StartExec(t.Context(), lease.ID, wire.StartExec{Argv: []string{"sh", "-c", `test "$TOKEN" = "$1"`, "sh", want}})
+			require.NoError(t, err)
+			x = e.Ended(x.ID)
+			require.Equal(t, wire.EndExited, x.Result.End)
+			require.Zero(t, *x.Result.ExitCode)
+			leases = append(leases, lease.ID)
+		}
+		return leases
+	}
+	used := given("first value", first, second)
+	_, err = second.Client.AddSecretVersion(t.Context(), secret.ID, wire.AddSecretVersion{Value: "second value"})
+	require.NoError(t, err)
+	used = append(used, given("second value", first, second)...)
+
+	reads, err := first.Client.SecretReads(t.Context(), secret.ID)
+	require.NoError(t, err)
+	versions := map[uuid.UUID]int{}
+	for _, r := range reads.Items {
+		require.Equal(t, "exec", r.Purpose)
+		require.NotNil(t, r.WorkerID)
+		versions[*r.LeaseID] = r.Version
+	}
+	require.Len(t, reads.Items, 4)
+	require.Equal(t, map[uuid.UUID]int{used[0]: 1, used[1]: 1, used[2]: 2, used[3]: 2}, versions)
+	for _, e := range []*apptest.Engine{first, second} {
+		require.NotContains(t, e.Log(), "first value")
+		require.NotContains(t, e.Log(), "second value")
+	}
+}

@@ -19,6 +19,9 @@ func (s *stage) clear() error {
 	if err := s.stopServer(); err != nil {
 		problems = append(problems, err)
 	}
+	if err := s.takeDown(); err != nil {
+		problems = append(problems, err)
+	}
 	if left := s.survivors(); len(left) > 0 {
 		for _, p := range left {
 			problems = append(problems, fmt.Errorf("process %d was left behind: %s", p.pid, p.line))

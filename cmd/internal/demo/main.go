@@ -1,6 +1,7 @@
-// Command demo shows Tenure at work, on a machine that has Go and Postgres and nothing else: a server in a temporary
-// directory, a lease, a command in it, the history from the log, a rebuilt read model. Afterwards it proves that nothing is
-// left: no process, no file. Its last line is "demo ok".
+// Command demo shows Tenure at work, on a machine that has Go and what make setup installs: a server in a temporary directory,
+// a lease, a command in it, the history from the log, a rebuilt read model; and the same command on this machine, over SSH, in
+// a sandbox and in a container, with an SSH server and, as root, a Docker engine of its own. Afterwards it proves that nothing
+// is left: no process, no file. Its last line is "demo ok".
 //
 //	go build -o build/demo ./cmd/internal/demo && build/demo -bin bin/tenure
 package main
@@ -73,22 +74,30 @@ func demo(bin string, out io.Writer) int {
 // perform is what there is to see.
 func (s *stage) perform(ctx context.Context) error {
 	began := time.Now()
+	s.say("Start what the environments need: an SSH server, and a Docker engine where that is possible")
+	if err := s.setUp(ctx); err != nil {
+		return err
+	}
 	s.say("Start a server, with a Postgres of its own")
 	if err := s.startServer(ctx); err != nil {
 		return err
 	}
-	s.say("Add a company and an environment")
+	s.say("Add a company and its environments")
 	if err := s.tenure(ctx, "company", "add", "acme"); err != nil {
 		return err
 	}
-	if err := s.tenure(ctx, "env", "add", "local", "--driver", "local"); err != nil {
+	if err := s.addPlaces(ctx); err != nil {
 		return err
 	}
 	s.say("Lease the environment, build and test a Go module in it, give it back")
 	if err := s.buildModule(ctx); err != nil {
 		return err
 	}
-	s.say("What happened, from the log")
+	s.say("Run one command in every environment, and see what a client waits for")
+	if err := s.compare(ctx); err != nil {
+		return err
+	}
+	s.say("What happened in the first lease, from the log")
 	lease, err := s.answer(ctx, "lease", "list", "--run", runID, "-o", "name")
 	if err != nil {
 		return err

@@ -29,8 +29,12 @@ func (s *stage) startServer(ctx context.Context) error {
 	}
 	defer log.Close() //nolint:errcheck // the server has its own copy
 	data := filepath.Join(s.dir, "data")
-	fmt.Fprintf(s.out, "$ tenure serve --data-dir %s --listen 127.0.0.1:0\n", data)
-	cmd := exec.Command(s.bin, "serve", "--data-dir", data, "--listen", "127.0.0.1:0") //nolint:noctx // stopServer ends it, in order
+	args := []string{"serve", "--data-dir", data, "--listen", "127.0.0.1:0"}
+	if s.dockerHost != "" {
+		args = append(args, "--plugin-env", "tenure.docker=DOCKER_HOST="+s.dockerHost)
+	}
+	fmt.Fprintln(s.out, "$ tenure", strings.Join(args, " "))
+	cmd := exec.Command(s.bin, args...) //nolint:noctx // stopServer ends it, in order
 	cmd.Env, cmd.Dir = s.environ(), s.dir
 	cmd.Stderr = log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -47,8 +51,9 @@ func (s *stage) startServer(ctx context.Context) error {
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
 	for {
-		if line, ok := s.listening(); ok {
+		if line, ok := s.ready(); ok {
 			fmt.Fprintln(s.out, line)
+			s.address = strings.TrimPrefix(line, listening)
 			return nil
 		}
 		select {
@@ -69,14 +74,17 @@ func orExit(err error) error {
 	return err
 }
 
-// listening looks for the line that the server prints when it is ready.
-func (s *stage) listening() (string, bool) {
+// listening begins the line that says where.
+const listening = "listening on "
+
+// ready looks for the line that the server prints when it is ready.
+func (s *stage) ready() (string, bool) {
 	log, err := os.ReadFile(s.logPath())
 	if err != nil {
 		return "", false
 	}
 	for line := range strings.Lines(string(log)) {
-		if strings.HasPrefix(line, "listening on ") && strings.HasSuffix(line, "\n") {
+		if strings.HasPrefix(line, listening) && strings.HasSuffix(line, "\n") {
 			return strings.TrimSpace(line), true
 		}
 	}
@@ -103,8 +111,11 @@ func (s *stage) stopServer() error {
 	return nil
 }
 
-// tail shows the end of the server's log.
+// tail shows the end of the server's log, and what sshd said.
 func (s *stage) tail() {
+	if s.sshd != nil && s.sshd.Log() != "" {
+		fmt.Fprintf(s.out, "\nsshd said:\n%s\n", strings.TrimSpace(s.sshd.Log()))
+	}
 	log, err := os.ReadFile(s.logPath())
 	if err != nil {
 		return

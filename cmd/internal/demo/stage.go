@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tenure-dev/tenure/drivers/ssh/sshtest/sshd"
+	"github.com/tenure-dev/tenure/plugins/docker/dockertest/engine"
 )
 
 // stage is a directory of its own and what runs in it.
@@ -26,6 +29,14 @@ type stage struct {
 	// ended is closed when the server has ended; endErr is how.
 	ended  chan struct{}
 	endErr error
+	// address is where it listens.
+	address string
+
+	places []place
+	sshd   *sshd.Server
+	docker *engine.Engine
+	// dockerHost is the Docker engine to use; "" is none.
+	dockerHost string
 }
 
 // newStage makes the directory. Every user may go through it: as root, Postgres and the commands run as other users, who

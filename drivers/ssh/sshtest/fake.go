@@ -53,6 +53,7 @@ type Fake struct {
 	// Refused counts the channels that were refused.
 	Refused atomic.Int64
 
+	t       testing.TB
 	opts    FakeOptions
 	keys    sync.Mutex
 	signers []ssh.Signer
@@ -63,7 +64,7 @@ type Fake struct {
 // StartFake runs a server until t ends.
 func StartFake(t testing.TB, o FakeOptions) *Fake {
 	t.Helper()
-	f := &Fake{opts: o, Server: Server{Host: "127.0.0.1", User: "fake", t: t, conns: map[net.Conn]struct{}{}}}
+	f := &Fake{t: t, opts: o, Server: Server{Host: "127.0.0.1", User: "fake"}}
 	f.PrivateKey, _ = NewKey(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	f.ctx, f.cancel = ctx, cancel
@@ -71,8 +72,7 @@ func StartFake(t testing.TB, o FakeOptions) *Fake {
 	if o.Addr == "" {
 		o.Addr = "127.0.0.1:0"
 	}
-	f.serveConn = f.serve
-	f.listen(o.Addr)
+	require.NoError(t, f.Listen(t.Context(), o.Addr, f.serve))
 	t.Cleanup(f.Stop)
 	return f
 }

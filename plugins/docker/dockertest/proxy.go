@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -28,7 +27,7 @@ func (e *Engine) Proxy(t *testing.T, rule Rule) (host string) {
 	forward := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: "engine"}) },
 		Transport: &http.Transport{
-			DialContext: (&socket{path: strings.TrimPrefix(e.Host, "unix://")}).dial, DisableKeepAlives: true,
+			DialContext: e.Dial, DisableKeepAlives: true,
 		},
 		FlushInterval: -1,
 	}

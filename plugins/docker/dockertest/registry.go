@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tenure-dev/tenure/plugins/docker/dockertest/engine"
 )
 
 // Registry is one with a single image, tools:1, whose only program is /echo.
@@ -36,7 +38,7 @@ func NewRegistry(t *testing.T, user, password string) *Registry {
 		blobs[digest] = b
 		return digest
 	}
-	program, err := os.ReadFile(busybox)
+	program, err := os.ReadFile(engine.Busybox)
 	require.NoError(t, err)
 	var layer, zipped bytes.Buffer
 	archive := tar.NewWriter(&layer)

@@ -1,6 +1,6 @@
-// Package sshtest starts SSH servers for tests on the loopback of this machine: [Start] a real OpenSSH sshd, run as whoever
-// runs the test, and [StartFake] a server whose faults can be chosen.
-package sshtest
+// Package sshd starts a real OpenSSH sshd on the loopback of this machine, as whoever calls: for tests, which reach it through
+// package sshtest, for the demo and the benchmarks. It has keys and a configuration of its own and needs no PAM.
+package sshd
 
 import (
 	"bytes"
@@ -19,14 +19,14 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"testing"
 
-	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
 )
 
 // Options of a server.
 type Options struct {
+	// Dir is an empty directory for its keys and its configuration, which only this user may enter.
+	Dir string
 	// Lines are added to sshd_config before all others, so that they win.
 	Lines []string
 	// LoginShell is the shell that the user's commands go through, such as "fish"; "" is the user's own.
@@ -51,7 +51,6 @@ type Server struct {
 	// Accepted counts the connections so far.
 	Accepted atomic.Int64
 
-	t       testing.TB
 	ln      net.Listener
 	command []string
 	// serveConn is how one connection is served.
@@ -63,18 +62,48 @@ type Server struct {
 	conns map[net.Conn]struct{}
 }
 
-// Start runs a server until t ends.
-func Start(t testing.TB, o Options) *Server {
-	t.Helper()
-	dir := t.TempDir()
-	s := &Server{Host: "127.0.0.1", User: Me(t), HostKeys: map[string]ssh.PublicKey{}, t: t, conns: map[net.Conn]struct{}{}}
+// Start runs a server until [Server.Stop].
+func Start(ctx context.Context, o Options) (*Server, error) {
+	s := &Server{Host: "127.0.0.1", HostKeys: map[string]ssh.PublicKey{}}
+	me, err := user.Current()
+	if err != nil {
+		return nil, err
+	}
+	s.User = me.Username
+	config, err := s.configure(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if os.Geteuid() == 0 {
+		// sshd's own package makes it when the service starts.
+		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
+			return nil, err
+		}
+	}
+	program, err := exec.LookPath("sshd")
+	if err != nil {
+		program = "/usr/sbin/sshd" // Debian keeps it where only root looks
+	}
+	if _, err := os.Stat(program); err != nil {
+		return nil, fmt.Errorf("no sshd is installed (Debian: openssh-server): %w", err)
+	}
+	s.command = append(slices.Clone(o.Wrap), program, "-i", "-e", "-f", config)
+	return s, s.Listen(ctx, "127.0.0.1:0", s.serve)
+}
+
+// configure writes the server's keys and its configuration, and returns where the latter is.
+func (s *Server) configure(ctx context.Context, o Options) (config string, err error) {
 	var authorized ssh.PublicKey
-	s.PrivateKey, authorized = NewKey(t)
+	if s.PrivateKey, authorized, err = NewKey(); err != nil {
+		return "", err
+	}
 	var keys strings.Builder
 	for _, key := range append(o.Authorized, authorized) {
 		keys.Write(ssh.MarshalAuthorizedKey(key))
 	}
-	write(t, filepath.Join(dir, "authorized_keys"), keys.String())
+	if err := os.WriteFile(filepath.Join(o.Dir, "authorized_keys"), []byte(keys.String()), 0o600); err != nil {
+		return "", err
+	}
 	lines := append([]string{}, o.Lines...)
 	if o.LoginShell != "" {
 		lines = append(lines, fmt.Sprintf(`ForceCommand exec %s -c "$SSH_ORIGINAL_COMMAND"`, o.LoginShell))
@@ -83,48 +112,34 @@ func Start(t testing.TB, o Options) *Server {
 		o.HostKeyTypes = []string{"ed25519"}
 	}
 	for _, kind := range o.HostKeyTypes {
-		name := filepath.Join(dir, "host_"+kind)
-		out, err := exec.CommandContext(t.Context(), "ssh-keygen", "-q", "-t", kind, "-N", "", "-f", name).CombinedOutput()
-		require.NoError(t, err, "%s", out)
-		b, err := os.ReadFile(name + ".pub")
-		require.NoError(t, err)
-		s.HostKeys[kind], _, _, _, err = ssh.ParseAuthorizedKey(b)
-		require.NoError(t, err)
+		name := filepath.Join(o.Dir, "host_"+kind)
+		if out, err := exec.CommandContext(ctx, "ssh-keygen", "-q", "-t", kind, "-N", "", "-f", name).CombinedOutput(); err != nil {
+			return "", fmt.Errorf("make a host key: %w: %s", err, out)
+		}
+		public, err := os.ReadFile(name + ".pub")
+		if err != nil {
+			return "", err
+		}
+		if s.HostKeys[kind], _, _, _, err = ssh.ParseAuthorizedKey(public); err != nil {
+			return "", err
+		}
 		lines = append(lines, "HostKey "+name)
 	}
 	lines = append(lines,
-		"AuthorizedKeysFile "+filepath.Join(dir, "authorized_keys"), "PidFile none", "StrictModes no", "UsePAM no",
+		"AuthorizedKeysFile "+filepath.Join(o.Dir, "authorized_keys"), "PidFile none", "StrictModes no", "UsePAM no",
 		"PasswordAuthentication no", "KbdInteractiveAuthentication no", "PermitRootLogin yes", "LogLevel ERROR")
-	config := filepath.Join(dir, "sshd_config")
-	write(t, config, strings.Join(lines, "\n")+"\n")
-	if os.Geteuid() == 0 {
-		require.NoError(t, os.MkdirAll("/run/sshd", 0o755)) // sshd's own package makes it when the service starts
-	}
-	sshd, err := exec.LookPath("sshd")
-	if err != nil {
-		sshd = "/usr/sbin/sshd" // Debian keeps it where only root looks
-	}
-	s.command = append(slices.Clone(o.Wrap), sshd, "-i", "-e", "-f", config)
-	s.serveConn = s.serve
-	s.listen("127.0.0.1:0")
-	t.Cleanup(s.Stop)
-	return s
+	config = filepath.Join(o.Dir, "sshd_config")
+	return config, os.WriteFile(config, []byte(strings.Join(lines, "\n")+"\n"), 0o600)
 }
 
-// Me is who runs the test.
-func Me(t testing.TB) string {
-	t.Helper()
-	me, err := user.Current()
-	require.NoError(t, err)
-	return me.Username
-}
-
-func (s *Server) listen(addr string) {
-	s.t.Helper()
+// Listen serves each connection to addr by serve, in a goroutine of its own, until [Server.Stop].
+func (s *Server) Listen(ctx context.Context, addr string, serve func(net.Conn)) error {
 	var err error
-	s.ln, err = (&net.ListenConfig{}).Listen(s.t.Context(), "tcp", addr)
-	require.NoError(s.t, err)
+	if s.ln, err = (&net.ListenConfig{}).Listen(ctx, "tcp", addr); err != nil {
+		return err
+	}
 	s.Port = s.ln.Addr().(*net.TCPAddr).Port
+	s.serveConn, s.conns = serve, map[net.Conn]struct{}{}
 	s.serving.Go(func() {
 		for {
 			c, err := s.ln.Accept()
@@ -138,6 +153,7 @@ func (s *Server) listen(addr string) {
 			s.serving.Go(func() { s.handle(c) })
 		}
 	})
+	return nil
 }
 
 func (s *Server) handle(c net.Conn) {
@@ -183,10 +199,10 @@ func (s *Server) Stop() {
 	_ = s.ln.Close()
 	s.Drop()
 	s.serving.Wait()
-	if s.t.Failed() {
-		s.t.Logf("sshd: %s", s.log.String())
-	}
 }
+
+// Log is what the servers of all connections said.
+func (s *Server) Log() string { return s.log.String() }
 
 // KnownHosts is the server's entry for each of these types of key; for all that it has if none is named.
 func (s *Server) KnownHosts(types ...string) string {
@@ -209,20 +225,17 @@ func (s *Server) Fields(root string) map[string]any {
 }
 
 // NewKey makes a key pair; the private one is a PEM.
-func NewKey(t testing.TB) (string, ssh.PublicKey) {
-	t.Helper()
+func NewKey() (string, ssh.PublicKey, error) {
 	public, private, err := ed25519.GenerateKey(rand.Reader)
-	require.NoError(t, err)
+	if err != nil {
+		return "", nil, err
+	}
 	block, err := ssh.MarshalPrivateKey(private, "")
-	require.NoError(t, err)
+	if err != nil {
+		return "", nil, err
+	}
 	key, err := ssh.NewPublicKey(public)
-	require.NoError(t, err)
-	return string(pem.EncodeToMemory(block)), key
-}
-
-func write(t testing.TB, path, text string) {
-	t.Helper()
-	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return string(pem.EncodeToMemory(block)), key, err
 }
 
 // lockedBuffer is what several processes write to.

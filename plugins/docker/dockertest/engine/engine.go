@@ -1,6 +1,7 @@
-// Package dockertest runs a Docker engine for the tests of one binary: as root, with directories, a socket and cgroups of
-// its own, a bridge of its own and no way to any registry but those of a test. Nothing of it is left when the tests have ended.
-package dockertest
+// Package engine runs a Docker engine of one's own: as root, with directories, a socket and cgroups of its own, with a bridge
+// of its own or none, and no way to any registry. Nothing of it is left after [Engine.Stop]. It is for tests, which reach it
+// through package dockertest, for the demo and the benchmarks.
+package engine
 
 import (
 	"bytes"
@@ -16,13 +17,10 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"testing"
 	"time"
 
 	"github.com/moby/moby/client"
 	"golang.org/x/sys/unix"
-
-	"github.com/tenure-dev/tenure/drivers/driverstest"
 )
 
 // Engine is a Docker engine that runs.
@@ -31,8 +29,6 @@ type Engine struct {
 	Host string
 	// Client talks to it, for what a test wants to see behind a driver's back.
 	Client *client.Client
-	// Inner is the static program for its containers.
-	Inner string
 	// Dir is where all of it is.
 	Dir string
 	// Gateway is this machine's address in the network bridge; "" if the engine has no such network.
@@ -44,46 +40,9 @@ type Engine struct {
 	exited chan struct{}
 }
 
-// The images of an [Engine].
-const (
-	// Image has a shell and the usual programs, a user worker (1234, group 2345) and no /tmp.
-	Image = "tenure-test/tools:1"
-	// Bare has a single static program, /echo, and nothing else.
-	Bare = "tenure-test/bare:1"
-	// Rich declares variables, a user, a volume, a directory and a health check.
-	Rich = "tenure-test/rich:1"
-)
-
-// Main is the TestMain of a package whose tests need an engine. *engine is set before the tests begin.
-func Main(m *testing.M, engine **Engine) {
-	if os.Getenv(driverstest.MarkerName) == "" {
-		// As driverstest.Main does it.
-		err := unix.Exec("/proc/self/exe", os.Args, append(os.Environ(), driverstest.MarkerName+"="+driverstest.Marker))
-		panic(err)
-	}
-	os.Exit(run(m, engine))
-}
-
-func run(m *testing.M, engine **Engine) (code int) {
-	e, err := Start(context.Background(), WithBridge)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "dockertest:", err)
-		return 1
-	}
-	defer func() {
-		if err := e.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, "dockertest:", err)
-			code = 1
-		}
-	}()
-	*engine = e
-	code = m.Run()
-	if left, err := e.Left(context.Background(), ""); err != nil || len(left) > 0 {
-		fmt.Fprintln(os.Stderr, "dockertest: the tests left", left, err)
-		code = max(code, 1)
-	}
-	return code
-}
+// Tools is an image that has a shell and the usual programs, a user worker (1234, group 2345) and no /tmp. [Engine.ImportTools]
+// makes it.
+const Tools = "tenure-test/tools:1"
 
 // Left names the containers and volumes that tenure made and that are there, of one runtime or of all (""); any volume
 // that belongs to nothing counts, since an image may declare some.
@@ -127,19 +86,26 @@ const (
 	NoBridge   Network = false
 )
 
-// Start runs an engine with the test images in it.
-func Start(ctx context.Context, network Network) (_ *Engine, err error) {
+// Options of an engine.
+type Options struct {
+	// Parent is where its directory is made. A socket's path must be short, so this one must be too.
+	Parent  string
+	Network Network
+}
+
+// Start runs an engine without images.
+func Start(ctx context.Context, o Options) (_ *Engine, err error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("a Docker engine needs root")
 	}
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	// Not t.TempDir: a socket's path must be short, and the engine outlives single tests.
-	dir, err := os.MkdirTemp("/var/tmp", "tenure-docker-")
+	// The name is also that of its cgroups, so it must be like no other.
+	dir, err := os.MkdirTemp(o.Parent, "tenure-docker-")
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{Dir: dir, Host: "unix://" + filepath.Join(dir, "sock"), Inner: filepath.Join(dir, "inner")}
+	e := &Engine{Dir: dir, Host: "unix://" + filepath.Join(dir, "sock")}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.Stop())
@@ -148,10 +114,7 @@ func Start(ctx context.Context, network Network) (_ *Engine, err error) {
 	if e.Client, err = client.New(client.WithHost(e.Host)); err != nil {
 		return nil, err
 	}
-	if err := buildInner(ctx, e.Inner); err != nil {
-		return nil, err
-	}
-	if network == WithBridge {
+	if o.Network == WithBridge {
 		if err := e.makeBridge(ctx); err != nil {
 			return nil, err
 		}
@@ -159,23 +122,10 @@ func Start(ctx context.Context, network Network) (_ *Engine, err error) {
 	if err := e.launch(); err != nil {
 		return nil, err
 	}
-	if err := e.awaitReady(ctx); err != nil {
-		return nil, err
-	}
-	return e, e.importImages(ctx)
+	return e, e.awaitReady(ctx)
 }
 
-// buildInner compiles the program for containers: a test binary may need a C library.
-func buildInner(ctx context.Context, to string) error {
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", to, "github.com/tenure-dev/tenure/plugins/docker/dockertest/innercmd")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the program for containers: %w: %s", err, out)
-	}
-	return nil
-}
-
-// launch starts dockerd. It gets SIGTERM, and ends what it runs, if the test binary dies.
+// launch starts dockerd. It gets SIGTERM, and ends what it runs, if this process dies.
 func (e *Engine) launch() error {
 	path := "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	program := "/usr/sbin/dockerd"

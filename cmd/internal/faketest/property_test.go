@@ -1,0 +1,214 @@
+package faketest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+	"pgregory.net/rapid"
+
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/execution"
+	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/runtime"
+	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/drivers/sandbox"
+	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/eventstore/commands"
+	"github.com/tenure-dev/tenure/plugins/fake"
+)
+
+// Each part is a hundred stories, or as many as -rapid.checks says. With the race detector one part runs.
+const parts = 10
+
+// After any mix of failures the runtimes that live in the provider's ledger are those that the log says are held, or are on
+// record as waiting for their cleanup, and no more; and no command ran twice.
+func TestWhatLivesOutsideIsWhatTheLogSays(t *testing.T) {
+	t.Parallel()
+	n := parts
+	if raceDetector {
+		n = 1
+	}
+	var lived atomic.Int64
+	t.Cleanup(func() { t.Logf("%d stories were lived, race detector %t", lived.Load(), raceDetector) })
+	for part := range n {
+		t.Run(fmt.Sprintf("part %d", part), func(t *testing.T) {
+			t.Parallel()
+			rapid.Check(t, func(rt *rapid.T) {
+				s := drawStory(rt)
+				lived.Add(1)
+				if problems, logs := live(t, s); len(problems) > 0 {
+					rt.Fatalf("%s\nthe story:\n%s\nwhat the engines said:\n%s", strings.Join(problems, "\n"), s, logs)
+				}
+			})
+		})
+	}
+}
+
+// live lives a story and returns what is wrong at its end.
+func live(t *testing.T, s story) (problems []string, logs string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "tenure-faketest-") //nolint:usetesting // one of a thousand, gone with its story
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // a directory of the test
+	synctest.Test(t, func(*testing.T) {
+		l := &life{world: newWorld(dir, s.Environments), story: s}
+		writeScript(fake.ScriptPath(l.providerDir()), s.Start)
+		l.start()
+		for _, a := range s.Acts {
+			pass(time.Duration(a.After) * time.Millisecond)
+			l.do(a)
+		}
+		pass(settling)
+		problems = l.judge()
+		for _, e := range l.engines {
+			e.stop()
+			logs += e.logs.String()
+		}
+		pass(2 * time.Minute) // what a dead worker was at ends with its script's delays
+	})
+	return problems, logs
+}
+
+// life is a story while it is lived.
+type life struct {
+	*world
+	story  story
+	leases []held
+	execs  []domain.ExecID
+}
+
+// held is a lease that was asked for.
+type held struct {
+	id    domain.LeaseID
+	place place
+}
+
+func (l *life) do(a act) {
+	ctx := context.Background()
+	var of domain.LeaseID
+	if len(l.leases) > 0 {
+		of = l.leases[a.Of%len(l.leases)].id
+	}
+	switch a.Do {
+	case doAcquire:
+		i := a.Of % len(l.environments)
+		l.leases = append(l.leases, held{l.acquire(l.environments[i], fmt.Sprintf("run-%d", len(l.leases))), l.story.Environments[i]})
+	case doRelease:
+		_, err := l.client.ReleaseLease(ctx, commands.Caller{}, of, lease.Release{Reason: lease.ReasonReleased})
+		unlessRefused(err)
+	case doCancel:
+		_, err := l.client.CancelLease(ctx, commands.Caller{}, of, "not needed")
+		unlessRefused(err)
+	case doExec:
+		x := domain.ExecID{UUID: uuid.New()}
+		_, err := l.client.RequestExec(ctx, commands.Caller{}, commands.StartExec{Exec: x, Lease: of, Argv: []string{"sleep", "1"}})
+		if unlessRefused(err) {
+			l.execs = append(l.execs, x)
+		}
+	case doProbe:
+		_, err := l.client.RequestProbe(ctx, commands.Caller{}, commands.Probe{
+			Probe: domain.ProbeID{UUID: uuid.New()}, Company: l.company, Environment: l.environments[a.Of%len(l.environments)],
+			Driver: sandbox.Name, Provider: providerOf, Fields: commands.NoSecretFields,
+		})
+		unlessRefused(err)
+	case doKill:
+		l.last().kill()
+		pass(500 * time.Millisecond)
+		l.start()
+	case doPause:
+		old := l.last()
+		l.processes.silence(old.process.ID, true)
+		time.AfterFunc(15*time.Second, func() { l.processes.silence(old.process.ID, false) })
+		l.start()
+	case doCrash:
+		l.last().crashWorkers()
+	}
+}
+
+// unlessRefused reports whether a command was accepted.
+func unlessRefused(err error) bool {
+	if _, refused := errors.AsType[*domain.Refusal](err); refused {
+		return false
+	}
+	must(err)
+	return true
+}
+
+// judge holds the ledger against the log.
+func (l *life) judge() (problems []string) {
+	ctx := context.Background()
+	problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	led, err := fake.ReadLedger(fake.LedgerPath(l.providerDir()))
+	must(err)
+	living := map[string][]fake.Entry{}
+	for _, e := range led.Live() {
+		living[e.RuntimeID] = append(living[e.RuntimeID], e)
+		id, err := uuid.Parse(e.RuntimeID)
+		must(err)
+		r, err := eventstore.Load(ctx, l.client.Ledger(), commands.Runtimes, id)
+		must(err)
+		if s := r.State.Status; s == runtime.StatusDestroyed || s == runtime.StatusNone {
+			problem("runtime %s lives (%s), but the log says %q", e.RuntimeID, e.ID, s)
+		}
+	}
+	for id, entries := range living {
+		if len(entries) > 1 {
+			problem("runtime %s lives %d times", id, len(entries))
+		}
+	}
+	for i, h := range l.leases {
+		s, err := l.client.Lease(ctx, h.id)
+		must(err)
+		n := len(living[s.Runtime.String()])
+		about := fmt.Sprintf("lease %d %s (%s, %s, cleanup %q, %d attempts, %d teardowns, %s: %s) with %d living", i, h.id, h.place.Class, s.Status(),
+			s.CleanupStatus(), s.Attempt, s.Teardown, s.FailureCode, s.FailureMessage, n)
+		switch {
+		case s.Status() == lease.StatusActive:
+			if n != 1 || living[s.Runtime.String()][0].ID != *s.ProviderLeaseID {
+				problem("%s does not hold exactly its own runtime", about)
+			}
+		case s.NeedsTeardown():
+			unknown := h.place.Class == drivers.ClassBlind && s.FailureCode == "runtime_unknown"
+			unanswered := s.FailureCode == "acquire_unanswered" && l.story.leavesUnanswered()
+			if !unknown && !unanswered && !h.place.endless() {
+				problem("%s is not cleaned up", about)
+			}
+		case s.Status().Ended():
+			if n != 0 {
+				problem("%s has left something", about)
+			}
+		case s.Status() == lease.StatusRequested && h.place.Slots > 0:
+			if n != 0 {
+				problem("%s waits and has something", about)
+			}
+		default:
+			problem("%s has not come to an end", about)
+		}
+	}
+	started := map[string]int{}
+	for _, e := range led.Entries {
+		if e.Op == fake.OpExec {
+			if started[e.ExecID]++; started[e.ExecID] == 2 {
+				problem("command %s ran twice", e.ExecID)
+			}
+		}
+	}
+	for _, id := range l.execs {
+		x, err := l.client.Exec(ctx, id)
+		must(err)
+		if x.Status != execution.StatusEnded {
+			problem("command %s of lease %s is %s", id, x.Request.Lease, x.Status)
+		}
+	}
+	return problems
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package faketest
+
+const raceDetector = false

@@ -1,0 +1,433 @@
+package faketest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/environment"
+	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/drivers/provider"
+	"github.com/tenure-dev/tenure/drivers/sandbox"
+	"github.com/tenure-dev/tenure/drivers/supervisor"
+	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/eventstore/commands"
+	"github.com/tenure-dev/tenure/eventstore/memory"
+	"github.com/tenure-dev/tenure/eventstore/vault"
+	"github.com/tenure-dev/tenure/plugins/fake"
+	"github.com/tenure-dev/tenure/plugins/host"
+	"github.com/tenure-dev/tenure/plugins/manifest"
+	"github.com/tenure-dev/tenure/projections"
+	"github.com/tenure-dev/tenure/projections/deadlines"
+)
+
+// world is a log, clients, engines that come and go, and the provider's ledger.
+type world struct {
+	dir          string
+	store        *memory.Store
+	vault        *vault.Vault
+	client       *commands.Commands
+	processes    *processes
+	installation uuid.UUID
+	company      domain.CompanyID
+	environments []domain.EnvironmentID
+	manifest     manifest.Manifest
+	engines      []*engine
+}
+
+// must ends the story: what it is for cannot fail.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+func newWorld(dir string, places []place) *world {
+	store, sealed := memory.New(), vault.InMemory()
+	w := &world{
+		dir: dir, store: store, vault: sealed, client: commands.New(eventstore.NewLedger(store), sealed),
+		processes: &processes{silent: map[domain.WorkerID]bool{}}, installation: uuid.New(), company: domain.CompanyID{UUID: uuid.New()},
+	}
+	raw, err := fake.ManifestJSON()
+	must(err)
+	w.manifest, err = manifest.Parse(raw)
+	must(err)
+	_, err = w.client.AddCompany(context.Background(), commands.Caller{}, w.company, "Acme")
+	must(err)
+	for i, p := range places {
+		config, err := json.Marshal(map[string]any{"provider": fake.KeyOf(p.Class), "script": append([]fake.Step{}, p.Script...)})
+		must(err)
+		id := domain.EnvironmentID{UUID: uuid.New()}
+		_, err = w.client.RegisterEnvironment(context.Background(), commands.Caller{}, id, environment.Registered{
+			Company: w.company, Name: fmt.Sprintf("env-%d", i), Driver: sandbox.Name, Config: config, MaxLeases: p.Slots,
+		}, commands.NoSecretFields)
+		must(err)
+		w.environments = append(w.environments, id)
+	}
+	return w
+}
+
+func (w *world) providerDir() string { return filepath.Join(w.dir, "provider") }
+
+// providerOf is what the registry of an engine says.
+func providerOf(_ string, config json.RawMessage) string {
+	word, err := provider.Word(config, "provider")
+	must(err)
+	return word
+}
+
+// engine is one process with its workers.
+type engine struct {
+	*supervisor.Supervisor
+	w       *world
+	process eventstore.Process
+	link    *link
+	deaf    atomic.Bool
+	host    *host.Host
+	late    *provider.Late
+	logs    *logs
+
+	mu      sync.Mutex
+	workers []*worker
+
+	quit context.CancelFunc
+	feed sync.WaitGroup
+}
+
+// options make a long life short.
+var options = supervisor.Options{
+	Parallel: 8, ProvisionTimeout: 20 * time.Second, ReleaseTimeout: 10 * time.Second, StartTimeout: 5 * time.Second,
+	ProbeTimeout: 10 * time.Second, MaxAttempts: 4, RetryBase: 500 * time.Millisecond, RetryLimit: 4 * time.Second,
+	DrainTimeout: 2 * time.Second,
+}
+
+// settling is longer than every limit, back-off and scripted delay that can follow one another at the end of a story.
+const settling = 4 * time.Minute
+
+func (w *world) start() *engine {
+	n := len(w.engines)
+	e := &engine{w: w, link: &link{Store: w.store}, logs: &logs{}, late: provider.NewLate()}
+	e.process = eventstore.Process{ID: domain.WorkerID{UUID: uuid.New()}, Node: domain.NodeID{UUID: uuid.New()}}
+	logger := slog.New(slog.NewTextHandler(e.logs, nil)).With("engine", n)
+	var err error
+	e.host, err = host.New(host.Options{
+		Dir: filepath.Join(w.dir, fmt.Sprintf("host-%d", n)), HostVersion: "test", Logger: logger,
+		Timeouts: host.Timeouts{Initialize: 3 * time.Second, Health: 20 * time.Second, HealthReply: 10 * time.Second},
+		Restart:  host.Restart{First: 200 * time.Millisecond, Longest: 5 * time.Second},
+	})
+	must(err)
+	must(e.host.Set([]host.Installed{{
+		Plugin: drivers.Plugin{ID: "fake-plugin", Key: w.manifest.ID, Version: w.manifest.Version}, Manifest: w.manifest, Enabled: true,
+		Inside: e.worker,
+	}}))
+	registry, err := drivers.NewRegistry()
+	must(err)
+	registry, err = registry.With(sandbox.New(e.host, e.late, nil))
+	must(err)
+	ledger := eventstore.NewLedger(e.link)
+	ledger.Heed(func(r eventstore.Recorded) {
+		if !e.deaf.Load() {
+			e.Notify(r)
+		}
+	})
+	e.Supervisor = supervisor.New(supervisor.Deps{
+		Commands: commands.New(ledger, w.vault), Drivers: registry, Todo: &todo{store: w.store, rows: map[eventstore.Stream]projections.Stored{}},
+		Processes: w.processes, Process: e.process, Installation: w.installation, Epoch: memory.Epoch,
+		JournalDir: func(id domain.ExecID) string { return filepath.Join(w.dir, fmt.Sprintf("journal-%d", n), id.String()) },
+		Logger:     logger,
+	}, options)
+	ctx, quit := context.WithCancel(context.Background())
+	e.quit = quit
+	e.feed.Go(func() { e.follow(ctx, ledger) })
+	must(e.Start(ctx))
+	w.engines = append(w.engines, e)
+	return e
+}
+
+func (w *world) last() *engine { return w.engines[len(w.engines)-1] }
+
+// follow passes the log on to the ledger, and by it to the supervisor, as the feed does.
+func (e *engine) follow(ctx context.Context, ledger *eventstore.Ledger) {
+	var position int64
+	for {
+		changed := e.w.store.Changed()
+		page, _ := e.w.store.ReadAll(ctx, position, 0)
+		for _, r := range page {
+			position = r.Position
+			if !e.deaf.Load() {
+				ledger.Note(r)
+			}
+		}
+		if len(page) > 0 {
+			continue
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// kill is SIGKILL for the engine: no append any more, and its workers end with it.
+func (e *engine) kill() {
+	e.link.down.Store(true)
+	e.deaf.Store(true)
+	e.w.processes.silence(e.process.ID, true)
+	e.crashWorkers()
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = e.host.Stop(over) // it says that some were killed
+}
+
+// stop ends it in good order, as far as it is alive.
+func (e *engine) stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	_ = e.Stop(ctx) // one that is killed cannot say that it leaves
+	_ = e.host.Stop(ctx)
+	e.quit()
+	e.feed.Wait()
+}
+
+func (e *engine) crashWorkers() {
+	e.mu.Lock()
+	workers := e.workers
+	e.workers = nil
+	e.mu.Unlock()
+	for _, w := range workers {
+		w.Kill()
+	}
+}
+
+// worker is a worker of fake inside this process.
+type worker struct {
+	opts fake.Options
+
+	mu     sync.Mutex
+	world  *fake.World
+	pipes  []io.Closer
+	killed bool
+}
+
+func (e *engine) worker() host.Inside {
+	w := &worker{}
+	w.opts = fake.Options{Dir: e.w.providerDir(), Exit: func(int) { w.Kill() }}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.workers = append(e.workers, w)
+	return w
+}
+
+// Serve implements [host.Inside].
+func (w *worker) Serve(in io.Reader, out io.Writer) error {
+	world, err := fake.Open(w.opts)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.world, w.pipes = world, []io.Closer{in.(io.Closer), out.(io.Closer)}
+	killed := w.killed
+	w.mu.Unlock()
+	if killed {
+		w.Kill()
+	}
+	return world.ServeOn(context.Background(), in, out)
+}
+
+// Kill implements [host.Inside].
+func (w *worker) Kill() {
+	w.mu.Lock()
+	w.killed = true
+	world, pipes := w.world, w.pipes
+	w.mu.Unlock()
+	if world == nil {
+		return
+	}
+	world.Kill()
+	for _, p := range pipes {
+		_ = p.Close() // it may be closed
+	}
+}
+
+// link is an engine's way to the log.
+type link struct {
+	*memory.Store
+	down atomic.Bool
+}
+
+func (l *link) Submit(a eventstore.Append) eventstore.Pending {
+	if l.down.Load() {
+		return cut{}
+	}
+	return l.Store.Submit(a)
+}
+
+type cut struct{}
+
+func (cut) Wait(context.Context) (eventstore.Result, error) {
+	return eventstore.Result{}, fmt.Errorf("%w: the engine is dead", eventstore.ErrUnavailable)
+}
+
+// todo is the deadlines read model in memory. It catches up with the log at each question.
+type todo struct {
+	store *memory.Store
+
+	mu       sync.Mutex
+	position int64
+	rows     map[eventstore.Stream]projections.Stored
+}
+
+func (d *todo) catchUp() error {
+	for {
+		page, err := d.store.ReadAll(context.Background(), d.position, 0)
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		for _, r := range page {
+			d.position = r.Position
+			if !deadlines.Model.Follows(r.Stream) {
+				continue
+			}
+			row, err := deadlines.Model.Fold(d.rows[r.Stream], projections.NewEvent(r.Fact()))
+			if err != nil {
+				return err
+			}
+			if row == nil {
+				delete(d.rows, r.Stream)
+			} else {
+				d.rows[r.Stream] = row
+			}
+		}
+	}
+}
+
+func (d *todo) Due(_ context.Context, now time.Time, limit int) ([]supervisor.Task, error) {
+	return d.tasks(limit, func(x deadlines.Deadline) bool { return !x.DueAt.IsZero() && !x.DueAt.After(now) })
+}
+
+func (d *todo) Claimed(context.Context) ([]supervisor.Task, error) {
+	return d.tasks(1<<30, func(x deadlines.Deadline) bool { return !x.Worker.IsZero() })
+}
+
+func (d *todo) tasks(limit int, match func(deadlines.Deadline) bool) ([]supervisor.Task, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.catchUp(); err != nil {
+		return nil, err
+	}
+	var rows []deadlines.Row
+	for _, stored := range d.rows {
+		if row := stored.(*deadlines.Row); match(row.Data) {
+			rows = append(rows, *row)
+		}
+	}
+	slices.SortFunc(rows, func(a, b deadlines.Row) int { return a.Data.DueAt.Compare(b.Data.DueAt) })
+	var tasks []supervisor.Task
+	for _, row := range rows[:min(limit, len(rows))] {
+		tasks = append(tasks, supervisor.Task{Stream: row.Stream, Version: row.Version, Worker: row.Data.Worker})
+	}
+	return tasks, nil
+}
+
+// processes are liveness rows.
+type processes struct {
+	mu     sync.Mutex
+	rows   []eventstore.Process
+	silent map[domain.WorkerID]bool
+}
+
+func (p *processes) Register(_ context.Context, process eventstore.Process, ttl time.Duration) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	process.AliveUntil = time.Now().Add(ttl)
+	p.rows = append(p.rows, process)
+	return nil
+}
+
+func (p *processes) Beat(_ context.Context, id domain.WorkerID, ttl time.Duration) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.silent[id] {
+		return eventstore.ErrUnavailable
+	}
+	for i := range p.rows {
+		if p.rows[i].ID == id {
+			p.rows[i].AliveUntil = time.Now().Add(ttl)
+			return nil
+		}
+	}
+	return eventstore.ErrProcessGone
+}
+
+func (p *processes) Leave(_ context.Context, id domain.WorkerID) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rows = slices.DeleteFunc(p.rows, func(old eventstore.Process) bool { return old.ID == id })
+	return nil
+}
+
+func (p *processes) List(context.Context) ([]eventstore.Process, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	rows := slices.Clone(p.rows)
+	for i := range rows {
+		rows[i].Alive = rows[i].AliveUntil.After(time.Now())
+	}
+	return rows, nil
+}
+
+// silence keeps an engine from saying that it lives, or lets it again.
+func (p *processes) silence(id domain.WorkerID, silent bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.silent[id] = silent
+}
+
+// logs is what an engine says.
+type logs struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logs) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// pass lets time pass.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+// acquire asks for a lease.
+func (w *world) acquire(of domain.EnvironmentID, run string) domain.LeaseID {
+	a := commands.Acquire{
+		Lease: domain.LeaseID{UUID: uuid.New()}, Company: w.company, Environment: of, Run: run,
+		Provider: providerOf, Policy: lease.PolicyEphemeral, TTL: 24 * time.Hour, IdleTimeout: time.Hour,
+	}
+	_, err := w.client.AcquireLease(context.Background(), commands.Caller{}, a)
+	must(err)
+	return a.Lease
+}
