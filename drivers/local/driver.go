@@ -37,7 +37,7 @@ func (d *Driver) Describe() drivers.Description {
 	}
 	return drivers.Description{
 		Name: "local", Provider: "local", Class: drivers.ClassIdempotent, Isolation: isolation, NodeBound: true,
-		Capabilities: drivers.Capabilities{Exec: true, List: true, CheckConfig: true},
+		Capabilities: drivers.Capabilities{Exec: true, List: true, CheckConfig: true, Probe: true},
 	}
 }
 

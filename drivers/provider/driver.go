@@ -300,7 +300,11 @@ func (d *Driver) Probe(ctx context.Context, req drivers.ProbeRequest) (drivers.P
 		return failedProbe("worker", hidden.clean(err)), nil
 	}
 	if _, err := worker.ValidateConfig(ctx, config); err != nil && !errors.Is(err, drivers.ErrUnsupported) {
-		return failedProbe("validate_config", hidden.clean(err)), nil
+		err = hidden.clean(err)
+		if _, said := errors.AsType[*drivers.Failure](err); !said {
+			err = badConfig(err)
+		}
+		return failedProbe("validate_config", err), nil
 	}
 	result, err := worker.Probe(ctx, Scope{CompanyID: req.CompanyID, EnvironmentID: req.EnvironmentID, Config: config})
 	switch {
@@ -311,6 +315,9 @@ func (d *Driver) Probe(ctx context.Context, req drivers.ProbeRequest) (drivers.P
 		}}}, nil
 	case err != nil:
 		return failedProbe("probe", hidden.clean(err)), nil
+	}
+	if !result.OK {
+		result.Phase = cmp.Or(result.Phase, "probe") // workers of the published SDK name none
 	}
 	result.Summary = cmp.Or(hidden.text(result.Summary), map[bool]string{true: "the provider answers", false: "the provider refuses"}[result.OK])
 	for i := range result.Diagnostics {

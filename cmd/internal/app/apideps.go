@@ -80,7 +80,7 @@ func (c checker) CheckConfig(driver string, config json.RawMessage) error {
 	}
 	if problem, ok := errors.AsType[*drivers.ConfigError](err); ok && len(problem.Problems) > 0 {
 		p := problem.Problems[0]
-		return domain.Refuse(domain.KindInvalid, "invalid_config", "%s", p.Problem).On("config."+p.Field).Mend("%s", p.Remediation)
+		return domain.Refuse(domain.KindInvalid, "invalid_config", "%s", p.Problem).On(p.Field).Mend("%s", p.Remediation)
 	}
 	if errors.Is(err, drivers.ErrUnsupported) {
 		return nil

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -295,7 +296,7 @@ func (a *App) makeDrivers() error {
 		opts.GID = opts.UID
 	}
 	urls, err := runtimeurl.New(runtimeurl.Options{
-		EnvJSON: a.opts.RuntimeCandidates, Listen: a.listener.Addr().String(), PublicURL: a.opts.PublicURL,
+		EnvJSON: a.opts.RuntimeCandidates, Listen: a.listensOn(), PublicURL: a.opts.PublicURL,
 		AllowedHosts: a.opts.AllowedHosts, Allow: a.opts.AllowRuntimeURL, Deny: a.opts.DenyRuntimeURL,
 	})
 	if err != nil {
@@ -387,7 +388,11 @@ func (a *App) journalDir(id domain.ExecID) string {
 
 // listen takes the server's address. Nothing is served yet; but who makes runtimes has to know the way to here.
 func (a *App) listen(ctx context.Context) error {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.opts.Listen)
+	network := "tcp"
+	if ip, err := netip.ParseAddr(a.listenHost()); err == nil && ip.Is4() {
+		network = "tcp4" // Go would take 0.0.0.0 for every address of IPv6 as well, and call it [::]
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, network, a.opts.Listen)
 	if err != nil {
 		return fmt.Errorf("--listen %s: %w; choose another address, or stop what listens there", a.opts.Listen, err)
 	}
@@ -399,6 +404,20 @@ func (a *App) listen(ctx context.Context) error {
 		return nil
 	})
 	return nil
+}
+
+// listenHost is the host of --listen, "" for every address of both families.
+func (a *App) listenHost() string {
+	host, _, _ := net.SplitHostPort(a.opts.Listen) // checkListen has looked at it
+	return host
+}
+
+// listensOn is the listener's address; the host is left out if it was.
+func (a *App) listensOn() string {
+	if a.listenHost() == "" {
+		return fmt.Sprintf(":%d", a.listener.Addr().(*net.TCPAddr).Port)
+	}
+	return a.listener.Addr().String()
 }
 
 func (a *App) startServer() error {

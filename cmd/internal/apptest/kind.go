@@ -55,3 +55,17 @@ func (e *Engine) Events() []wire.Event {
 		after = *page.Next
 	}
 }
+
+// Workers are the processes of plugins that run, by the plugin's key.
+func (e *Engine) Workers() map[string]int {
+	e.t.Helper()
+	plugins, err := e.Client.Plugins(context.Background())
+	require.NoError(e.t, err)
+	pids := map[string]int{}
+	for _, p := range plugins.Items {
+		if p.Process != nil && p.Process.PID != 0 {
+			pids[p.Key] = p.Process.PID
+		}
+	}
+	return pids
+}

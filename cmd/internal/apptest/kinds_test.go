@@ -34,7 +34,7 @@ func listed(t *testing.T, pattern string) func() []string {
 
 func localKind(t *testing.T, e *apptest.Engine) apptest.Kind {
 	return apptest.Kind{
-		Driver: "local", Provider: "local",
+		Driver: "local", Provider: "local", Config: map[string]any{},
 		Metadata: map[string]any{"workspace": func(v any) bool {
 			return filepath.Dir(filepath.Dir(v.(string))) == filepath.Join(e.DataDir, "runtimes")
 		}},

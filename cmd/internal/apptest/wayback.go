@@ -1,0 +1,36 @@
+package apptest
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tenure-dev/tenure/api/client"
+	"github.com/tenure-dev/tenure/api/wire"
+)
+
+// fetch gets a URL with what a runtime has.
+const fetch = `url=$PAPERCLIP_API_URL/api/health; { curl -fsS --max-time 10 "$url" || wget -q -T 10 -O - "$url"; } 2>/dev/null; echo; echo "$PAPERCLIP_API_URL"`
+
+// FindsBack holds a kind of environment to case A30: the run itself calls the health route at the URL that it was given,
+// and the lease shows that URL. It returns the URL.
+func FindsBack(t *testing.T, e *Engine, k Kind) string {
+	t.Helper()
+	lease := e.Acquire(k.Tenant(e), wire.AcquireLease{}).Lease
+	x, out, errs := e.Run(lease.ID, wire.StartExec{Argv: []string{"sh", "-c", fetch}})
+	require.Equal(t, 0, *x.Result.ExitCode, "%s", errs)
+	require.Contains(t, string(out), `"status"`, "%s", errs)
+	var url string
+	if shown, has := lease.Metadata["paperclipApiUrl"]; has {
+		url = shown.(string)
+		require.Contains(t, string(out), "\n"+url+"\n")
+	} else { // of driver local, whose metadata the seed's contract fixes
+		_, out, _ := e.Run(lease.ID, wire.StartExec{Argv: []string{"sh", "-c", `printf %s "$PAPERCLIP_API_URL"`}})
+		url = string(out)
+	}
+	require.NotContains(t, url, "0.0.0.0")
+	_, err := e.Client.ReleaseLease(t.Context(), lease.ID, wire.Release{}, client.Wait(waitLong))
+	require.NoError(t, err)
+	require.Empty(t, k.Left())
+	return url
+}
