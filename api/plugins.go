@@ -89,7 +89,7 @@ func (s *Server) showPlugin(id uuid.UUID, now eventstore.Loaded[plugin.State]) w
 		out.Manifest = shownObject(current.Manifest)
 	}
 	for i, v := range p.Versions {
-		out.Versions[i] = wire.PluginVersion{Version: v.Version, Digest: v.Digest, Source: v.Source, InstalledAt: v.At.UTC()}
+		out.Versions[i] = wire.PluginVersion{Version: v.Installed.Version, Digest: v.Installed.Digest, Source: v.Installed.Source, InstalledAt: v.At.UTC()}
 	}
 	if s.deps.Plugins != nil {
 		if process, ok := s.deps.Plugins.PluginProcess(domain.PluginID{UUID: id}); ok {

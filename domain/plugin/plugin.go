@@ -121,21 +121,21 @@ type State struct {
 
 // Version is one version of a plugin.
 type Version struct {
-	Installed
-	At time.Time
+	Installed Installed
+	At        time.Time
 }
 
 // Current is the version that makes runtimes.
-func (s State) Current() (Version, bool) { return s.Find(s.Version) }
+func (s State) Current() (Installed, bool) { return s.Find(s.Version) }
 
 // Find is the latest installation of a version.
-func (s State) Find(version string) (Version, bool) {
+func (s State) Find(version string) (Installed, bool) {
 	for i := len(s.Versions) - 1; i >= 0; i-- {
-		if s.Versions[i].Version == version {
-			return s.Versions[i], true
+		if s.Versions[i].Installed.Version == version {
+			return s.Versions[i].Installed, true
 		}
 	}
-	return Version{}, false
+	return Installed{}, false
 }
 
 // Decider is the plugin's decider.

@@ -121,7 +121,7 @@ func (r Request) problem(c Candidate) Problem {
 	switch {
 	case c.Status == environment.StatusNone, c.Company != r.Company:
 		return ProblemMissing
-	case c.Status == environment.StatusArchived:
+	case c.Status != environment.StatusActive:
 		return ProblemArchived
 	case c.Provider == ProviderFake && !r.AllowFake:
 		return ProblemFake
@@ -135,7 +135,7 @@ func refuseIssue(c Candidate, p Problem) error {
 	const field = "selection.issueEnvironmentId"
 	switch p {
 	case ProblemArchived:
-		return domain.Refuse(domain.KindConflict, "environment_archived", "the environment %s, which the issue names, is archived", c.Environment).
+		return domain.Refuse(domain.KindConflict, "environment_archived", "the environment %s, which the issue names, is %s", c.Environment, c.Status).
 			On(field).Mend("name another environment on the issue, or none")
 	case ProblemFake:
 		return domain.Refuse(domain.KindConflict, "environment_fake", "the environment %s, which the issue names, runs nothing: its provider is fake", c.Environment).

@@ -39,6 +39,18 @@ func spoiled(c selection.Candidate, p selection.Problem) selection.Candidate {
 	return c
 }
 
+func TestOnlyAnActiveEnvironmentIsPicked(t *testing.T) {
+	t.Parallel()
+	for _, status := range []environment.Status{
+		environment.StatusArchiving, environment.StatusArchived, environment.StatusDeleting, environment.StatusDeleted,
+	} {
+		c := usable(selection.LevelProject, 1)
+		c.Status = status
+		_, err := selection.Select(selection.Request{Company: domaintest.Company, Candidates: []selection.Candidate{c}})
+		require.ErrorContains(t, err, "the project's is archived", status)
+	}
+}
+
 func TestTheHighestLevelWins(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {

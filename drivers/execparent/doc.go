@@ -23,5 +23,9 @@
 // A command may run inside a program that builds a sandbox around it ([Sandbox]). Then there is a second, inner parent, and
 // all the above holds: the outer one keeps the journal and the time, the inner one looks up, starts, asks to end and reaps.
 //
+// Where parent and engine share neither pipes nor a directory, as in a container, the parent is linked ([MainLinked],
+// [StartLinked]): it speaks over its standard streams, the journal is on the engine's side, and both ends take silence for
+// the other's end. A linked parent may be of another version than the engine, so what they say to each other only grows.
+//
 // The result goes to the engine and, as a file that is renamed into place, to the journal directory ([ReadResult]).
 package execparent

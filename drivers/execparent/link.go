@@ -109,6 +109,10 @@ func StartLinked(ctx context.Context, opts LinkOptions, spec Spec) (*Linked, err
 	}
 }
 
+// cancelLimit bounds the wait for a parent that was told to end before anybody heard that it had begun. Hanging up ends it
+// as well, only not while somebody waits.
+const cancelLimit = 2 * time.Second
+
 // first is how a start ended.
 type first struct {
 	process drivers.Process
@@ -123,7 +127,7 @@ func (p *Linked) ended() {
 
 // awaitOrHangUp gives a parent that was told to end the time for it.
 func (p *Linked) awaitOrHangUp() {
-	limit := time.NewTimer(2 * lingerLimit)
+	limit := time.NewTimer(cancelLimit)
 	defer limit.Stop()
 	select {
 	case <-p.done:

@@ -15,6 +15,7 @@ room() {
 }
 # try writes a file; a program does it, since its words say why it cannot.
 try() { echo tenure | cat >"$1"; }
+[ -r /proc/$$/environ ] && [ -r /proc/sys/kernel/random/boot_id ] || fail check_host "the host has no /proc as Linux has it"
 if [ "$mode" = check ]; then
   at=$root
   while [ ! -e "$at" ] && [ "$at" != / ]; do at=$(dirname -- "$at"); done

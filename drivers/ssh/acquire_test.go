@@ -199,13 +199,19 @@ func TestTheURLOfTheAPIIsFoundFromTheHost(t *testing.T) {
 	dead.Close()
 	found, err := runtimeurl.New(runtimeurl.Options{Listen: strings.TrimPrefix(api.URL, "http://"), Budget: 20 * time.Second})
 	require.NoError(t, err)
-	none, err := runtimeurl.New(runtimeurl.Options{Listen: strings.TrimPrefix(dead.URL, "http://"), Budget: 300 * time.Millisecond})
+	elsewhere, err := runtimeurl.New(runtimeurl.Options{Listen: strings.TrimPrefix(dead.URL, "http://"), Budget: 20 * time.Second})
+	require.NoError(t, err)
+	none, err := runtimeurl.New(runtimeurl.Options{Listen: strings.TrimPrefix(dead.URL, "http://"), Budget: time.Second})
 	require.NoError(t, err)
 	for name, lines := range map[string][]string{"with direct-tcpip": nil, "without": {"AllowTcpForwarding no"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := sshtest.Start(t, sshtest.Options{Lines: lines})
-			r := acquireOn(t, s, map[string]any{"workspaceMode": "per_lease", "runtimeApiCandidates": []string{dead.URL}}, Options{RuntimeURL: found})
+			configured, from := []string{dead.URL}, found
+			if lines != nil {
+				configured, from = []string{api.URL}, elsewhere // what nobody would derive
+			}
+			r := acquireOn(t, s, map[string]any{"workspaceMode": "per_lease", "runtimeApiCandidates": configured}, Options{RuntimeURL: from})
 			require.Equal(t, api.URL, r.Field("paperclipApiUrl"))
 			require.Equal(t, api.URL+"\n", string(r.Sh(`echo "$PAPERCLIP_API_URL"`).Stdout))
 		})

@@ -23,7 +23,7 @@ type host struct {
 // RunScript implements [runtimeurl.Runner].
 func (h host) RunScript(ctx context.Context, script string, stdin []byte) ([]byte, error) {
 	mark := "tenure-" + uuid.NewString()
-	script = "echo " + mark + "\n" + script
+	script = group("echo " + mark + "\n" + script)
 	command, input := shell, []byte(script)
 	if stdin != nil {
 		command, input = "exec sh -c '"+fmt.Sprintf(shLoader, len(script))+"'", append(input, stdin...)

@@ -595,3 +595,40 @@ func TestAHostThatLosesItsPerlIsLookedAtAgain(t *testing.T) {
 	require.Contains(t, start.Error(), "/no/such/perl")
 	require.Equal(t, "again\n", string(r.Sh("echo again").Stdout))
 }
+
+func TestACommandThatStartsWhileAnotherProcessReleasesItsRuntimeDoesNotOutliveIt(t *testing.T) {
+	t.Parallel()
+	s := sshtest.Start(t, sshtest.Options{})
+	d, other := newDriver(t, Options{}), newDriver(t, Options{})
+	mark := fmt.Sprintf("605.%d", os.Getpid())
+	root := filepath.Join(t.TempDir(), "w")
+	// The program is looked for in so many places that its start takes a while.
+	path := strings.Repeat("/no/such/dir:", 9000) + basePath
+	for i := range 12 {
+		req, rt, err := acquire(t, d, encode(t, s.Fields(root), nil))
+		require.NoError(t, err)
+		h := driverstest.HandleOf(req, rt)
+		started := make(chan error, 1)
+		dir := filepath.Join(t.TempDir(), "j")
+		go func() {
+			e, err := drivers.StartExec(t.Context(), d, drivers.ExecRequest{
+				Handle: h, ExecID: fmt.Sprint("e", i), Argv: []string{"sleep", mark}, JournalDir: dir,
+				Env: []drivers.EnvVar{{Name: "PATH", Value: path}},
+			})
+			if err == nil {
+				_, err = e.Wait(t.Context())
+			}
+			started <- err
+		}()
+		select {
+		case err := <-started:
+			require.Fail(t, "too early", "%v", err)
+		case <-time.After(time.Duration(i) * 6 * time.Millisecond):
+		}
+		require.NoError(t, other.Release(t.Context(), drivers.ReleaseRequest{Handle: h}))
+		if err := <-started; err != nil {
+			require.ErrorIs(t, err, drivers.ErrGone)
+		}
+		requireNoProcess(t, mark)
+	}
+}

@@ -82,6 +82,10 @@ func (s spec) launch(t tools) (launch, error) {
 	return launch{command: "exec env -i " + s.marks() + " sh -c '" + fmt.Sprintf(shLoader, len(script)) + "'", input: []byte(script)}, nil
 }
 
+// group makes one command of a script: a shell reads all of it before it does the first thing, so that half a script, over
+// a link that broke, does nothing.
+func group(script string) string { return "{\n" + script + "\n}\n" }
+
 // shellScript becomes the command.
 func (s spec) shellScript() string {
 	var b strings.Builder
@@ -94,7 +98,7 @@ func (s spec) shellScript() string {
 	for _, arg := range s.req.Argv {
 		b.WriteString(" " + quote(arg))
 	}
-	return b.String()
+	return group(b.String())
 }
 
 // encode is the spec as the parent reads it: its length, then fields that each have their length before them.

@@ -1,13 +1,20 @@
 package ssh
 
 import (
+	"bufio"
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/driverstest"
+	"github.com/tenure-dev/tenure/drivers/journal"
 	"github.com/tenure-dev/tenure/drivers/ssh/sshtest"
 )
 
@@ -19,6 +26,64 @@ func TestNoLoaderHasACharacterThatALoginShellUnderstands(t *testing.T) {
 			require.NotContains(t, "\\!\n`", string(r), loader)
 		}
 	}
+}
+
+func TestHalfAScriptDoesNothing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := spec{
+		req:    drivers.ExecRequest{Argv: []string{"touch", dir + "/one", dir + "/two"}, Cwd: dir},
+		env:    []drivers.EnvVar{{Name: "PATH", Value: basePath}, {Name: "A", Value: "it's"}},
+		marker: dir,
+	}
+	whole := s.shellScript()
+	for _, shell := range []string{"dash", "bash"} {
+		for cut := range 160 {
+			cmd := exec.CommandContext(t.Context(), shell, "-c", `eval "$(cat)"`)
+			cmd.Stdin = strings.NewReader(whole[:len(whole)-2-cut]) // less than the closing brace
+			_ = cmd.Run()
+			left, err := os.ReadDir(dir)
+			require.NoError(t, err)
+			require.Empty(t, left, whole[:len(whole)-2-cut])
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "dash", "-c", `eval "$(cat)"`)
+	cmd.Stdin = strings.NewReader(whole)
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, left, 2)
+}
+
+// FuzzWhatTheHostSays: a host may say anything, and the driver survives it.
+func FuzzWhatTheHostSays(f *testing.F) {
+	f.Add([]byte("\x00tenure-exec-1\x00S\x00\x00\x00\x0542\x007\x00b1\x00\x00\x00\x02hiE\x00\x00\x00\x0eexited\x000\x000\x000"), false)
+	f.Add([]byte("noise\x00tenure-exec-1\x00F\x00\x00\x00\x07a\x00b\x00c"), false)
+	f.Add([]byte("\x00tenure-exec-1\x00A\x00\x00\x00\x04\xff\xff\xff\xff1\xff\xff\xff\xff"), false)
+	f.Add([]byte("\x00tenure-exec-1\x00S 42 7 boot\noutput"), true)
+	f.Add([]byte("\x00tenure-exec-1\x00F runtime\truntime_gone\tgone\n"), true)
+	f.Fuzz(func(t *testing.T, said []byte, raw bool) {
+		w, err := journal.Create(filepath.Join(t.TempDir(), "j"), journal.Options{})
+		require.NoError(t, err)
+		p := &process{journal: w, first: make(chan error, 1), done: make(chan struct{}), credit: make(chan int, 1<<16), raw: raw}
+		in, err := p.skipNoise(bytes.NewReader(said))
+		if err != nil {
+			return
+		}
+		if raw {
+			head, err := bufio.NewReader(in).ReadString('\n')
+			if err == nil {
+				_, _ = p.readHead(head)
+			}
+			return
+		}
+		_, _ = p.read(in)
+		_, err = io.ReadAll(in)
+		require.NoError(t, err)
+		_, err = w.Seal(drivers.OutputComplete)
+		require.NoError(t, err)
+	})
 }
 
 func TestCommandsRunWithoutPerl(t *testing.T) {

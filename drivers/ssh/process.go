@@ -316,18 +316,26 @@ func (s *process) readRaw(in io.Reader) error {
 	if err != nil {
 		return err
 	}
+	runs, err := s.readHead(line)
+	if runs {
+		s.drainRaw()
+		copyTo(s.journal, journal.Stdout, r)
+	}
+	return err
+}
+
+// readHead reads what a launcher says before it becomes the command. It reports whether it does.
+func (s *process) readHead(line string) (runs bool, err error) {
 	kind, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 	if kind == "F" {
 		s.tell(startFailed([]byte(strings.ReplaceAll(rest, "\t", "\x00"))))
-		return nil
+		return false, nil
 	}
 	if s.who, err = parseProcess([]byte(strings.ReplaceAll(rest, " ", "\x00"))); err != nil {
-		return err
+		return false, err
 	}
 	s.tell(nil)
-	s.drainRaw()
-	copyTo(s.journal, journal.Stdout, r)
-	return nil
+	return true, nil
 }
 
 // drainRaw bounds the wait for output after the command's main process has exited.

@@ -51,9 +51,7 @@ func (p *pool) run(ctx context.Context, pins []string, body string, vars ...vari
 		fmt.Fprintf(&b, "%s=%s\n", v.name, quote(v.value))
 	}
 	fmt.Fprintf(&b, "hide=%s\n", quote(" "+strings.Join(p.opts.hide, " ")+" "))
-	fmt.Fprintf(&b, "echo %s\n", mark)
-	b.WriteString(commonScript)
-	b.WriteString(body)
+	b.WriteString(group("echo " + mark + "\n" + commonScript + body))
 	limited, cancel := context.WithTimeoutCause(ctx, p.opts.ScriptLimit, fmt.Errorf("no answer within %s", p.opts.ScriptLimit))
 	defer cancel()
 	if body == releaseScript {
@@ -94,6 +92,8 @@ func noShell(out output) error {
 func hostFailure(step, said string) error {
 	f := &drivers.Failure{Outcome: drivers.OutcomeRetryable, Code: "io_error", Step: step, Err: errors.New(clip(strings.TrimSpace(said), 300))}
 	switch {
+	case step == "check_host":
+		f.Outcome, f.Code, f.Remediation = drivers.OutcomeDefinite, "unsupported_host", "use a Linux host that has /proc mounted"
 	case step == "end_processes":
 		f.Code, f.Remediation = "processes_left", "the release is tried again; a process that does not end is stuck in the kernel"
 	case step == "free_space", strings.Contains(said, "No space left"), strings.Contains(said, "quota exceeded"):

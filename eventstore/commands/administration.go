@@ -56,8 +56,8 @@ func usable(ctx context.Context, w *eventstore.Work, id domain.CompanyID, env do
 	if err == nil {
 		err = owned(state.Company, id, "environment")
 	}
-	if err == nil && state.Status == environment.StatusArchived {
-		err = domain.Refuse(domain.KindConflict, "environment_archived", "the environment is archived").Mend("name another environment")
+	if err == nil && state.Status != environment.StatusActive {
+		err = domain.Refuse(domain.KindConflict, "environment_archived", "the environment is %s", state.Status).Mend("name another environment")
 	}
 	return err
 }

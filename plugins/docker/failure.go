@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"io/fs"
@@ -27,21 +28,23 @@ func failed(ctx context.Context, step string, err error) *drivers.Failure {
 		return f
 	}
 	f := &drivers.Failure{Outcome: drivers.OutcomeRetryable, Code: "engine_error", Step: step, Err: err}
-	if ctx.Err() != nil && !isAnswer(err) {
-		// What the client says of a canceled request tells less than why it was canceled.
-		f.Err = errors.Join(context.Cause(ctx), err)
+	// What the client says of a canceled request tells less than why it was canceled.
+	canceled := ctx.Err() != nil && !isAnswer(err)
+	if canceled {
 		err = context.Cause(ctx)
 	}
 	const lookAtEngine = "see whether the Docker engine works: docker info"
 	switch limit, isLimit := errors.AsType[*limitError](err); {
 	case isLimit:
 		f.Code, f.Remediation, f.Err = "engine_timeout", lookAtEngine+", or raise timeoutMs", limit
-	case errors.Is(err, context.Canceled):
-		f.Code, f.Err = "canceled", err
 	case errors.Is(err, context.DeadlineExceeded):
-		f.Code, f.Remediation = "engine_timeout", lookAtEngine
+		f.Code, f.Remediation, f.Err = "engine_timeout", lookAtEngine, err
+	case canceled, errors.Is(err, context.Canceled):
+		f.Code, f.Err = "canceled", err
 	case errors.Is(err, fs.ErrPermission):
 		f.Code, f.Remediation = "engine_forbidden", "let the worker's user use the engine's socket, or name another host"
+	case isUntrusted(err):
+		f.Code, f.Remediation = "engine_untrusted", "correct the certificates for Docker engines that this server was started with, or the host in the configuration"
 	case client.IsErrConnectionFailed(err), isNetwork(err):
 		f.Code, f.Remediation = "engine_unreachable", "start the Docker engine, or correct the host in the configuration"
 	case errdefs.IsUnauthorized(err), errdefs.IsPermissionDenied(err):
@@ -67,6 +70,13 @@ const userRemedy = "name a user of the image, or one by its number, in config.us
 func isAnswer(err error) bool {
 	return errdefs.IsNotFound(err) || errdefs.IsConflict(err) || errdefs.IsInvalidArgument(err) || errdefs.IsInternal(err) ||
 		errdefs.IsUnauthorized(err) || errdefs.IsPermissionDenied(err) || errdefs.IsNotImplemented(err)
+}
+
+// isUntrusted reports whether this end or the other refused a certificate.
+func isUntrusted(err error) bool {
+	_, refused := errors.AsType[*tls.CertificateVerificationError](err)
+	_, alert := errors.AsType[tls.AlertError](err)
+	return refused || alert || says(err, "remote error: tls:", "http response to https client")
 }
 
 func isNetwork(err error) bool {

@@ -136,8 +136,8 @@ func TestWhatTheEngineSaysDecidesTheOutcome(t *testing.T) {
 		"a start that fails":      {"/start", answer(500, "exec format error"), drivers.OutcomeRetryable, "start_failed", "start_container"},
 		"a connection that ends":  {"/start", func(http.ResponseWriter, *http.Request) { lose() }, drivers.OutcomeRetryable, "engine_unreachable", "start_container"},
 		"nonsense":                {"/containers/create", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }, drivers.OutcomeRetryable, "engine_error", "create_container"},
-		"a stuck engine":          {"/start", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, drivers.OutcomeRetryable, "engine_timeout", "start_container"},
-		"a stuck ping":            {"/_ping", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, drivers.OutcomeRetryable, "engine_timeout", "connect"},
+		"a stuck engine":          {"/start", stuck, drivers.OutcomeRetryable, "engine_timeout", "start_container"},
+		"a stuck ping":            {"/_ping", stuck, drivers.OutcomeRetryable, "engine_timeout", "connect"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -184,7 +184,7 @@ func TestACallerThatGivesUpLeavesNothing(t *testing.T) {
 	}
 	_, err := f.driver(t).Acquire(ctx, f.request(nil))
 	require.ErrorIs(t, err, cause)
-	require.Equal(t, drivers.OutcomeRetryable, drivers.OutcomeOf(err))
+	_ = requireFailure(t, err, drivers.OutcomeRetryable, "canceled")
 	require.Zero(t, f.things())
 }
 

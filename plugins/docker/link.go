@@ -27,7 +27,7 @@ type link struct {
 // attach starts an exec and takes over its connection. The client's own way of doing so drops the engine's reason when it
 // refuses, such as that there are no processes left in the container.
 func (e *engine) attach(ctx context.Context, execID string) (_ *link, err error) {
-	conn, err := e.Dialer()(ctx)
+	conn, err := e.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -66,6 +66,30 @@ func (e *engine) attach(ctx context.Context, execID string) (_ *link, err error)
 		return nil, answerOf(resp)
 	}
 	return &link{conn: conn, demux: demux{r: r}}, nil
+}
+
+// dial connects to the engine. The client's dialer does not look at ctx where TLS is spoken.
+func (e *engine) dial(ctx context.Context) (net.Conn, error) {
+	type dialed struct {
+		conn net.Conn
+		err  error
+	}
+	answer := make(chan dialed, 1)
+	go func() {
+		conn, err := e.Dialer()(ctx)
+		answer <- dialed{conn, err}
+	}()
+	select {
+	case a := <-answer:
+		return a.conn, a.err
+	case <-ctx.Done():
+		go func() {
+			if a := <-answer; a.err == nil {
+				_ = a.conn.Close()
+			}
+		}()
+		return nil, context.Cause(ctx)
+	}
 }
 
 // answerError is a refusal of the engine.

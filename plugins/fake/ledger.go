@@ -144,6 +144,9 @@ func (s *state) feed(b []byte, each func(Entry)) (n int64) {
 func (s *state) apply(e Entry) {
 	switch e.Op {
 	case OpCreate:
+		if _, twice := s.live[e.ID]; twice {
+			return // ids are never used again; who writes such a line is not this program
+		}
 		s.live[e.ID] = e
 		s.named[e.RuntimeID] = append(s.named[e.RuntimeID], e.ID)
 		s.created++

@@ -33,6 +33,10 @@ func (b *processBody) term() { _ = process.Signal(b.identity, unix.SIGTERM) }
 
 // kill ends the process and its descendants outside of its group, which goes with it.
 func (b *processBody) kill() {
+	if b.identity.PID == 0 { // it could not be identified, but it is our child and not yet waited for
+		_ = b.cmd.Process.Kill()
+		return
+	}
 	escaped, _ := process.Descendants(b.identity.PID) // who is not found is not ended
 	_ = process.Signal(b.identity, unix.SIGKILL)
 	for _, d := range escaped {

@@ -61,11 +61,11 @@ type body interface {
 // startChild starts a worker and shakes hands with it. If it fails after the process began, the process has been ended and
 // is returned with the error.
 func startChild(ctx context.Context, p *plugin) (*child, error) {
-	env, err := p.environment(ctx)
+	env, given, err := p.environment(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c, err := spawnChild(p, env)
+	c, err := spawnChild(p, env, given)
 	if err != nil {
 		return nil, err
 	}
@@ -82,26 +82,34 @@ func startChild(ctx context.Context, p *plugin) (*child, error) {
 	return c, nil
 }
 
-// environment is exactly what a worker gets.
-func (p *plugin) environment(ctx context.Context) ([]string, error) {
+// environment is exactly what a worker gets; given are the values that it must not repeat.
+func (p *plugin) environment(ctx context.Context) (list, given []string, err error) {
 	o := p.opts
 	env := map[string]string{
 		"PATH": o.Path, "NODE_PATH": o.NodePath, "PAPERCLIP_PLUGIN_ID": p.installed.Plugin.ID, "NODE_ENV": "production", "TZ": "UTC",
 		"PAPERCLIP_DEPLOYMENT_MODE": o.DeploymentMode, "PAPERCLIP_DEPLOYMENT_EXPOSURE": o.DeploymentExposure,
 	}
-	maps.Copy(env, p.installed.Env)
+	more := maps.Clone(p.installed.Env)
 	if p.installed.Prepare != nil {
-		more, err := p.installed.Prepare(ctx)
+		prepared, err := p.installed.Prepare(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("prepare its start: %w", err)
+			return nil, nil, fmt.Errorf("prepare its start: %w", err)
 		}
-		maps.Copy(env, more)
+		if more == nil {
+			more = make(map[string]string, len(prepared))
+		}
+		maps.Copy(more, prepared)
 	}
-	list := make([]string, 0, len(env))
+	maps.Copy(env, more)
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		list = append(list, name+"="+env[name])
 	}
-	return list, nil
+	for _, v := range more {
+		if len(v) >= shortestEnv {
+			given = append(given, v)
+		}
+	}
+	return list, given, nil
 }
 
 // command finds the program.
@@ -117,16 +125,14 @@ func (p *plugin) command() (string, error) {
 	return path, nil
 }
 
-func newChild(p *plugin) *child {
+func newChild(p *plugin, given []string) *child {
 	c := &child{
 		plugin: p, started: time.Now(), secrets: newSecrets(), exited: make(chan struct{}), finished: make(chan struct{}),
 		idle: make(chan struct{}), invocations: make(map[string]*invocation), execs: make(map[string]*execution),
 	}
 	c.news = newNews(p.log, c.secrets)
 	c.stderr = newExcerpt(c.secrets)
-	for _, v := range p.installed.Env {
-		c.secrets.hold(v)
-	}
+	c.secrets.hold(given...)
 	return c
 }
 
@@ -138,9 +144,9 @@ func (c *child) connect(out io.Reader, in io.Writer) {
 	go c.reap()
 }
 
-func spawnChild(p *plugin, env []string) (*child, error) {
+func spawnChild(p *plugin, env, given []string) (*child, error) {
 	if p.installed.Inside != nil {
-		c := newChild(p)
+		c := newChild(p, given)
 		b, out, in := startInside(p.installed.Inside())
 		c.body = b
 		close(c.stderr.done)
@@ -165,7 +171,7 @@ func spawnChild(p *plugin, env []string) (*child, error) {
 		}
 	}
 	in, out, errs := pipes[0], pipes[1], pipes[2]
-	c := newChild(p)
+	c := newChild(p, given)
 	cmd := &exec.Cmd{Path: path, Args: p.installed.Command, Env: env, Dir: "/", Stdin: in[0], Stdout: out[1], Stderr: errs[1]}
 	err = spawn.Start(cmd, as)
 	_, _, _ = in[0].Close(), out[1].Close(), errs[1].Close() // the child has its own
@@ -231,7 +237,6 @@ func (c *child) reap() {
 	case <-time.After(lastWords):
 		_ = c.conn.Close()
 	}
-	c.conn.Wait()
 	select {
 	case <-c.stderr.done:
 	case <-time.After(lastWords):
@@ -366,7 +371,7 @@ func (c *child) ending() bool {
 	case <-c.conn.Done():
 		return true
 	default:
-		return false
+		return c.isClosing()
 	}
 }
 

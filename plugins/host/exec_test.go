@@ -261,6 +261,15 @@ func TestACommandThatIsNotWaitedForIsNotWaitedFor(t *testing.T) {
 	failure(t, err, drivers.OutcomeAmbiguous, "worker_timeout")
 }
 
+func TestAnAnswerThatNobodyWaitsForIsNotLogged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *host.Options) { o.Timeouts.ExecuteMargin = 100 * time.Millisecond }, installed(legacy(), "legacy"))
+	_, err := execute(w, "c-1", provider.ExecuteRequest{Argv: []string{"when-cancelled", "private output"}, Timeout: 100 * time.Millisecond})
+	require.Error(t, err)
+	w.logs.wait(t, "it is a reply to no request")
+	require.NotContains(t, w.logs.text(), "private output")
+}
+
 func TestConfigurationsAreThoseOfTheProvider(t *testing.T) {
 	t.Parallel()
 	w := scriptedWorld(t)

@@ -329,14 +329,23 @@ func TestAPluginThatIsDisabledEndsAndStartsAgain(t *testing.T) {
 	require.Equal(t, drivers.OutcomeRetryable, drivers.OutcomeOf(err))
 	in.Enabled = true
 	require.NoError(t, w.host.Set([]host.Installed{in}))
-	o := w.offer()
-	for {
-		again, err := o.Worker(t.Context())
+	again, err := w.offer().Worker(t.Context())
+	require.NoError(t, err)
+	_, err = again.Acquire(t.Context(), acquire(`{}`))
+	require.NoError(t, err)
+	require.NotEqual(t, worker.PID, w.status().PID)
+
+	// Off and on again at once: whichever process it is, a call that gets one is served.
+	for range 20 {
+		in.Enabled = false
+		require.NoError(t, w.host.Set([]host.Installed{in}))
+		in.Enabled = true
+		require.NoError(t, w.host.Set([]host.Installed{in}))
+		again, err := w.offer().Worker(t.Context())
 		require.NoError(t, err)
-		if _, err = again.Acquire(t.Context(), acquire(`{}`)); err == nil {
-			break
+		if _, err = again.Acquire(t.Context(), acquire(`{}`)); err != nil {
+			require.Equal(t, drivers.OutcomeRetryable, drivers.OutcomeOf(err), "%v", err)
 		}
-		require.Equal(t, drivers.OutcomeRetryable, drivers.OutcomeOf(err))
 	}
 }
 

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -82,6 +83,9 @@ func (n *news) stderr(text string) {
 func (n *news) junk(text []byte, why error) {
 	const longest = 64 << 10 // the shown part is far from where a secret may have been cut
 	shown := n.secrets.clean(string(text[:min(len(text), longest)]))
+	if bytes.Contains(text[:min(len(text), 200)], []byte(`"jsonrpc"`)) {
+		shown = "" // a late or broken message may hold what a run wrote
+	}
 	n.put(line{level: slog.LevelWarn, message: "a plugin's worker wrote something else than messages to stdout", attrs: []slog.Attr{
 		slog.String("text", clip(shown, 200)), slog.String("why", why.Error()), slog.Int("bytes", len(text)),
 	}})

@@ -26,6 +26,8 @@ type secrets struct {
 const (
 	// shortestSecret: a shorter one would black out half of every message, and hides nothing.
 	shortestSecret = 4
+	// shortestEnv is the same for the value of a variable, which is a secret only sometimes.
+	shortestEnv = 8
 	// pastSecrets is how many of past calls are still looked for.
 	pastSecrets = 256
 	redacted    = "[secret]"
@@ -141,10 +143,9 @@ func at(tree any, pointer string) any {
 
 // envSecrets are the values of a command's environment that are long enough to be one.
 func envSecrets(env []drivers.EnvVar) []string {
-	const shortest = 8
 	var values []string
 	for _, v := range env {
-		if len(v.Value) >= shortest {
+		if len(v.Value) >= shortestEnv {
 			values = append(values, v.Value)
 		}
 	}

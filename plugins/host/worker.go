@@ -299,8 +299,10 @@ func (w *worker) StartExec(ctx context.Context, req provider.StartRequest) (driv
 	c, x := w.child, req.Exec
 	window := c.plugin.opts.OutputWindow
 	hidden := append(envSecrets(x.Env), secretsOf(w.driver, req.Config)...)
-	e, err := c.begin(x, window, c.secrets.hold(hidden...))
+	release := c.secrets.hold(hidden...)
+	e, err := c.begin(x, window, release)
 	if err != nil {
+		release()
 		return nil, err
 	}
 	params := protocol.ExecStartParams{

@@ -11,8 +11,17 @@
 //		}
 //	}
 //
-// What a driver offers by its optional interfaces is what the worker offers on the wire; an [Driver] that also implements
+// What a driver offers by its optional interfaces is what the worker offers on the wire; a driver that also implements
 // [Resumer] or [Realizer] offers those verbs of the published protocol too. A driver is asked by several callers at once.
+//
+// What an engine installs is a directory: a package.json that names the other two, the manifest, which [Plugin.ManifestJSON]
+// writes, and the program.
+//
+//	package.json   {"name": "tenure-plugin-boxes", "version": "1.0.0", "paperclipPlugin": {"manifest": "manifest.json"}}
+//	manifest.json
+//	worker
+//
+// `tenure plugin test DIR` then says whether the worker does what an engine relies on, sentence by sentence.
 //
 // # What the worker promises
 //

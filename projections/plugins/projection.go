@@ -27,7 +27,7 @@ var Model = &projections.Definition[Plugin]{
 	Apply: apply,
 	Tidy: func(p *Plugin) {
 		for i := range p.Versions {
-			projections.Absent(&p.Versions[i].Manifest)
+			projections.Absent(&p.Versions[i].Installed.Manifest)
 		}
 	},
 }

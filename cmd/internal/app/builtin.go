@@ -44,14 +44,15 @@ type builtin struct {
 	// described are its drivers as far as it takes to say what they are; they touch nothing.
 	described map[string]drivers.Driver
 	// serve is the worker.
-	serve func(ctx context.Context, state string) error
+	serve func(ctx context.Context, m sdk.Manifest, state string) error
 }
 
 // builtins are the plugins that come with the engine.
 func builtins() []builtin {
 	return []builtin{
 		{
-			name: "fake", manifest: fake.Manifest(), described: (&fake.World{}).Drivers(), serve: fake.Serve,
+			name: "fake", manifest: fake.Manifest(), described: (&fake.World{}).Drivers(),
+			serve: func(ctx context.Context, _ sdk.Manifest, state string) error { return fake.Serve(ctx, state) },
 		},
 		{
 			name: "bubblewrap", cgroups: true, described: map[string]drivers.Driver{bubblewrap.Key: &bubblewrap.Driver{}},
@@ -100,7 +101,7 @@ func ServePlugin(args []string) int {
 		if len(args) != 1 || args[0] != b.name || !filepath.IsAbs(state) {
 			continue
 		}
-		if err := b.serve(context.Background(), state); err != nil {
+		if err := b.serve(context.Background(), b.manifest, state); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
@@ -110,7 +111,7 @@ func ServePlugin(args []string) int {
 	return 2
 }
 
-func serveBubblewrap(ctx context.Context, state string) error {
+func serveBubblewrap(ctx context.Context, m sdk.Manifest, state string) error {
 	opts := bubblewrap.Options{Root: filepath.Join(state, "runtimes"), ParentCommand: []string{"/proc/self/exe", ExecParentCommand}}
 	groups, err := cgroup.Find(os.Getenv(cgroup.Variable))
 	if err != nil {
@@ -121,10 +122,10 @@ func serveBubblewrap(ctx context.Context, state string) error {
 	if err != nil {
 		return err
 	}
-	return sdk.Serve(ctx, sdk.Plugin{Manifest: builtins()[1].manifest, Drivers: map[string]drivers.Driver{bubblewrap.Key: d}})
+	return sdk.Serve(ctx, sdk.Plugin{Manifest: m, Drivers: map[string]drivers.Driver{bubblewrap.Key: d}})
 }
 
-func serveDocker(ctx context.Context, _ string) error {
+func serveDocker(ctx context.Context, m sdk.Manifest, _ string) error {
 	inner := os.Getenv(innerVar)
 	if inner == "" {
 		var err error
@@ -139,6 +140,6 @@ func serveDocker(ctx context.Context, _ string) error {
 	if err != nil {
 		return err
 	}
-	err = sdk.Serve(ctx, sdk.Plugin{Manifest: builtins()[2].manifest, Drivers: map[string]drivers.Driver{docker.Key: d}})
+	err = sdk.Serve(ctx, sdk.Plugin{Manifest: m, Drivers: map[string]drivers.Driver{docker.Key: d}})
 	return errors.Join(err, d.Close())
 }

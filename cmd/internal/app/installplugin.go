@@ -142,10 +142,10 @@ func copyTree(ctx context.Context, source, to string) (string, error) {
 			return err
 		}
 		target := filepath.Join(to, rel)
-		switch d.Type() {
+		switch d.Type() { //nolint:exhaustive // all the other kinds are refused
 		case fs.ModeDir:
 			fmt.Fprintf(sum, "d %q\n", rel)
-			return os.Mkdir(target, 0o755) //nolint:gosec // workers of another user read it; it holds no secret
+			return os.Mkdir(target, 0o755) // Workers of another user read it; it holds no secret.
 		case fs.ModeSymlink:
 			link, err := os.Readlink(path)
 			if err != nil {

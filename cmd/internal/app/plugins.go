@@ -117,7 +117,7 @@ func (a *App) versions(id domain.PluginID, p plugin.State) []host.Installed {
 	var out []host.Installed
 	seen := map[string]bool{}
 	for i := len(p.Versions) - 1; i >= 0; i-- {
-		v := p.Versions[i]
+		v := p.Versions[i].Installed
 		if seen[v.Version] {
 			continue
 		}
@@ -137,7 +137,7 @@ func (a *App) versions(id domain.PluginID, p plugin.State) []host.Installed {
 			}
 			continue
 		}
-		if in.Command, err = a.workerOf(v.Installed, m); err != nil {
+		if in.Command, err = a.workerOf(v, m); err != nil {
 			a.log.Warn("a version of a plugin is not on this machine", "plugin", v.Key, "version", v.Version, "error", err)
 			continue
 		}

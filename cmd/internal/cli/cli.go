@@ -27,6 +27,8 @@ type Deps struct {
 	// Serve runs a server until ctx ends and returns once everything is down. It logs to stderr and prints there one line
 	// "listening on http://ADDRESS".
 	Serve func(ctx context.Context, o ServeOptions, stderr io.Writer) error
+	// Conformance checks a plugin without a server, writes the report and returns how many checks failed.
+	Conformance func(ctx context.Context, o ConformanceOptions, stdout io.Writer) (failed int, err error)
 	// Keysets changes the keyset of a data directory.
 	Keysets Keysets
 	Stdin   io.Reader

@@ -64,7 +64,12 @@ func (r *root) envProbe() *cobra.Command {
 			return &plainError{exitFailed, "probe_failed", p.Result.Summary, firstRemediation(p.Result)}
 		},
 	}))
-	cmd.Args = cobra.MaximumNArgs(1)
+	cmd.Args = func(c *cobra.Command, args []string) error {
+		if len(args) > 1 {
+			return usagef("probe: more than one environment is named").mendBy("name one").of(c)
+		}
+		return nil
+	}
 	cmd.Flags().StringVar(&driver, "driver", "", "try settings of the `driver` instead of a saved environment")
 	cmd.Flags().StringVar(&config, "config", "", "with --driver: its configuration as `JSON`, @FILE, or - for stdin")
 	return cmd

@@ -17,7 +17,7 @@ import (
 func (r *root) pluginGroup() *cobra.Command {
 	return r.group("plugin", "Plugins make runtimes, in processes of their own",
 		[2]string{"tenure plugin list", "tenure plugin install /opt/plugins/acme"},
-		r.pluginList(), r.pluginShow(), r.pluginInstall(), r.pluginEnable(), r.pluginDisable())
+		r.pluginList(), r.pluginShow(), r.pluginInstall(), r.pluginEnable(), r.pluginDisable(), r.pluginTest())
 }
 
 var pluginView = view[wire.Plugin]{

@@ -57,3 +57,19 @@ func TestADiskThatIsFullOrReadOnlyNamesItsStep(t *testing.T) {
 		})
 	}
 }
+
+func TestAHostWithoutProcIsRefusedForGood(t *testing.T) {
+	t.Parallel()
+	s := sshtest.Start(t, sshtest.Options{Wrap: []string{"unshare", "-m", "sh", "-c", `mount -t tmpfs t /proc && exec "$@"`, "sh"}})
+	d, err := ssh.New(ssh.Options{})
+	require.NoError(t, err)
+	t.Cleanup(d.Close)
+	root := filepath.Join(t.TempDir(), "w")
+	config, err := json.Marshal(s.Fields(root))
+	require.NoError(t, err)
+	_, err = d.Acquire(t.Context(), driverstest.AcquireRequest(driverstest.Features{Config: config}))
+	f, ok := errors.AsType[*drivers.Failure](err)
+	require.True(t, ok, "%v", err)
+	require.Equal(t, []any{drivers.OutcomeDefinite, "check_host", "unsupported_host"}, []any{f.Outcome, f.Step, f.Code}, "%v", err)
+	require.NoDirExists(t, root)
+}

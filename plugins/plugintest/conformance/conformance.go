@@ -41,6 +41,8 @@ type Target struct {
 	Node string
 	// Env are further variables of the worker, as NAME=value.
 	Env []string
+	// As is whom the worker and the module of its manifest run as, where the caller is root; nil is the caller.
+	As *manifest.Credential
 }
 
 // Options of a run. The zero value is complete.
@@ -165,12 +167,12 @@ func Run(ctx context.Context, t Target, o Options) (Report, error) {
 
 // prepare finds the worker and its manifest.
 func prepare(ctx context.Context, t Target, o Options) (*host, Report, error) {
-	h := &host{opts: o, env: t.Env, installation: "conformance-" + uuid.NewString()}
+	h := &host{opts: o, env: t.Env, as: t.As, installation: "conformance-" + uuid.NewString()}
 	switch {
 	case (t.Dir == "") == (len(t.Command) == 0):
 		return nil, Report{}, errors.New("conformance: name either a directory or a command")
 	case t.Dir != "":
-		p, err := manifest.ReadPackage(ctx, t.Dir, manifest.ReadOptions{Node: t.Node})
+		p, err := manifest.ReadPackage(ctx, t.Dir, manifest.ReadOptions{Node: t.Node, As: t.As})
 		if err != nil {
 			return nil, Report{}, fmt.Errorf("conformance: read the plugin in %s: %w", t.Dir, err)
 		}

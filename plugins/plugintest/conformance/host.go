@@ -26,6 +26,7 @@ type host struct {
 	opts         Options
 	command      []string
 	env          []string
+	as           *manifest.Credential
 	manifest     *manifest.Manifest
 	installation string
 
@@ -83,7 +84,7 @@ func (t *tail) String() string {
 // start starts a worker and does not speak to it.
 func (h *host) start() (*worker, error) {
 	w := &worker{marker: uuid.NewString(), stderr: new(tail), ended: make(chan struct{}), runs: map[string]*running{}}
-	w.cmd = exec.Command(h.command[0], h.command[1:]...) //nolint:noctx // its group is ended in kill
+	w.cmd = exec.CommandContext(context.Background(), h.command[0], h.command[1:]...) // Its whole group is ended, in kill.
 	w.cmd.Env = h.environment(w.marker)
 	w.cmd.Stderr = w.stderr
 	in, err := w.cmd.StdinPipe()
@@ -96,7 +97,7 @@ func (h *host) start() (*worker, error) {
 	}
 	w.cmd.Stdout = outW
 	w.cmd.WaitDelay = time.Second
-	err = spawn.Start(w.cmd, nil)
+	err = spawn.Start(w.cmd, h.as)
 	if err := errors.Join(err, outW.Close()); err != nil {
 		return nil, fmt.Errorf("start the worker: %w", errors.Join(err, outR.Close()))
 	}

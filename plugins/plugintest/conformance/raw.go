@@ -40,7 +40,7 @@ func (h *host) startRaw() (*raw, error) {
 		return nil, fmt.Errorf("start the worker: %w", err)
 	}
 	r.cmd.Stdout = outW
-	err = spawn.Start(r.cmd, nil)
+	err = spawn.Start(r.cmd, h.as)
 	if err := errors.Join(err, outW.Close()); err != nil {
 		return nil, fmt.Errorf("start the worker: %w", errors.Join(err, outR.Close()))
 	}

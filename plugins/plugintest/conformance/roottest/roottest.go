@@ -1,0 +1,2 @@
+// Package roottest holds what only root can test of the conformance suite.
+package roottest
