@@ -125,6 +125,7 @@ type fact struct {
 	Message     string    `json:"message"`
 	Acquisition string    `json:"acquisition"`
 	Deadline    time.Time `json:"deadline"`
+	Runtime     string    `json:"runtimeId"`
 	Plugin      *struct {
 		Version string `json:"version"`
 	} `json:"plugin"`
