@@ -122,6 +122,10 @@ func (d *Driver) make(ctx context.Context, worker Worker, scope Scope, token Tok
 		Late: func(lease Lease) {
 			if extra := d.late.arrives(token.RuntimeID, d.about.Class, lease); extra {
 				d.destroyExtra(worker, LeaseRequest{Scope: scope, Token: token, Lease: lease})
+				return
+			}
+			if req.Late != nil {
+				req.Late(drivers.Runtime{ProviderLeaseID: lease.ProviderLeaseID})
 			}
 		},
 	})
