@@ -124,8 +124,8 @@ type AcquireRequest struct {
 	Config json.RawMessage
 	// StoredConfig is Config with the references as they are, for what may be kept.
 	StoredConfig json.RawMessage
-	// Late, if set, is told of a runtime that comes after Acquire has returned an error. It does not block.
-	Late func(Runtime)
+	// Settled, if set, is called once it is decided what came of a call that was still open when Acquire returned an error.
+	Settled func()
 }
 
 // Runtime is what Acquire made.

@@ -122,15 +122,17 @@ func (d *Driver) make(ctx context.Context, worker Worker, scope Scope, token Tok
 		Late: func(lease Lease) {
 			if extra := d.late.arrives(token.RuntimeID, d.about.Class, lease); extra {
 				d.destroyExtra(worker, LeaseRequest{Scope: scope, Token: token, Lease: lease})
-				return
-			}
-			if req.Late != nil {
-				req.Late(drivers.Runtime{ProviderLeaseID: lease.ProviderLeaseID})
 			}
 		},
 	})
 	if u, ok := errors.AsType[*Unanswered](err); ok {
 		d.late.opens(token.RuntimeID, u.Over)
+		if req.Settled != nil {
+			go func() { // as long as the call is open, which ends with the worker
+				<-u.Over
+				req.Settled()
+			}()
+		}
 	}
 	return lease, err
 }
