@@ -46,13 +46,13 @@ func TestWhatLivesOnAnSSHHostIsWhatTheLogSays(t *testing.T) {
 	t.Parallel()
 	seed, err := strconv.ParseUint(os.Getenv(seedVar), 10, 64)
 	if err != nil {
-		seed = rand.Uint64() //nolint:gosec // it only spreads the kills
+		seed = rand.Uint64()
 	}
 	t.Logf("%s=%d", seedVar, seed)
 	host := sshtest.Start(t, sshtest.Options{Lines: []string{"MaxStartups 100", "MaxSessions 50"}})
 	r := &remote{
 		site: start(t, apptest.WithArgs("--provision-timeout", "10s", "--release-timeout", "10s")),
-		rand: rand.New(rand.NewPCG(seed, 0)), root: filepath.Join(apptest.Dir(t), "work"), //nolint:gosec // as above
+		rand: rand.New(rand.NewPCG(seed, 0)), root: filepath.Join(apptest.Dir(t), "work"),
 	}
 	fields := host.Fields(r.root)
 	fields["privateKey"], fields["workspaceMode"] = fields["privateKeySecretRef"], "per_lease"
