@@ -124,6 +124,8 @@ type AcquireRequest struct {
 	Config json.RawMessage
 	// StoredConfig is Config with the references as they are, for what may be kept.
 	StoredConfig json.RawMessage
+	// Settled, if set, is called once it is decided what came of a call that was still open when Acquire returned an error.
+	Settled func()
 }
 
 // Runtime is what Acquire made.

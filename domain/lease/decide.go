@@ -158,13 +158,15 @@ func provision(s State, c Provision) ([]Event, error) {
 	if err := checkAttempt(s, c.Attempt, c.Worker); err != nil {
 		return nil, err
 	}
-	if s.ReleaseReason != "" {
-		return []Event{ProvisioningAbandoned{Attempt: c.Attempt, Code: "release_requested"}}, nil
-	}
 	if len(c.Metadata) > 0 {
 		if err := domain.CheckObject("metadata", c.Metadata); err != nil {
 			return nil, err
 		}
+	}
+	if s.ReleaseReason != "" {
+		return []Event{ProvisioningAbandoned{
+			Attempt: c.Attempt, Code: "release_requested", ProviderLeaseID: c.ProviderLeaseID, Metadata: c.Metadata,
+		}}, nil
 	}
 	hard := c.Now.Add(s.TTL)
 	return []Event{Provisioned{

@@ -88,6 +88,10 @@ type ProvisioningFailed struct {
 type ProvisioningAbandoned struct {
 	Attempt int    `json:"attempt"`
 	Code    string `json:"code"`
+	// ProviderLeaseID and Metadata are what the attempt made, if it came to its good end: some providers know a runtime by
+	// no other name.
+	ProviderLeaseID *string         `json:"providerLeaseId,omitempty"`
+	Metadata        json.RawMessage `json:"metadata,omitempty"`
 }
 
 // Provisioned says: the runtime is there and the lease holds it.

@@ -154,7 +154,7 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.MaybeMade = s.MaybeMade || e.Kind != FailureDefinite
 		s.CleanupNeeded = s.MaybeMade
 	case ProvisioningAbandoned:
-		s.Attempting = false
+		s.Attempting, s.ProviderLeaseID, s.Metadata = false, e.ProviderLeaseID, e.Metadata
 	case Provisioned:
 		s.Attempting, s.Runtime = false, e.Runtime
 		s.ProviderLeaseID, s.Metadata, s.Acquisition = e.ProviderLeaseID, e.Metadata, e.Acquisition

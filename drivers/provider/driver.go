@@ -127,6 +127,12 @@ func (d *Driver) make(ctx context.Context, worker Worker, scope Scope, token Tok
 	})
 	if u, ok := errors.AsType[*Unanswered](err); ok {
 		d.late.opens(token.RuntimeID, u.Over)
+		if req.Settled != nil {
+			go func() { // as long as the call is open, which ends with the worker
+				<-u.Over
+				req.Settled()
+			}()
+		}
 	}
 	return lease, err
 }

@@ -146,6 +146,12 @@ func (s *Supervisor) acquire(
 			LeaseID: id.String(), CompanyID: l.Company.String(), EnvironmentID: l.Environment.String(), RunID: l.Run,
 			IssueID: l.Context.Issue, AgentID: l.Context.Agent, ExecutionWorkspaceID: l.Context.Workspace,
 			ExecutionWorkspaceMode: l.Context.WorkspaceMode, AdapterType: l.Context.Adapter, Config: config, StoredConfig: l.Config,
+			Settled: func() {
+				// The lease may have been taken down meanwhile, by a process that knew nothing of this call.
+				if driver.Describe().Class != drivers.ClassBlind {
+					s.discard(s.work, id, l)
+				}
+			},
 		})
 		faults.Point("driver.acquire.after")
 		return made, err

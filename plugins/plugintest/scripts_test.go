@@ -3,6 +3,7 @@ package plugintest_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -146,6 +147,9 @@ func follow(t *testing.T, d drivers.Driver, dir string, class drivers.Class, scr
 		cancel()
 		if released = err == nil; !released {
 			say("release", err)
+		}
+		if f, ok := errors.AsType[*drivers.Failure](err); ok && f.Code == "acquire_unanswered" {
+			<-time.After(200 * time.Millisecond) // as an engine's back-off: the provider has yet to answer
 		}
 		if class == drivers.ClassBlind && untold > 0 && !acquired {
 			break // there may be no name to release by

@@ -204,7 +204,7 @@ func TestACanceledCallEndsAndALateAnswerIsSent(t *testing.T) {
 	p, dir := fakePlugin(t)
 	w := serve(t, p)
 	w.initialize(true)
-	for action, live := range map[string]int{"delay": 0, "late": 1} {
+	for live, action := range []string{"delay", "late"} { // in this order: what the late one makes stays
 		ctx, cancel := context.WithCancel(t.Context())
 		params := protocol.AcquireParams{
 			Base: base(`{"script": [{"verb": "acquire", "action": "` + action + `", "ms": 300}]}`), RunID: "run", Tenure: token("r-" + action),

@@ -83,22 +83,28 @@ func some[T any](t *rapid.T, label string, values ...T) T {
 
 func drawStory(t *rapid.T) story {
 	var s story
+	// In a slow story nobody dies and nothing fails; the provider only takes its time. Nothing at all may be left of it.
+	slow := rapid.IntRange(0, 4).Draw(t, "slow") == 4
+	deeds := []deed{doAcquire, doAcquire, doRelease, doRelease, doExec, doExec, doCancel, doProbe}
+	if !slow {
+		deeds = append(deeds, doKill, doPause, doCrash)
+	}
 	for range rapid.IntRange(1, 3).Draw(t, "environments") {
 		p := place{Class: some(t, "class", drivers.ClassIdempotent, drivers.ClassListable, drivers.ClassBlind)}
 		p.Slots = some(t, "slots", 0, 0, 1, 2)
 		for range rapid.IntRange(0, 5).Draw(t, "steps") {
-			p.Script = append(p.Script, drawStep(t, p.Class))
+			p.Script = append(p.Script, drawStep(t, p.Class, slow))
 		}
 		s.Environments = append(s.Environments, p)
 	}
-	if rapid.IntRange(0, 4).Draw(t, "starts badly") == 4 {
+	if !slow && rapid.IntRange(0, 4).Draw(t, "starts badly") == 4 {
 		s.Start = append(s.Start, drawStart(t))
 	}
 	s.Acts = append(s.Acts, act{Do: doAcquire, Of: rapid.IntRange(0, 2).Draw(t, "of")})
 	for range rapid.IntRange(0, 10).Draw(t, "acts") {
 		s.Acts = append(s.Acts, act{
 			After: some[int64](t, "after", 0, 100, 700, 2_000, 5_000, 9_000, 25_000), Of: rapid.IntRange(0, 5).Draw(t, "of"),
-			Do: some(t, "do", doAcquire, doAcquire, doRelease, doRelease, doExec, doExec, doCancel, doProbe, doKill, doPause, doCrash),
+			Do: some(t, "do", deeds...),
 		})
 	}
 	return s
@@ -106,11 +112,14 @@ func drawStory(t *rapid.T) story {
 
 // drawStep draws what goes wrong in one call. A provider that says "nothing happened" of a call which made something would
 // be a liar, whom nobody can clean up after: such steps are not drawn.
-func drawStep(t *rapid.T, class drivers.Class) fake.Step {
+func drawStep(t *rapid.T, class drivers.Class, slow bool) fake.Step {
 	s := fake.Step{
 		Verb:   some(t, "verb", fake.VerbAcquire, fake.VerbAcquire, fake.VerbAcquire, fake.VerbRelease, fake.VerbRelease, fake.VerbExec, fake.VerbProbe, fake.VerbList),
 		Action: some(t, "action", fake.ActionFail, fake.ActionDelay, fake.ActionCrash, fake.ActionLate, fake.ActionPartial, fake.ActionSilent, fake.ActionJunk),
 		At:     some(t, "at", fake.PlaceBefore, fake.PlaceAfter, fake.PlaceReply),
+	}
+	if slow {
+		s.Action = some(t, "slow action", fake.ActionLate, fake.ActionDelay)
 	}
 	if s.Action == fake.ActionPartial && s.Verb != fake.VerbAcquire {
 		s.Action = fake.ActionFail
@@ -124,7 +133,7 @@ func drawStep(t *rapid.T, class drivers.Class) fake.Step {
 		s.Attempt = rapid.IntRange(1, 3).Draw(t, "attempt")
 	}
 	s.Ms = some[int64](t, "ms", 300, 1_500, 6_000, 12_000, 45_000)
-	s.Deaf = s.Action == fake.ActionDelay && rapid.Bool().Draw(t, "deaf")
+	s.Deaf = s.Action == fake.ActionDelay && (slow || rapid.Bool().Draw(t, "deaf"))
 	switch s.Action {
 	case fake.ActionFail:
 		s.Outcome = some(t, "outcome", drivers.OutcomeRetryable, drivers.OutcomeDefinite, drivers.OutcomeAmbiguous)

@@ -153,14 +153,14 @@ func box(t *testing.T, version string) (dir, state string) {
 	dir, state = filepath.Join(root, "plugin"), filepath.Join(root, "state")
 	for _, d := range []string{dir, state} {
 		require.NoError(t, os.Mkdir(d, 0o755))
-		require.NoError(t, os.Chmod(d, 0o777)) //nolint:gosec // the worker is another user
+		require.NoError(t, os.Chmod(d, 0o777))
 	}
 	program, err := os.ReadFile("/proc/self/exe")
 	require.NoError(t, err)
 	binary := filepath.Join(root, "worker")
-	require.NoError(t, os.WriteFile(binary, program, 0o755)) //nolint:gosec // a program
+	require.NoError(t, os.WriteFile(binary, program, 0o755))
 	script := fmt.Sprintf("#!/bin/sh\n%s=%s %s=%s exec %s\n", versionVar, version, stateVar, state, binary)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "worker"), []byte(script), 0o755)) //nolint:gosec // a program
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "worker"), []byte(script), 0o755))
 	raw, err := sdk.Plugin{Manifest: boxManifest(version), Drivers: map[string]drivers.Driver{boxKey: (&fake.World{}).Driver(drivers.ClassIdempotent)}}.ManifestJSON()
 	require.NoError(t, err)
 	var fields map[string]any
@@ -168,7 +168,7 @@ func box(t *testing.T, version string) (dir, state string) {
 	fields["entrypoints"] = map[string]any{"worker": "worker"}
 	raw, err = json.Marshal(fields)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "manifest.json"), raw, 0o644)) //nolint:gosec // no secret
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "manifest.json"), raw, 0o644))
 	return dir, state
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -125,6 +124,7 @@ type fact struct {
 	Message     string    `json:"message"`
 	Acquisition string    `json:"acquisition"`
 	Deadline    time.Time `json:"deadline"`
+	Runtime     string    `json:"runtimeId"`
 	Plugin      *struct {
 		Version string `json:"version"`
 	} `json:"plugin"`
@@ -190,7 +190,7 @@ func (s *site) script(steps ...fake.Step) {
 	}
 	raw, err := json.Marshal(steps)
 	require.NoError(s.t, err)
-	require.NoError(s.t, os.WriteFile(path+".new", raw, 0o644)) //nolint:gosec // the worker is another user
+	require.NoError(s.t, os.WriteFile(path+".new", raw, 0o644))
 	require.NoError(s.t, os.Rename(path+".new", path))
 }
 
@@ -222,6 +222,6 @@ func (s *site) refused(env uuid.UUID) *client.Problem {
 func contains(t *testing.T, text string, parts ...string) {
 	t.Helper()
 	for _, p := range parts {
-		require.True(t, strings.Contains(text, p), "%q does not hold %q", text, p)
+		require.Contains(t, text, p)
 	}
 }
