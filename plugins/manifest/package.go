@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -25,11 +26,12 @@ import (
 // Credential is whom a process of a plugin runs as.
 type Credential = spawn.Credential
 
-// Package is a plugin as npm installs it.
+// Package is a plugin in a directory: as npm installs it, or a file manifest.json and a program.
 type Package struct {
+	// Name and Version are those of package.json, if there is one.
 	Name, Version string
 	Manifest      Manifest
-	// Worker is the absolute path of the module that runs as the worker.
+	// Worker is the absolute path of the module or the program that runs as the worker.
 	Worker string
 }
 
@@ -46,9 +48,12 @@ type ReadOptions struct {
 const (
 	maxPackageJSON = 1 << 20
 	maxManifest    = 4 << 20
+
+	packageFile  = "package.json"
+	manifestFile = "manifest.json"
 )
 
-// ReadPackage reads the package in dir. A manifest is a module of JavaScript, so it is evaluated: once, by a process that
+// ReadPackage reads the plugin in dir. A manifest that is a module of JavaScript is evaluated: once, by a process that
 // gets no environment but PATH. The error is a [*drivers.Failure] with outcome definite, or retryable if the evaluation
 // was cut short.
 func ReadPackage(ctx context.Context, dir string, opts ReadOptions) (Package, error) {
@@ -77,7 +82,15 @@ func ReadPackage(ctx context.Context, dir string, opts ReadOptions) (Package, er
 	if err != nil {
 		return Package{}, unreadable("worker", fmt.Errorf("entrypoints.worker %q: %w", m.Worker, err), "build the plugin, and name a file within its package")
 	}
+	if info, err := os.Stat(worker); err == nil && !m.ForNode() && info.Mode()&0o111 == 0 {
+		return Package{}, unreadable("worker", fmt.Errorf("entrypoints.worker %q is no program", m.Worker), "build it, and make it executable")
+	}
 	return Package{Name: meta.Name, Version: meta.Version, Manifest: m, Worker: worker}, nil
+}
+
+// ForNode reports whether the worker is a module that Node runs, and not a program.
+func (m Manifest) ForNode() bool {
+	return slices.Contains([]string{".js", ".mjs", ".cjs"}, filepath.Ext(m.Worker))
 }
 
 func unreadable(step string, err error, remediation string) error {
@@ -93,17 +106,26 @@ type packageJSON struct {
 		Manifest string `json:"manifest"`
 		Worker   string `json:"worker"`
 	} `json:"paperclipPlugin"`
+	// places are where its manifest may be.
+	places []string
 }
 
 // packageName is what Paperclip installs, and the same with this engine's name.
 var packageName = regexp.MustCompile(`^(?:paperclip-plugin-|tenure-plugin-|@[a-z0-9][a-z0-9._-]*/plugin-)[a-z0-9._-]+$`)
 
 func readPackageJSON(dir string) (packageJSON, error) {
-	const step = "package.json"
+	const step = packageFile
 	var meta packageJSON
 	raw, err := readFile(filepath.Join(dir, step), maxPackageJSON)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(filepath.Join(dir, manifestFile)); err == nil {
+			meta.places = []string{manifestFile}
+			return meta, nil
+		}
+		return meta, unreadable(step, fmt.Errorf("there is neither %s nor %s in %s", packageFile, manifestFile, dir), "name the directory that holds one of them")
+	}
 	if err != nil {
-		return meta, unreadable(step, err, "name the directory of an installed npm package")
+		return meta, unreadable(step, err, "let the engine read the plugin's files")
 	}
 	if err := json.Unmarshal(raw, &meta); err != nil {
 		p := decodeProblem("", err)
@@ -112,6 +134,10 @@ func readPackageJSON(dir string) (packageJSON, error) {
 	if !packageName.MatchString(meta.Name) {
 		return meta, unreadable(step, fmt.Errorf("%q is no name of a plugin", clip(meta.Name)),
 			"call the package paperclip-plugin-…, tenure-plugin-… or @scope/plugin-…")
+	}
+	meta.places = []string{"dist/manifest.js", "manifest.js"}
+	if meta.PaperclipPlugin != nil && meta.PaperclipPlugin.Manifest != "" {
+		meta.places = []string{meta.PaperclipPlugin.Manifest}
 	}
 	return meta, nil
 }
@@ -133,13 +159,9 @@ func readFile(path string, limit int64) ([]byte, error) {
 	return b, err
 }
 
-// manifestPath is where the manifest is: where package.json says, or in one of the usual places.
+// manifestPath is the first of the places that is there.
 func (meta packageJSON) manifestPath(dir string) (string, error) {
-	places := []string{"dist/manifest.js", "manifest.js"}
-	if meta.PaperclipPlugin != nil && meta.PaperclipPlugin.Manifest != "" {
-		places = []string{meta.PaperclipPlugin.Manifest}
-	}
-	for _, place := range places {
+	for _, place := range meta.places {
 		path, err := inside(dir, place)
 		switch {
 		case err == nil:
@@ -148,7 +170,7 @@ func (meta packageJSON) manifestPath(dir string) (string, error) {
 			return "", unreadable("manifest", fmt.Errorf("%q: %w", clip(place), err), "name a file within the package")
 		}
 	}
-	return "", unreadable("manifest", fmt.Errorf("none of %s exists", strings.Join(places, ", ")),
+	return "", unreadable("manifest", fmt.Errorf("none of %s exists", strings.Join(meta.places, ", ")),
 		"build the plugin, and name its manifest in package.json under paperclipPlugin.manifest")
 }
 

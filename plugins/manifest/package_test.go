@@ -82,7 +82,8 @@ func TestAFaultyPackageSaysWhatIsWrong(t *testing.T) {
 		step  string
 		says  string
 	}{
-		"nothing there":       {files: nil, step: "package.json", says: "no such file"},
+		"nothing there":       {files: nil, step: "package.json", says: "neither package.json nor manifest.json"},
+		"no program":          {files: map[string]string{"manifest.json": strings.ReplaceAll(whole, ".js", ""), "dist/worker": "x"}, step: "worker", says: "is no program"},
 		"no JSON":             {files: map[string]string{"package.json": "{"}, step: "package.json", says: "no valid JSON"},
 		"another name":        {files: map[string]string{"package.json": `{"name": "left-pad"}`}, step: "package.json", says: "no name of a plugin"},
 		"no manifest":         {files: map[string]string{"package.json": goodPackage}, step: "manifest", says: "dist/manifest.js"},

@@ -316,8 +316,8 @@ func (a *App) makeDrivers() error {
 	if err != nil {
 		return err
 	}
-	late, finder := provider.NewLate(), urlFinder{urls}
-	a.drivers, err = plain.With(sandbox.New(a.host, late, finder), pluginenv.New(a.host, late, finder))
+	workers, late, finder := lookTwice{a}, provider.NewLate(), urlFinder{urls}
+	a.drivers, err = plain.With(sandbox.New(workers, late, finder), pluginenv.New(workers, late, finder))
 	return err
 }
 

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/tenure-dev/tenure/domain/plugin"
@@ -18,9 +17,6 @@ import (
 	"github.com/tenure-dev/tenure/drivers/supervisor"
 	"github.com/tenure-dev/tenure/plugins/manifest"
 )
-
-// manifestFile is the manifest of a plugin that is a program; a package of npm has one of its own.
-const manifestFile = "manifest.json"
 
 // maxPluginBytes bounds the files of one version of a plugin.
 const maxPluginBytes = 2 << 30
@@ -52,50 +48,20 @@ func (s shelf) InstallPlugin(ctx context.Context, source string) (plugin.Install
 	if err != nil {
 		return fail("copy_failed", err, "make every file readable for the engine, and see that its disk has room")
 	}
-	m, err := s.read(ctx, dir)
-	if err != nil {
-		return plugin.Installed{}, err
-	}
 	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // workers of another user read it; it holds no secret
 		return fail("io_error", err, "let the engine write to its data directory")
 	}
+	read, err := manifest.ReadPackage(ctx, dir, manifest.ReadOptions{Node: s.a.opts.Node, As: s.a.workerUser()})
+	if err != nil {
+		return plugin.Installed{}, err
+	}
+	m := read.Manifest
 	kept := filepath.Join(s.a.filesDir(), digest)
 	if err := os.Rename(dir, kept); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fail("io_error", err, "let the engine write to its data directory")
 	}
+	s.a.expectPlugin(plugin.IDOf(m.ID))
 	return plugin.Installed{Key: m.ID, Version: m.Version, Digest: digest, Manifest: m.Raw, Source: source}, nil
-}
-
-// read looks at a plugin: a package of npm, or a directory with a manifest and a program.
-func (s shelf) read(ctx context.Context, dir string) (manifest.Manifest, error) {
-	if _, err := os.Stat(filepath.Join(dir, "package.json")); err == nil {
-		if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // see above
-			return manifest.Manifest{}, err
-		}
-		p, err := manifest.ReadPackage(ctx, dir, manifest.ReadOptions{Node: s.a.opts.Node, As: s.a.workerUser()})
-		return p.Manifest, err
-	}
-	raw, err := os.ReadFile(filepath.Join(dir, manifestFile))
-	if err != nil {
-		return manifest.Manifest{}, invalidPlugin(fmt.Errorf("there is neither package.json nor %s", manifestFile), "name the directory that holds one of them")
-	}
-	m, err := manifest.Parse(raw)
-	if problem, ok := errors.AsType[*manifest.Error](err); ok {
-		return m, invalidPlugin(err, problem.Problems[0].Remediation)
-	}
-	if err != nil {
-		return m, invalidPlugin(err, "see docs/plugins.md for what a manifest holds")
-	}
-	if worker, err := within(dir, m.Worker); err != nil {
-		return m, invalidPlugin(fmt.Errorf("entrypoints.worker: %w", err), "name a program within the directory")
-	} else if info, err := os.Stat(worker); err != nil || info.Mode()&0o111 == 0 {
-		return m, invalidPlugin(fmt.Errorf("entrypoints.worker %q is no program", m.Worker), "build it, and make it executable")
-	}
-	return m, nil
-}
-
-func invalidPlugin(err error, remediation string) error {
-	return &drivers.Failure{Outcome: drivers.OutcomeDefinite, Code: "plugin_invalid", Step: "read_manifest", Err: err, Remediation: remediation}
 }
 
 // within is a path below a directory, links followed.
@@ -122,7 +88,7 @@ func (a *App) workerOf(v plugin.Installed, m manifest.Manifest) ([]string, error
 	if err != nil {
 		return nil, err
 	}
-	if slices.Contains([]string{".js", ".mjs", ".cjs"}, filepath.Ext(worker)) {
+	if m.ForNode() {
 		return []string{"node", worker}, nil
 	}
 	return []string{worker}, nil

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/tenure-dev/tenure/api"
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/plugin"
 	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/drivers/provider"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
 	"github.com/tenure-dev/tenure/plugins/cgroup"
@@ -206,13 +208,38 @@ func (a *App) heardPlugin(r eventstore.Recorded) {
 	if err != nil {
 		return
 	}
-	a.pluginTurn.Lock()
-	a.heardOf[domain.PluginID{UUID: id}] = true
-	a.pluginTurn.Unlock()
+	a.expectPlugin(domain.PluginID{UUID: id})
 	select {
 	case a.pluginNews <- struct{}{}:
 	default: // somebody is about to look already
 	}
+}
+
+// expectPlugin makes the next look at the plugins include this one, whether the read model shows it or not.
+func (a *App) expectPlugin(id domain.PluginID) {
+	a.pluginTurn.Lock()
+	defer a.pluginTurn.Unlock()
+	a.heardOf[id] = true
+}
+
+// lookTwice is the host for drivers. What it does not find it looks for once more in the log: who was told that a plugin is
+// installed may use it at once, although the news of it are still on their way.
+type lookTwice struct{ a *App }
+
+var _ provider.Workers = lookTwice{}
+
+// Offer implements [provider.Workers].
+func (l lookTwice) Offer(q provider.Query) (provider.Offer, error) {
+	offer, missing := l.a.host.Offer(q)
+	if missing == nil {
+		return offer, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := l.a.refreshPlugins(ctx); err != nil {
+		return nil, missing
+	}
+	return l.a.host.Offer(q)
 }
 
 // followPlugins refreshes the host when a plugin changes.
