@@ -307,7 +307,13 @@ func (d *Driver) Probe(ctx context.Context, req drivers.ProbeRequest) (drivers.P
 		return failedProbe("validate_config", err), nil
 	}
 	result, err := worker.Probe(ctx, Scope{CompanyID: req.CompanyID, EnvironmentID: req.EnvironmentID, Config: config})
-	if err != nil {
+	switch {
+	case errors.Is(err, drivers.ErrUnsupported):
+		return drivers.ProbeResult{OK: true, Phase: "validate_config", Summary: "its worker runs and the configuration is accepted", Diagnostics: []drivers.Diagnostic{{
+			Severity: drivers.SeverityWarning, Code: "no_probe", Message: "the provider offers no probe, so it was not asked to try anything",
+			Remediation: "acquire a lease to see whether it works",
+		}}}, nil
+	case err != nil:
 		return failedProbe("probe", hidden.clean(err)), nil
 	}
 	if !result.OK {

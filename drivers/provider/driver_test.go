@@ -96,6 +96,9 @@ func (d *desk) ListRuntimes(context.Context, provider.ListRequest) ([]drivers.Li
 }
 
 func (d *desk) Probe(context.Context, provider.Scope) (drivers.ProbeResult, error) {
+	if !d.about.Probe {
+		return drivers.ProbeResult{}, drivers.ErrUnsupported
+	}
 	return drivers.ProbeResult{OK: true, Summary: "fine with hunter2-token"}, nil
 }
 
@@ -382,4 +385,16 @@ func TestTheEnvelopeIsCheckedBesideTheProvidersOwn(t *testing.T) {
 		require.ErrorAs(t, d.CheckConfig(json.RawMessage(config)), &problem, config)
 		require.Equal(t, field, problem.Problems[0].Field)
 	}
+}
+
+func TestAProviderWithoutAProbeIsNotSaidToBeBroken(t *testing.T) {
+	t.Parallel()
+	plain := blind()
+	plain.about.Probe = false
+	result, err := driverOf(plain, provider.NewLate()).Probe(t.Context(), drivers.ProbeRequest{Config: request().Config})
+	require.NoError(t, err)
+	require.True(t, result.OK)
+	require.Len(t, result.Diagnostics, 1)
+	require.Equal(t, drivers.SeverityWarning, result.Diagnostics[0].Severity)
+	require.NotEmpty(t, result.Diagnostics[0].Remediation)
 }

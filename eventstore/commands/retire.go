@@ -80,6 +80,9 @@ func leasesIn(a admission.State) []domain.LeaseID {
 // inUse lists what stands in the way: leases, and the company whose runs get this environment when nobody names one.
 func inUse(ctx context.Context, w *eventstore.Work, owner domain.CompanyID, isDefault bool, left []domain.LeaseID) error {
 	what := fmt.Sprintf("%d leases stand in the way", len(left))
+	if len(left) == 1 {
+		what = "a lease stands in the way"
+	}
 	if isDefault && len(left) == 0 {
 		what = "it is the default of its company"
 	} else if isDefault {

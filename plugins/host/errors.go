@@ -78,6 +78,10 @@ func (c *child) whyGone() string {
 	case <-c.exited:
 	case <-time.After(2 * lastWords):
 	}
+	select { // its last words may say it
+	case <-c.stderr.done:
+	case <-time.After(lastWords):
+	}
 	c.mu.Lock()
 	why := c.why
 	c.mu.Unlock()

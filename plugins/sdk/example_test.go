@@ -46,14 +46,10 @@ func (b *boxes) Release(_ context.Context, req drivers.ReleaseRequest) error {
 	return nil
 }
 
-// A plugin is a driver and these lines in its main.
+// A plugin is a driver and this main function.
 func Example() {
-	err := sdk.Serve(context.Background(), sdk.Plugin{
+	sdk.Main(sdk.Plugin{
 		Manifest: sdk.Manifest{ID: "acme.boxes", Version: "1.0.0", DisplayName: "Acme boxes", Author: "Acme"},
 		Drivers:  map[string]drivers.Driver{"boxes": &boxes{made: map[string]bool{}}},
 	})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
 }

@@ -452,6 +452,9 @@ func (a *App) Address() string { return a.address }
 // Store is the log below the API. For tests and benchmarks.
 func (a *App) Store() *pg.Store { return a.store }
 
+// Plugins are the plugins of this process. For benchmarks.
+func (a *App) Plugins() *host.Host { return a.host }
+
 // fail notes what makes the engine end; only the first one counts.
 func (a *App) fail(err error) {
 	select {

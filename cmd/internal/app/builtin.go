@@ -26,8 +26,8 @@ const PluginCommand = "__plugin"
 const (
 	// stateVar is the variable by which the engine tells such a worker where it may write.
 	stateVar = "TENURE_PLUGIN_STATE"
-	// innerVar is for tests, whose engine is no static program: another one that is, for the inside of containers.
-	innerVar = "TENURE_PLUGIN_INNER"
+	// InnerVar is for tests, whose engine is no static program: another one that is, for the inside of containers.
+	InnerVar = "TENURE_PLUGIN_INNER"
 	// dockerHostVar names the Docker engine, as it does for other programs.
 	dockerHostVar = "DOCKER_HOST"
 )
@@ -49,8 +49,8 @@ type builtin struct {
 	serve func(ctx context.Context, m sdk.Manifest, state string) error
 }
 
-// dockerKey is the key of the plugin docker.
-const dockerKey = "tenure.docker"
+// DockerPlugin is the key of the plugin docker.
+const DockerPlugin = "tenure.docker"
 
 // builtins are the plugins that come with the engine. dockerHost is the Docker engine that the worker is given; "" is the usual
 // one. What the plugin promises depends on it: containers of a socket's engine are bound to this machine.
@@ -75,7 +75,7 @@ func builtins(dockerHost string) []builtin {
 			// Whoever may speak to a Docker engine owns its machine, so an unprivileged user would be a pretence.
 			name: "docker", asRoot: true, described: map[string]drivers.Driver{docker.Key: docker.Describing(dockerHost)},
 			manifest: sdk.Manifest{
-				ID: dockerKey, Version: "1.0.0", DisplayName: "Docker", Author: "Tenure",
+				ID: DockerPlugin, Version: "1.0.0", DisplayName: "Docker", Author: "Tenure",
 				Description: "Containers of a Docker engine. Its worker may do whatever the engine may, which is as good as root on that machine.",
 				Drivers: map[string]sdk.DriverManifest{docker.Key: {
 					DisplayName: "Docker", Description: "containers of a Docker engine", ConfigSchema: docker.Schema,
@@ -132,7 +132,7 @@ func serveBubblewrap(ctx context.Context, m sdk.Manifest, state string) error {
 }
 
 func serveDocker(ctx context.Context, m sdk.Manifest, _ string) error {
-	inner := os.Getenv(innerVar)
+	inner := os.Getenv(InnerVar)
 	if inner == "" {
 		var err error
 		if inner, err = os.Executable(); err != nil {

@@ -37,7 +37,7 @@ func (a *App) workerUser() *host.Credential {
 func (a *App) pluginDir() string { return filepath.Join(a.lock.Dir(), "plugins") }
 
 // builtins are the plugins that come with this engine.
-func (a *App) builtins() []builtin { return builtins(a.opts.PluginEnv[dockerKey][dockerHostVar]) }
+func (a *App) builtins() []builtin { return builtins(a.opts.PluginEnv[DockerPlugin][dockerHostVar]) }
 
 // makeHost makes the host of plugins. It knows none yet.
 func (a *App) makeHost() error {

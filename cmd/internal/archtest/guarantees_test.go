@@ -30,7 +30,11 @@ func TestEveryTestThatAPromiseNamesExists(t *testing.T) {
 		tests.Write(source)
 		return err
 	}))
+	var missing []string
 	for _, m := range named {
-		require.Contains(t, tests.String(), "func "+m[1]+"(", "docs/guarantees.md names a test that is not there")
+		if !strings.Contains(tests.String(), "func "+m[1]+"(") {
+			missing = append(missing, m[1])
+		}
 	}
+	require.Empty(t, missing, "docs/guarantees.md names tests that are not there")
 }

@@ -41,6 +41,9 @@ func TestEveryBenchmarkRunsAndLeavesNothingBehind(t *testing.T) {
 		found[e.Name] = e
 	}
 	for _, g := range groups {
+		if g.root && os.Geteuid() != 0 {
+			continue
+		}
 		for _, name := range g.names {
 			require.Contains(t, found, name)
 		}

@@ -36,11 +36,15 @@ func (noop) Acquire(context.Context, drivers.AcquireRequest) (drivers.Runtime, e
 func (noop) Release(context.Context, drivers.ReleaseRequest) error { return nil }
 
 // start starts an engine that has the driver.
-func start(ctx context.Context, dir, url string, log *slog.Logger) (*app.App, error) {
-	return app.Start(ctx, app.Options{
+func start(ctx context.Context, dir, url string, log *slog.Logger, change ...func(*app.Options)) (*app.App, error) {
+	opts := app.Options{
 		Version: "bench", Listen: "127.0.0.1:0", DataDir: dir, DatabaseURL: url, ExecUID: -1,
 		ExecParent: []string{"/proc/self/exe", app.ExecParentCommand}, Logger: log, Drivers: []drivers.Driver{noop{}},
-	})
+	}
+	for _, c := range change {
+		c(&opts)
+	}
+	return app.Start(ctx, opts)
 }
 
 // tenant is a client of an engine, with a company and its environments.
@@ -104,7 +108,7 @@ type engine struct {
 	dir string
 }
 
-func (b *bench) engine(ctx context.Context, environments int) (*engine, error) {
+func (b *bench) engine(ctx context.Context, environments int, change ...func(*app.Options)) (*engine, error) {
 	d, err := b.database(ctx, nil)
 	if err != nil {
 		return nil, err
@@ -114,7 +118,7 @@ func (b *bench) engine(ctx context.Context, environments int) (*engine, error) {
 		err = os.Chmod(e.dir, 0o755) //nolint:gosec // what is in it has modes of its own
 	}
 	if err == nil {
-		e.app, err = start(ctx, filepath.Join(e.dir, "data"), d.url, b.log)
+		e.app, err = start(ctx, filepath.Join(e.dir, "data"), d.url, b.log, change...)
 	}
 	if err == nil {
 		e.tenant, err = newTenant(ctx, e.app.Address(), filepath.Join(e.dir, "data"), environments)

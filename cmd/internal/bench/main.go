@@ -136,7 +136,11 @@ func measure(ctx context.Context, s settings, stdout, stderr io.Writer) (err err
 
 func (b *bench) runAll(ctx context.Context, chosen []group, stderr io.Writer) error {
 	for _, group := range chosen {
-		fmt.Fprintf(stderr, "measuring %s\n", group.names)
+		if group.root && os.Geteuid() != 0 {
+			fmt.Fprintf(stderr, "leaving out %s, which needs root\n", group)
+			continue
+		}
+		fmt.Fprintf(stderr, "measuring %s\n", group)
 		if err := group.run(ctx, b); err != nil {
 			if cause := context.Cause(ctx); cause != nil {
 				err = cause

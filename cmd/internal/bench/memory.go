@@ -16,13 +16,18 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/tenure-dev/tenure/cmd/internal/app"
 )
 
 // engineCommand makes this program an engine, in a process whose memory holds nothing else: engineCommand DIR URL.
 const engineCommand = "__engine"
 
-// asEngine runs an engine until its standard input ends, if that is what the arguments say.
+// asEngine runs an engine until its standard input ends, or the worker of a plugin, if that is what the arguments say.
 func asEngine(args []string) (code int, child bool) {
+	if len(args) > 0 && args[0] == app.PluginCommand {
+		return app.ServePlugin(args[1:]), true
+	}
 	if len(args) != 3 || args[0] != engineCommand {
 		return 0, false
 	}

@@ -12,24 +12,41 @@ import (
 type group struct {
 	names []string
 	run   func(context.Context, *bench) error
+	// root says that it needs root; without it is left out.
+	root bool
+}
+
+// String names the first and says how many more there are.
+func (g group) String() string {
+	if len(g.names) == 1 {
+		return g.names[0]
+	}
+	return fmt.Sprintf("%s and %d more", g.names[0], len(g.names)-1)
 }
 
 // groups are all benchmarks, in the order in which they run: what fills the disk comes last.
 var groups = []group{
-	{[]string{"append/1"}, appends("append/1", 1, "", 0.7)},
-	{[]string{"append/8"}, appends("append/8", 8, "", 0.7)},
-	{[]string{"append/32"}, appends("append/32", 32, "", 1.3)},
-	{[]string{"append/128"}, appends("append/128", 128, "", 4)},
-	{[]string{"append/8/rtt1ms"}, appends("append/8/rtt1ms", 8, "rtt1ms", 0)},
-	{[]string{"wakeup/p50", "wakeup/p99"}, wakeups},
-	{[]string{"acquire/c1/p50", "acquire/c1/p99"}, acquires},
-	{[]string{"cycles/c1"}, cycles("cycles/c1", 1, 0)},
-	{[]string{"cycles/c8"}, cycles("cycles/c8", 8, 0)},
-	{[]string{"cycles/c64"}, cycles("cycles/c64", 64, 1000)},
-	{[]string{"renew/p99"}, renewals},
-	{[]string{"memory/idle10k"}, memory},
-	{[]string{"catchup/1m"}, catchup},
-	{[]string{"rebuild/1m"}, rebuild},
+	{names: []string{"append/1"}, run: appends("append/1", 1, "", 0.7)},
+	{names: []string{"append/8"}, run: appends("append/8", 8, "", 0.7)},
+	{names: []string{"append/32"}, run: appends("append/32", 32, "", 1.3)},
+	{names: []string{"append/128"}, run: appends("append/128", 128, "", 4)},
+	{names: []string{"append/8/rtt1ms"}, run: appends("append/8/rtt1ms", 8, "rtt1ms", 0)},
+	{names: []string{"wakeup/p50", "wakeup/p99"}, run: wakeups},
+	{names: []string{"acquire/c1/p50", "acquire/c1/p99"}, run: acquires},
+	{names: []string{"cycles/c1"}, run: cycles("cycles/c1", 1, 0)},
+	{names: []string{"cycles/c8"}, run: cycles("cycles/c8", 8, 0)},
+	{names: []string{"cycles/c64"}, run: cycles("cycles/c64", 64, 1000)},
+	{names: []string{"renew/p99"}, run: renewals},
+	{names: []string{"memory/idle10k"}, run: memory},
+	{names: driverNames("local"), run: driverTimes(localBench)},
+	{names: driverNames("ssh", "acquire_warm/p50"), run: driverTimes(sshBench)},
+	{names: driverNames("fake"), run: driverTimes(fakeBench)},
+	{names: driverNames("bubblewrap"), run: driverTimes(bubblewrapBench)},
+	{names: []string{"driver/bubblewrap/create_first_exit/p50", "driver/bubblewrap/100_at_once/p99"}, run: sandboxes},
+	{names: driverNames("docker"), run: driverTimes(dockerBench), root: true},
+	{names: []string{"plugin/roundtrip/p50"}, run: pluginRoundTrip},
+	{names: []string{"catchup/1m"}, run: catchup},
+	{names: []string{"rebuild/1m"}, run: rebuild},
 }
 
 func choose(pattern *regexp.Regexp) ([]group, error) {
@@ -60,6 +77,9 @@ type sizes struct {
 	environments int
 	renewals     int
 	importers    int
+	visits       int
+	atOnce       int
+	trips        int
 	events       int
 	leases       int
 	settle       time.Duration
@@ -68,14 +88,14 @@ type sizes struct {
 func fullSizes() sizes {
 	return sizes{
 		rounds: 7, round: 1500 * time.Millisecond, wakeups: 2000, acquires: 1000, environments: 1, renewals: 1000,
-		importers: 8, events: 1_000_000, leases: 10_000, settle: 5 * time.Second,
+		importers: 8, visits: 100, atOnce: 100, trips: 2000, events: 1_000_000, leases: 10_000, settle: 5 * time.Second,
 	}
 }
 
 func shortSizes() sizes {
 	return sizes{
 		rounds: 1, round: 50 * time.Millisecond, wakeups: 10, acquires: 5, environments: 1, renewals: 5,
-		importers: 2, events: 2000, leases: 20, settle: 0,
+		importers: 2, visits: 2, atOnce: 3, trips: 10, events: 2000, leases: 20, settle: 0,
 	}
 }
 
@@ -87,6 +107,9 @@ func (s *sizes) flags(f *flag.FlagSet) {
 	f.IntVar(&s.environments, "environments", s.environments, "environments that the leases of cycles are spread over")
 	f.IntVar(&s.renewals, "renewals", s.renewals, "renewals of renew")
 	f.IntVar(&s.importers, "importers", s.importers, "appends that the import of renew keeps waiting")
+	f.IntVar(&s.visits, "visits", s.visits, "leases of driver, each with a command; a fifth of them for docker")
+	f.IntVar(&s.atOnce, "at-once", s.atOnce, "sandboxes of 100_at_once")
+	f.IntVar(&s.trips, "trips", s.trips, "calls of plugin")
 	f.IntVar(&s.events, "events", s.events, "events of catchup and rebuild")
 	f.IntVar(&s.leases, "leases", s.leases, "active leases of memory")
 	f.DurationVar(&s.settle, "settle", s.settle, "how long an engine rests before its memory is read")

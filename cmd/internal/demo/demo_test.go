@@ -79,3 +79,31 @@ func directoryIn(t *testing.T, out string) string {
 	dir, _, _ := strings.Cut(rest, "/data ")
 	return dir
 }
+
+func TestWhatTheDemoStartsForItsEnvironmentsIsEnded(t *testing.T) {
+	// Not t.TempDir: the path of an engine's socket must be short.
+	tmp, err := os.MkdirTemp("/tmp", "t") //nolint:usetesting // see above
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(tmp)) })
+	require.NoError(t, os.Chmod(tmp, 0o755))
+	t.Setenv("TMPDIR", tmp)
+	s, err := newStage(program(t, ""), &bytes.Buffer{})
+	require.NoError(t, err)
+
+	require.NoError(t, s.setUp(t.Context()))
+
+	names := map[string]string{}
+	for _, p := range s.places {
+		names[p.name] = p.skipped
+		require.Equal(t, p.skipped == "" && p.name != "local", p.config != nil, p.name)
+	}
+	require.Len(t, names, 4)
+	require.Empty(t, names["local"])
+	if os.Geteuid() == 0 {
+		require.Empty(t, names["docker"])
+	}
+	require.NoFileExists(t, filepath.Join(s.dir, "sshd", "key"))
+	require.NoError(t, s.clear())
+	require.NoDirExists(t, s.dir)
+	require.Empty(t, s.processes())
+}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/moby/moby/client"
@@ -60,14 +61,18 @@ func (s *stage) sshPlace(ctx context.Context) (place, error) {
 			}
 		}
 	}
-	keys, workspace := filepath.Join(s.dir, "sshd"), filepath.Join(s.dir, "ssh-workspace")
-	for _, dir := range []string{keys, workspace} {
+	// The home is empty, so that nobody's start-up files are run, or waited for.
+	keys, workspace, home := filepath.Join(s.dir, "sshd"), filepath.Join(s.dir, "ssh-workspace"), filepath.Join(s.dir, "ssh-home")
+	for _, dir := range []string{keys, workspace, home} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			return p, err
 		}
 	}
 	var err error
-	if s.sshd, err = sshd.Start(ctx, sshd.Options{Dir: keys}); err != nil {
+	if s.sshd, err = sshd.Start(ctx, sshd.Options{Dir: keys, Home: home, Lines: []string{"LogLevel INFO"}}); err != nil {
+		return p, err
+	}
+	if p.skipped, err = s.noLogin(ctx, keys); err != nil || p.skipped != "" {
 		return p, err
 	}
 	fmt.Fprintf(s.out, "sshd for %s on %s:%d\n", s.sshd.User, s.sshd.Host, s.sshd.Port)
@@ -76,6 +81,29 @@ func (s *stage) sshPlace(ctx context.Context) (place, error) {
 		"privateKey": s.sshd.PrivateKey, "knownHosts": s.sshd.KnownHosts(),
 	}
 	return p, nil
+}
+
+// noLogin is why OpenSSH's own client may not log in, as into a locked account; "" if it may.
+func (s *stage) noLogin(ctx context.Context, dir string) (string, error) {
+	key, known := filepath.Join(dir, "key"), filepath.Join(dir, "known_hosts")
+	defer os.Remove(key) //nolint:errcheck // the directory goes as well
+	err := errors.Join(os.WriteFile(key, []byte(s.sshd.PrivateKey), 0o600), os.WriteFile(known, []byte(s.sshd.KnownHosts()), 0o600))
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, "ssh", "-F", "none", "-i", key, "-p", strconv.Itoa(s.sshd.Port), "-o", "BatchMode=yes",
+		"-o", "IdentitiesOnly=yes", "-o", "UserKnownHostsFile="+known, "-o", "StrictHostKeyChecking=yes", s.sshd.User+"@"+s.sshd.Host, "true")
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		return "", nil
+	}
+	why := lastLine(out)
+	for line := range strings.Lines(s.sshd.Log()) {
+		if strings.Contains(line, "not allowed") {
+			why = strings.TrimSpace(line)
+		}
+	}
+	return fmt.Sprintf("sshd refuses the user %s (%s); skipped here", s.sshd.User, why), nil
 }
 
 // noBubblewrap is why bwrap does not work here; "" if it does.
@@ -177,9 +205,6 @@ func (s *stage) addPlaces(ctx context.Context) error {
 		if err := s.tenureWith(ctx, string(config), args...); err != nil {
 			return err
 		}
-	}
-	if s.sshd == nil {
-		return nil
 	}
 	return s.tenure(ctx, "secret", "list")
 }

@@ -178,7 +178,7 @@ func (l *life) judge() (problems []string) {
 				problem("%s does not hold exactly its own runtime", about)
 			}
 		case s.NeedsTeardown():
-			unknown := h.place.Class == drivers.ClassBlind && s.FailureCode == "runtime_unknown"
+			unknown := h.place.Class == drivers.ClassBlind && s.FailureCode == "runtime_unknown" && l.story.losesNames(h.place)
 			unanswered := s.FailureCode == "acquire_unanswered" && l.story.leavesUnanswered()
 			if !unknown && !unanswered && !h.place.endless() {
 				problem("%s is not cleaned up", about)

@@ -185,6 +185,42 @@ func (s story) leavesUnanswered() bool {
 	return false
 }
 
+// losesNames says that the name of a runtime of the environment may be lost before the engine has heard it: somebody dies, or
+// the provider fails after it has made one. Without that even a blind provider leaves nothing. A worker that does not start
+// counts as well: that nobody was asked is not known any more when the lease is taken down.
+func (s story) losesNames(of place) bool {
+	if len(s.Start) > 0 {
+		return true
+	}
+	for _, a := range s.Acts {
+		if a.Do == doKill || a.Do == doPause || a.Do == doCrash {
+			return true
+		}
+	}
+	for _, p := range s.Environments {
+		for _, step := range p.Script {
+			if step.Action == fake.ActionCrash || step.Raw {
+				return true
+			}
+		}
+	}
+	for _, step := range of.Script {
+		if step.Verb != fake.VerbAcquire {
+			continue
+		}
+		switch step.Action {
+		case fake.ActionFail, fake.ActionPartial, fake.ActionSilent:
+			return true
+		case fake.ActionDelay:
+			if !step.Deaf {
+				return true
+			}
+		case fake.ActionCrash, fake.ActionLate, fake.ActionJunk, fake.ActionSwell:
+		}
+	}
+	return false
+}
+
 // writeScript puts a script where every environment and the worker's start see it.
 func writeScript(path string, steps []fake.Step) {
 	raw, err := json.Marshal(append([]fake.Step{}, steps...))

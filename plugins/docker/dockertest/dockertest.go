@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -80,20 +79,10 @@ func Start(ctx context.Context, network engine.Network) (_ *Engine, err error) {
 		return nil, err
 	}
 	e.Inner = filepath.Join(e.Dir, "inner")
-	if err := errors.Join(buildInner(ctx, e.Inner), e.importImages(ctx)); err != nil {
+	if err := errors.Join(engine.BuildInner(ctx, e.Inner), e.importImages(ctx)); err != nil {
 		return nil, errors.Join(err, e.Stop())
 	}
 	return e, nil
-}
-
-// buildInner compiles the program for containers: a test binary may need a C library.
-func buildInner(ctx context.Context, to string) error {
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", to, "github.com/tenure-dev/tenure/plugins/docker/dockertest/innercmd")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the program for containers: %w: %s", err, out)
-	}
-	return nil
 }
 
 func (e *Engine) importImages(ctx context.Context) error {

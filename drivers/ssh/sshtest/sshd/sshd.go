@@ -29,6 +29,8 @@ type Options struct {
 	Dir string
 	// Lines are added to sshd_config before all others, so that they win.
 	Lines []string
+	// Home is the user's home directory in there, for one whose own start-up files are slow or talk; "" is the user's own.
+	Home string
 	// LoginShell is the shell that the user's commands go through, such as "fish"; "" is the user's own.
 	LoginShell string
 	// HostKeyTypes are the host keys that the server has, of "ed25519" and "ecdsa"; nil is ed25519.
@@ -105,6 +107,9 @@ func (s *Server) configure(ctx context.Context, o Options) (config string, err e
 		return "", err
 	}
 	lines := append([]string{}, o.Lines...)
+	if o.Home != "" {
+		lines = append(lines, fmt.Sprintf("SetEnv HOME=%q", o.Home))
+	}
 	if o.LoginShell != "" {
 		lines = append(lines, fmt.Sprintf(`ForceCommand exec %s -c "$SSH_ORIGINAL_COMMAND"`, o.LoginShell))
 	}

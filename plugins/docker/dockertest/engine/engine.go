@@ -86,9 +86,12 @@ const (
 	NoBridge   Network = false
 )
 
+// MaxParent leaves room for the paths of the engine's sockets, which the kernel keeps below 108 bytes.
+const MaxParent = 40
+
 // Options of an engine.
 type Options struct {
-	// Parent is where its directory is made. A socket's path must be short, so this one must be too.
+	// Parent is where its directory is made; its path may have [MaxParent] bytes.
 	Parent  string
 	Network Network
 }
@@ -97,6 +100,9 @@ type Options struct {
 func Start(ctx context.Context, o Options) (_ *Engine, err error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("a Docker engine needs root")
+	}
+	if len(o.Parent) > MaxParent {
+		return nil, fmt.Errorf("%s is longer than the %d bytes that a Docker engine's sockets leave", o.Parent, MaxParent)
 	}
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
@@ -123,6 +129,16 @@ func Start(ctx context.Context, o Options) (_ *Engine, err error) {
 		return nil, err
 	}
 	return e, e.awaitReady(ctx)
+}
+
+// BuildInner compiles the program for containers, for callers that may need a C library, as test binaries do.
+func BuildInner(ctx context.Context, to string) error {
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", to, "github.com/tenure-dev/tenure/plugins/docker/dockertest/innercmd")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the program for containers: %w: %s", err, out)
+	}
+	return nil
 }
 
 // launch starts dockerd. It gets SIGTERM, and ends what it runs, if this process dies.

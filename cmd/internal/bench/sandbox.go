@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tenure-dev/tenure/api/wire"
+)
+
+// sandboxes measures what a client waits for from nothing to the exit of the first command in a sandbox: one at a time, beside
+// a bare bwrap with the same namespaces, and many at once.
+func sandboxes(ctx context.Context, b *bench) (err error) {
+	d, err := bubblewrapBench(ctx, b)
+	if err != nil {
+		return err
+	}
+	e, err := b.driverEngine(ctx, d)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.close(ctx)) }()
+	const warmUp = 2
+	var took, bare []time.Duration
+	for i := range b.sizes.visits + warmUp {
+		alone, err := bareSandbox(ctx)
+		if err != nil {
+			return err
+		}
+		one, err := e.createFirstExit(ctx)
+		if err != nil {
+			return err
+		}
+		if i >= warmUp {
+			took, bare = append(took, one), append(bare, alone)
+		}
+	}
+	const aim, aimAtOnce = 25, 400
+	value, floor := milliseconds(median(took)), milliseconds(median(bare))
+	b.report.add(entry{Name: "driver/bubblewrap/create_first_exit/p50", Value: value, Unit: "ms"}.against(floor, value/floor).atMost(aim))
+
+	all := make([]time.Duration, b.sizes.atOnce)
+	group, together := errgroup.WithContext(ctx)
+	for i := range all {
+		group.Go(func() (err error) {
+			all[i], err = e.createFirstExit(together)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	b.report.add(entry{Name: "driver/bubblewrap/100_at_once/p99", Value: milliseconds(percentile(all, 99)), Unit: "ms"}.atMost(aimAtOnce))
+	return nil
+}
+
+// bareSandbox is the time of a bwrap that does no more than the engine's must.
+func bareSandbox(ctx context.Context) (time.Duration, error) {
+	began := time.Now()
+	cmd := exec.CommandContext(ctx, "bwrap", "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "true")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("bwrap: %w: %s", err, out)
+	}
+	return time.Since(began), nil
+}
+
+// createFirstExit is the time from the request for a lease to the end of its first command. The release is not counted.
+func (e *driverEngine) createFirstExit(ctx context.Context) (time.Duration, error) {
+	began := time.Now()
+	lease, err := e.acquire(ctx, 0)
+	if err != nil {
+		return 0, err
+	}
+	x, err := e.client.StartExec(ctx, lease.ID, wire.StartExec{Argv: []string{"true"}})
+	if err != nil {
+		return 0, err
+	}
+	if err := e.exited(ctx, x.ID); err != nil {
+		return 0, err
+	}
+	took := time.Since(began)
+	return took, e.release(ctx, lease.ID)
+}
