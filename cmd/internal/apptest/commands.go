@@ -23,6 +23,7 @@ import (
 // Commands holds a kind of environment whose commands are processes to what is promised of every command, over HTTP.
 func Commands(t *testing.T, e *Engine, k Kind) {
 	t.Helper()
+	e = e.In(t)
 	lease := e.Acquire(k.Tenant(e), wire.AcquireLease{}).Lease
 	c := commandTest{t: t, e: e, k: k, lease: lease.ID}
 	c.arriveExactly()

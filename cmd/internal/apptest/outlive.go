@@ -48,6 +48,7 @@ func OutliveKill(t *testing.T, e *Engine, kinds ...Kind) []string {
 
 	for i, k := range kinds {
 		t.Run(k.Provider, func(t *testing.T) {
+			e := e.In(t)
 			before := leases[k.Provider]
 			lease, err := e.Client.Lease(t.Context(), before.ID)
 			require.NoError(t, err)

@@ -17,6 +17,7 @@ echo; echo "$PAPERCLIP_API_URL"`
 // and the lease shows that URL. It returns the URL.
 func FindsBack(t *testing.T, e *Engine, k Kind) string {
 	t.Helper()
+	e = e.In(t)
 	lease := e.Acquire(k.Tenant(e), wire.AcquireLease{}).Lease
 	x, out, errs := e.Run(lease.ID, wire.StartExec{Argv: []string{"sh", "-c", fetch}, TimeoutMs: 20_000})
 	require.Equal(t, wire.EndExited, x.Result.End, "%s", errs)
