@@ -19,10 +19,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/drivers/activity"
 	"github.com/tenure-dev/tenure/drivers/execparent"
 )
 
@@ -46,8 +46,7 @@ type Dir struct {
 	opts   Options
 	census census
 
-	mu     sync.Mutex
-	active map[string]*activity // by runtime id
+	active activity.Runtimes[*execparent.Process]
 }
 
 // Open makes the root and returns its runtimes.
@@ -65,7 +64,7 @@ func Open(opts Options) (*Dir, error) {
 			return nil, err
 		}
 	}
-	return &Dir{opts: opts, active: make(map[string]*activity)}, nil
+	return &Dir{opts: opts}, nil
 }
 
 // traversable names the first directory above the workspaces that their user could not pass.

@@ -23,11 +23,11 @@ func (d *Dir) Start(
 	if spec.JournalDir == "" {
 		return nil, &drivers.StartError{Stage: "journal", Code: "journal_missing", Err: errors.New("no journal directory is given")}
 	}
-	if err := d.beginStart(runtimeID); err != nil {
+	if err := d.active.BeginStart(runtimeID); err != nil {
 		return nil, err
 	}
 	started, err := d.start(ctx, d.Layout(runtimeID), spec, prepare)
-	d.endStart(runtimeID, started)
+	d.active.EndStart(runtimeID, started)
 	return started, err
 }
 

@@ -23,8 +23,8 @@ func (d *Dir) Release(ctx context.Context, runtimeID string, quiet func(context.
 	if err := CheckID(runtimeID); err != nil {
 		return err
 	}
-	idle := d.beginRelease(runtimeID)
-	defer d.endRelease(runtimeID)
+	idle := d.active.BeginRelease(runtimeID)
+	defer d.active.EndRelease(runtimeID)
 	select {
 	case <-idle:
 	case <-ctx.Done():

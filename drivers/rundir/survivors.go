@@ -23,12 +23,12 @@ const endLimit = 10 * time.Second
 // endCommands ends the commands that this process started, and the exec parents that an earlier process recorded. Each
 // parent ends its own tree.
 func (d *Dir) endCommands(ctx context.Context, runtimeID string, l Layout) error {
-	for _, p := range d.running(runtimeID) {
+	for _, p := range d.active.Running(runtimeID) {
 		if err := p.Kill(ctx, "lease_released"); err != nil {
 			return err
 		}
 	}
-	for _, p := range d.running(runtimeID) {
+	for _, p := range d.active.Running(runtimeID) {
 		if _, err := p.Wait(ctx); err != nil {
 			return err
 		}

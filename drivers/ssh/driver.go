@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/drivers/activity"
 )
 
 // Driver makes runtimes on hosts reached by SSH.
@@ -18,7 +19,7 @@ type Driver struct {
 
 	mu     sync.Mutex
 	pools  map[string]*pool
-	active map[string]*activity // by runtime id
+	active activity.Runtimes[*process]
 	closed bool
 }
 
@@ -28,7 +29,7 @@ func New(opts Options) (*Driver, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, fmt.Errorf("driver ssh: %w", err)
 	}
-	return &Driver{opts: opts, pools: make(map[string]*pool), active: make(map[string]*activity)}, nil
+	return &Driver{opts: opts, pools: make(map[string]*pool)}, nil
 }
 
 // Close ends every connection. Commands that run end as unknown, and their hosts end them.

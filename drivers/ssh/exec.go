@@ -63,11 +63,11 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 	if req.JournalDir == "" {
 		return nil, &drivers.StartError{Stage: "journal", Code: "journal_missing", Err: errors.New("no journal directory is given")}
 	}
-	if err := d.beginStart(req.RuntimeID); err != nil {
+	if err := d.active.BeginStart(req.RuntimeID); err != nil {
 		return nil, err
 	}
 	started, err := d.start(ctx, c, pins, env, req)
-	d.endStart(req.RuntimeID, started)
+	d.active.EndStart(req.RuntimeID, started)
 	if err != nil {
 		return nil, err
 	}

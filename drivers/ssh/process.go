@@ -68,6 +68,9 @@ type process struct {
 	result drivers.ExecResult // valid once done is closed
 }
 
+// Done is closed when it has ended.
+func (s *process) Done() <-chan struct{} { return s.done }
+
 // begin starts the command and returns once it runs. Its error means that it does not.
 func (s *process) begin(ctx context.Context) error {
 	t, err := s.pool.toolsOf(ctx, s.pins)

@@ -17,19 +17,19 @@ func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error 
 	if err != nil {
 		return err
 	}
-	idle := d.beginRelease(req.RuntimeID)
-	defer d.endRelease(req.RuntimeID)
+	idle := d.active.BeginRelease(req.RuntimeID)
+	defer d.active.EndRelease(req.RuntimeID)
 	select {
 	case <-idle:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	for _, p := range d.running(req.RuntimeID) {
+	for _, p := range d.active.Running(req.RuntimeID) {
 		if err := p.Kill(ctx, "lease_released"); err != nil {
 			return err
 		}
 	}
-	for _, p := range d.running(req.RuntimeID) {
+	for _, p := range d.active.Running(req.RuntimeID) {
 		if _, err := p.Wait(ctx); err != nil {
 			return err
 		}

@@ -7,15 +7,19 @@ import (
 	"sync"
 
 	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/drivers/activity"
+	"github.com/tenure-dev/tenure/drivers/execparent"
 )
 
 // Driver makes containers. It is safe for concurrent use.
 type Driver struct {
 	opts Options
 
-	mu       sync.Mutex
-	clients  map[string]*connection // by host
-	runtimes map[string]*activity   // by runtime id
+	active activity.Runtimes[*execparent.Linked]
+
+	mu      sync.Mutex
+	clients map[string]*connection // by host
+	turns   map[string]*turn       // by runtime id
 }
 
 // Key is the provider's.
@@ -32,7 +36,7 @@ func New(opts Options) (*Driver, error) {
 	} else if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("driver docker: option Inner: %s is not a regular file", opts.Inner)
 	}
-	return &Driver{opts: opts, clients: make(map[string]*connection), runtimes: make(map[string]*activity)}, nil
+	return &Driver{opts: opts, clients: make(map[string]*connection), turns: make(map[string]*turn)}, nil
 }
 
 // Describing is a driver for the engine at host ("" is [DefaultHost]) that only says what it is, for a manifest.
@@ -65,22 +69,33 @@ func badConfig(err error) error {
 	}
 }
 
+// turn is held by the Acquire or Release of a runtime that is under way; wanted counts it and those that wait for it.
+type turn struct {
+	held   chan struct{}
+	wanted int
+}
+
 // acquireTurn lets one Acquire or Release of a runtime at a time go on in this process. A nil error must be followed by
 // a call of done.
 func (d *Driver) acquireTurn(ctx context.Context, runtimeID string) (done func(), err error) {
 	d.mu.Lock()
-	a := d.activityOf(runtimeID)
-	a.waiting++
+	t, ok := d.turns[runtimeID]
+	if !ok {
+		t = &turn{held: make(chan struct{}, 1)}
+		d.turns[runtimeID] = t
+	}
+	t.wanted++
 	d.mu.Unlock()
 	leave := func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		a.waiting--
-		d.dropIfUnused(runtimeID, a)
+		if t.wanted--; t.wanted == 0 {
+			delete(d.turns, runtimeID)
+		}
 	}
 	select {
-	case a.turn <- struct{}{}:
-		return func() { <-a.turn; leave() }, nil
+	case t.held <- struct{}{}:
+		return func() { <-t.held; leave() }, nil
 	case <-ctx.Done():
 		leave()
 		return nil, context.Cause(ctx)

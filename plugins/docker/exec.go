@@ -34,13 +34,13 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 	if err != nil {
 		return nil, &drivers.StartError{Stage: "runtime", Code: "bad_config", Err: err}
 	}
-	if err := d.beginStart(req.RuntimeID); err != nil {
+	if err := d.active.BeginStart(req.RuntimeID); err != nil {
 		return nil, err
 	}
 	ctx, cancel := within(ctx, cfg.Timeout, "the start of the command")
 	defer cancel()
 	started, err := d.start(ctx, e, req)
-	d.endStart(req.RuntimeID, started)
+	d.active.EndStart(req.RuntimeID, started)
 	if err != nil {
 		return nil, startError(ctx, err)
 	}

@@ -23,8 +23,8 @@ func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error 
 	if err != nil {
 		return badConfig(err)
 	}
-	idle := d.beginRelease(req.RuntimeID)
-	defer d.endRelease(req.RuntimeID)
+	idle := d.active.BeginRelease(req.RuntimeID)
+	defer d.active.EndRelease(req.RuntimeID)
 	done, err := d.acquireTurn(ctx, req.RuntimeID)
 	if err != nil {
 		return err
@@ -48,7 +48,7 @@ func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error 
 
 // endCommands gives the commands of this process the time to end in order. Those that do not end with the container.
 func (d *Driver) endCommands(ctx context.Context, runtimeID string) {
-	running := d.running(runtimeID)
+	running := d.active.Running(runtimeID)
 	if len(running) == 0 {
 		return
 	}
