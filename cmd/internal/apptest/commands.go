@@ -23,6 +23,7 @@ import (
 // Commands holds a kind of environment whose commands are processes to what is promised of every command, over HTTP.
 func Commands(t *testing.T, e *Engine, k Kind) {
 	t.Helper()
+	e = e.In(t)
 	lease := e.Acquire(k.Tenant(e), wire.AcquireLease{}).Lease
 	c := commandTest{t: t, e: e, k: k, lease: lease.ID}
 	c.arriveExactly()
@@ -80,7 +81,7 @@ func (c commandTest) exited(x wire.Exec, code int, errs string) {
 // namesArriveOrAreRefused is case A34: what no environment can hold is refused before the start, all else arrives.
 func (c commandTest) namesArriveOrAreRefused() {
 	c.t.Helper()
-	values := map[string]string{
+	values := map[string]string{ //nolint:gosec // none is a secret
 		"MY-KEY": `it's "quoted"`, "a.b": "$(id)", "1X": "line\nbreak", "A B": strings.Repeat("y", 100<<10), "A;touch pwn": "`touch pwn`",
 		"A\nB": "newline in the name",
 	}

@@ -17,6 +17,7 @@ import (
 // Contract holds an engine to the seed's contract for a kind of environment, over HTTP.
 func Contract(t *testing.T, e *Engine, k Kind) {
 	t.Helper()
+	e = e.In(t)
 	tenant := k.Tenant(e)
 	require.Empty(t, k.Left())
 	run := uuid.NewString()

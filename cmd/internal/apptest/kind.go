@@ -3,6 +3,7 @@ package apptest
 import (
 	"context"
 	"encoding/json"
+	"testing"
 
 	"github.com/stretchr/testify/require"
 
@@ -39,6 +40,13 @@ func (k Kind) Add(e *Engine) wire.AddEnvironment {
 func (k Kind) Tenant(e *Engine) Tenant {
 	e.t.Helper()
 	return e.Tenant(k.Add(e))
+}
+
+// In is the engine for a subtest, which fails where a helper does.
+func (e *Engine) In(t testing.TB) *Engine {
+	in := *e
+	in.t = t
+	return &in
 }
 
 // Events are all events of the log.

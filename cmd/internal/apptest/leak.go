@@ -79,6 +79,9 @@ func Plant(t *testing.T, opts ...Option) *Planted {
 // Hold takes a lease of a kind whose environment has the secret among its variables, and looks around in it.
 func (p *Planted) Hold(t *testing.T, k Kind) {
 	t.Helper()
+	here := *p
+	here.Engine = p.In(t)
+	p = &here
 	company, err := p.Client.AddCompany(t.Context(), wire.AddCompany{Name: "acme"})
 	require.NoError(t, err)
 	name := "token-of-" + k.Provider

@@ -11,6 +11,8 @@ import (
 
 // Cases A37 and A38: what a server knows stays with it, and what an environment's commands are to know reaches them and
 // nobody else; docker is in roottest.
+//
+//nolint:tparallel // the subtests together come before the look at what they left
 func TestNothingOfTheServerReachesAWorkerOrARuntime(t *testing.T) {
 	t.Parallel()
 	npm := plugintest.NPMProvider(t)

@@ -30,6 +30,7 @@ func but(k apptest.Kind, change map[string]any) apptest.Kind {
 // probe asks for the settings as they are, and for them saved, and returns both answers.
 func probe(t *testing.T, e *apptest.Engine, k apptest.Kind) ([]wire.ProbeResult, error) {
 	t.Helper()
+	e = e.In(t)
 	company, err := e.Client.AddCompany(t.Context(), wire.AddCompany{Name: "acme"})
 	require.NoError(t, err)
 	add := k.Add(e)

@@ -20,6 +20,8 @@ func TestADeletedEnvironmentLeavesNoRuntimeBehind(t *testing.T) {
 	stubborn := []any{map[string]any{"verb": "release", "times": 2, "action": "fail", "code": "no_route", "outcome": "retryable"}}
 	for _, k := range []apptest.Kind{sshKind(t, e), but(fakeKind(t, e), map[string]any{"script": stubborn})} {
 		t.Run(k.Provider, func(t *testing.T) {
+			t.Parallel()
+			e := e.In(t)
 			tenant := k.Tenant(e)
 			id := tenant.Environment.ID
 			lease := e.Acquire(tenant, wire.AcquireLease{}).Lease

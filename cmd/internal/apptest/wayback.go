@@ -9,16 +9,18 @@ import (
 	"github.com/tenure-dev/tenure/api/wire"
 )
 
-// fetch gets a URL with what a runtime has.
-const fetch = `url=$PAPERCLIP_API_URL/api/health; { curl -fsS --max-time 10 "$url" || wget -q -T 10 -O - "$url"; } 2>/dev/null; echo; echo "$PAPERCLIP_API_URL"`
+// fetch gets the health route with what a runtime has.
+const fetch = `url=$PAPERCLIP_API_URL/api/health; if command -v curl >/dev/null; then curl -fsS "$url"; else wget -q -O - "$url"; fi
+echo; echo "$PAPERCLIP_API_URL"`
 
 // FindsBack holds a kind of environment to case A30: the run itself calls the health route at the URL that it was given,
 // and the lease shows that URL. It returns the URL.
 func FindsBack(t *testing.T, e *Engine, k Kind) string {
 	t.Helper()
+	e = e.In(t)
 	lease := e.Acquire(k.Tenant(e), wire.AcquireLease{}).Lease
-	x, out, errs := e.Run(lease.ID, wire.StartExec{Argv: []string{"sh", "-c", fetch}})
-	require.Equal(t, 0, *x.Result.ExitCode, "%s", errs)
+	x, out, errs := e.Run(lease.ID, wire.StartExec{Argv: []string{"sh", "-c", fetch}, TimeoutMs: 20_000})
+	require.Equal(t, wire.EndExited, x.Result.End, "%s", errs)
 	require.Contains(t, string(out), `"status"`, "%s", errs)
 	var url string
 	if shown, has := lease.Metadata["paperclipApiUrl"]; has {

@@ -2,6 +2,8 @@ package roottest
 
 import (
 	"context"
+	"net"
+	"net/url"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -42,14 +44,27 @@ func dockerKind(t *testing.T, docker *dockertest.Engine) apptest.Kind {
 	}
 }
 
-// The seed's contract, what is promised of every command, and that nothing of the server gets in, for containers.
+// The seed's contract, what is promised of every command, that nothing of the server gets in, the way back and a killed
+// engine, for containers.
 func TestTheSeedsContractHoldsForDocker(t *testing.T) {
 	t.Parallel()
 	docker := startDocker(t)
-	p := apptest.Plant(t, withDocker(docker))
+	p := apptest.Plant(t, withDocker(docker), apptest.WithArgs("--listen", "0.0.0.0:0", "--insecure-listen"))
 	k := dockerKind(t, docker)
 	apptest.Contract(t, p.Engine, k)
 	apptest.Commands(t, p.Engine, k)
 	p.Hold(t, k)
+
+	bridged := k
+	bridged.Config = map[string]any{"provider": "docker", "image": dockertest.Image, "network": "bridge", "runtimeUrl": "required"}
+	address, err := url.Parse(p.Client.BaseURL())
+	require.NoError(t, err)
+	found, err := url.Parse(apptest.FindsBack(t, p.Engine, bridged))
+	require.NoError(t, err)
+	require.Equal(t, address.Port(), found.Port())
+	require.False(t, net.ParseIP(found.Hostname()).IsLoopback(), "that of the container has nobody on it")
+
 	p.Check(t)
+	p.Start()
+	require.Equal(t, []string{"tenure.docker"}, apptest.OutliveKill(t, p.Engine, k))
 }
