@@ -128,7 +128,7 @@ func (s *Supervisor) provision(ctx context.Context, id domain.LeaseID, l lease.S
 		made, err = s.acquire(ctx, driver, id, l, config)
 	}
 	if err != nil {
-		return true, s.provisionFailed(ctx, id, l, cause, about.Class, err)
+		return true, s.provisionFailed(id, l, cause, about.Class, err)
 	}
 	return false, s.provisioned(ctx, id, l, cause, made)
 }
@@ -180,15 +180,13 @@ func (s *Supervisor) provisioned(ctx context.Context, id domain.LeaseID, l lease
 		s.discardLater(id, l)
 	case errors.Is(err, eventstore.ErrInvalid), invalid(err):
 		// The log can never hold what the driver said, such as metadata beyond every limit.
-		return s.provisionFailed(ctx, id, l, cause, "", &drivers.Failure{Outcome: drivers.OutcomeAmbiguous, Code: "result_invalid", Err: err})
+		return s.provisionFailed(id, l, cause, "", &drivers.Failure{Outcome: drivers.OutcomeAmbiguous, Code: "result_invalid", Err: err})
 	}
 	return err
 }
 
 // provisionFailed records why an attempt failed and whether there will be another.
-func (s *Supervisor) provisionFailed(
-	ctx context.Context, id domain.LeaseID, l lease.State, cause uuid.UUID, class drivers.Class, failure error,
-) error {
+func (s *Supervisor) provisionFailed(id domain.LeaseID, l lease.State, cause uuid.UUID, class drivers.Class, failure error) error {
 	if s.work.Err() != nil {
 		// It was cut short, which says nothing of the driver. The claim is open and the next process takes it over.
 		return failure
