@@ -130,7 +130,7 @@ func (s *Supervisor) provision(ctx context.Context, id domain.LeaseID, l lease.S
 	if err != nil {
 		return true, s.provisionFailed(id, l, cause, about.Class, err)
 	}
-	return false, s.provisioned(ctx, id, l, cause, made)
+	return false, s.provisioned(id, l, cause, made)
 }
 
 // acquire makes the runtime of a lease; config is its configuration with the secrets in it.
@@ -162,7 +162,7 @@ func (s *Supervisor) acquire(
 }
 
 // provisioned records the good end of an attempt.
-func (s *Supervisor) provisioned(ctx context.Context, id domain.LeaseID, l lease.State, cause uuid.UUID, made drivers.Runtime) error {
+func (s *Supervisor) provisioned(id domain.LeaseID, l lease.State, cause uuid.UUID, made drivers.Runtime) error {
 	acquisition := lease.AcquisitionCreated
 	if made.Resumed {
 		acquisition = lease.AcquisitionResumed
