@@ -304,15 +304,18 @@ BEGIN
       FROM unnest(k_append, k_scope, k_request, k_resource) AS u(append, scope, request, resource)
      WHERE v_status[u.append] = 0;
   END IF;
+  -- An input that an append of this batch keeps and the same or a later one drops is not kept at all.
+  IF cardinality(d_append) > 0 THEN
+    DELETE FROM inputs
+     WHERE id IN (SELECT u.id FROM unnest(d_append, d_id) AS u(append, id) WHERE v_status[u.append] = 0);
+  END IF;
   IF cardinality(i_append) > 0 THEN
     INSERT INTO inputs (id, company_id, subject, value)
     SELECT u.id, u.company, u.subject, u.value
       FROM unnest(i_append, i_id, i_company, i_subject, i_value) AS u(append, id, company, subject, value)
-     WHERE v_status[u.append] = 0;
-  END IF;
-  IF cardinality(d_append) > 0 THEN
-    DELETE FROM inputs
-     WHERE id IN (SELECT u.id FROM unnest(d_append, d_id) AS u(append, id) WHERE v_status[u.append] = 0);
+     WHERE v_status[u.append] = 0
+       AND NOT EXISTS (SELECT FROM unnest(d_append, d_id) AS d(append, id)
+                        WHERE d.id = u.id AND d.append >= u.append AND v_status[d.append] = 0);
   END IF;
 
   o_epoch := v_epoch;
@@ -458,13 +461,13 @@ BEGIN
     RETURN;
   END IF;
 
+  FOREACH v_input IN ARRAY coalesce(d_id, '{}') LOOP
+    DELETE FROM inputs WHERE id = v_input;
+  END LOOP;
   IF cardinality(i_id) > 0 THEN
     INSERT INTO inputs (id, company_id, subject, value)
     SELECT unnest(i_id), unnest(i_company), unnest(i_subject), unnest(i_value);
   END IF;
-  FOREACH v_input IN ARRAY coalesce(d_id, '{}') LOOP
-    DELETE FROM inputs WHERE id = v_input;
-  END LOOP;
   COMMIT;
 END;
 $$;

@@ -32,6 +32,7 @@ func Run(t *testing.T, open func(t *testing.T) eventstore.Store) {
 		"twenty commands with one key at once have one outcome":          commandRace,
 		"too late is refused":                                            tooLate,
 		"inputs are there until dropped, and only with their append":     inputs,
+		"inputs of appends at once are what the last of them made of it": inputsAtOnce,
 		"every hash follows from the layout and chains by stream":        hashes,
 		"company positions are dense by company":                         companyPositions,
 		"recordedAt never decreases":                                     monotonic,
@@ -347,4 +348,33 @@ func inputs(t *testing.T, s eventstore.Store) {
 	Must(t, s, drop)
 	_, err = s.ReadInput(t.Context(), a.Inputs[0].ID)
 	require.ErrorIs(t, err, eventstore.ErrNoInput)
+}
+
+// inputsAtOnce: whether a store writes appends one by one or many in one go, an input is what the last of them made of it.
+func inputsAtOnce(t *testing.T, s eventstore.Store) {
+	stream := NewStream()
+	Must(t, s, One(stream, eventstore.NoStream, 1))
+	kept, gone := uuid.New(), uuid.New()
+	change := func(keep, drop []uuid.UUID) eventstore.Pending {
+		a := One(stream, eventstore.Any, 2)
+		for _, id := range keep {
+			a.Inputs = append(a.Inputs, eventstore.Input{ID: id, Company: Company, Subject: stream, Value: []byte("v")})
+		}
+		a.DropInputs = drop
+		return s.Submit(a)
+	}
+	for range 3 { // the first is written while the others gather
+		waits := []eventstore.Pending{
+			change(nil, []uuid.UUID{kept}), change([]uuid.UUID{kept, gone}, nil), change(nil, []uuid.UUID{kept}), change([]uuid.UUID{kept}, nil),
+			change(nil, []uuid.UUID{gone}),
+		}
+		for _, w := range waits {
+			_, err := w.Wait(t.Context())
+			require.NoError(t, err)
+		}
+		_, err := s.ReadInput(t.Context(), kept)
+		require.NoError(t, err)
+		_, err = s.ReadInput(t.Context(), gone)
+		require.ErrorIs(t, err, eventstore.ErrNoInput)
+	}
 }

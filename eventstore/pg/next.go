@@ -2,6 +2,7 @@ package pg
 
 import (
 	"crypto/sha256"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -195,6 +196,21 @@ func (n *next) addRest(a eventstore.Append) {
 	}
 	for _, input := range a.DropInputs {
 		n.drops = append(n.drops, id(input))
+		n.forgetInput(id(input))
+	}
+}
+
+// forgetInput takes an input out of the batch that is kept and dropped in it: the procedure drops first.
+func (n *next) forgetInput(dropped id) {
+	for {
+		i := slices.Index(n.inputs.id, dropped)
+		if i < 0 {
+			return
+		}
+		n.inputs.id = slices.Delete(n.inputs.id, i, i+1)
+		n.inputs.company = slices.Delete(n.inputs.company, i, i+1)
+		n.inputs.subject = slices.Delete(n.inputs.subject, i, i+1)
+		n.inputs.value = slices.Delete(n.inputs.value, i, i+1)
 	}
 }
 

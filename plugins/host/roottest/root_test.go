@@ -178,7 +178,7 @@ export default m`
 	for name, text := range map[string]string{
 		"package.json": `{"name":"tenure-plugin-see","type":"module","paperclipPlugin":{"manifest":"m.js"}}`, "m.js": module, "w": "x",
 	} {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755))
 	}
 	p, err := manifest.ReadPackage(t.Context(), dir, manifest.ReadOptions{Node: node, As: &manifest.Credential{UID: uid, GID: uid}})
 	require.NoError(t, err)
