@@ -193,7 +193,7 @@ func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error 
 		return &drivers.Failure{
 			Outcome: drivers.OutcomeRetryable, Code: "acquire_unanswered", Step: "find_runtime",
 			Err:         errors.New("the provider was asked for the runtime, has not answered yet, and may still make it"),
-			Remediation: "wait for its answer, which is dealt with by itself, or end its worker: tenure plugin disable, then enable",
+			Remediation: "wait for its answer, which is dealt with by itself, or end its worker: tenure plugin disable, and enable once tenure plugin list shows that its process has stopped",
 		}
 	}
 	d.late.forget(req.RuntimeID)

@@ -181,6 +181,7 @@ func TestAProviderThatAnswersTooLateOrNever(t *testing.T) {
 	p := s.plugin("tenure.fake")
 	_, err := s.Client.DisablePlugin(t.Context(), p.ID, wire.DisablePlugin{})
 	require.NoError(t, err)
+	s.eventually("the worker ends", func() bool { return s.plugin("tenure.fake").Process.PID == 0 }, nil)
 	_, err = s.Client.EnablePlugin(t.Context(), p.ID)
 	require.NoError(t, err)
 	s.until(never.ID, "is cleaned up", cleaned)
