@@ -531,10 +531,10 @@ func (s *scripted) execStart(m message) {
 			n -= int(size)
 		}
 		end(drivers.ExecResult{End: drivers.ExecExited})
-	case "greedy": // three times what is allowed, at once
+	case "greedy": // what is allowed, then one byte more than can ever be
 		s.reply(m, started)
-		for range 3 {
-			put(bytes.Repeat([]byte("g"), int(p.Credit)))
+		for _, more := range []int{0, 1} {
+			put(bytes.Repeat([]byte("g"), int(p.Credit)+more))
 		}
 		end(drivers.ExecResult{End: drivers.ExecExited})
 	case "gap":
