@@ -15,6 +15,7 @@ import (
 	"github.com/tenure-dev/tenure/api/client"
 	"github.com/tenure-dev/tenure/api/wire"
 	"github.com/tenure-dev/tenure/cmd/internal/apptest"
+	"github.com/tenure-dev/tenure/domain/plugin"
 	"github.com/tenure-dev/tenure/plugins/fake"
 )
 
@@ -197,17 +198,10 @@ func (s *site) script(steps ...fake.Step) {
 // plugin is the plugin of a key.
 func (s *site) plugin(key string) wire.Plugin {
 	s.t.Helper()
-	all, err := s.Client.Plugins(s.t.Context())
+	// The id of a plugin follows from its key; a list may lag behind the start of the engine.
+	p, err := s.Client.Plugin(s.t.Context(), plugin.IDOf(key).UUID)
 	require.NoError(s.t, err)
-	for _, p := range all.Items {
-		if p.Key == key {
-			p, err := s.Client.Plugin(s.t.Context(), p.ID)
-			require.NoError(s.t, err)
-			return p
-		}
-	}
-	s.t.Fatalf("no plugin %s", key)
-	return wire.Plugin{}
+	return p
 }
 
 // refused is the problem that a lease ended with before it was active.
