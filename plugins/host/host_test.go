@@ -455,6 +455,33 @@ func TestALateReplyIsNotForgotten(t *testing.T) {
 	require.JSONEq(t, `{"k":"v"}`, string(got.Metadata))
 }
 
+// A blind driver is not asked again: a reply that comes after the verb's limit, but while the attempt is open, is its runtime.
+func TestABlindDriversReplyIsWaitedForAsLongAsTheAttemptIsOpen(t *testing.T) {
+	t.Parallel()
+	short := func(o *host.Options) { o.Timeouts.Verb = 300 * time.Millisecond }
+	w := newWorld(t, short, installed(legacy(), "legacy"))
+	wk := w.worker()
+	type answer struct {
+		lease provider.Lease
+		err   error
+	}
+	first := make(chan answer, 1)
+	go func() {
+		lease, err := wk.Acquire(t.Context(), acquire(`{"do":"after-another"}`))
+		first <- answer{lease, err}
+	}()
+	// The limit of a verb that begins later is over, so that the first one's would be.
+	_, err := wk.Resume(t.Context(), provider.LeaseRequest{Scope: scope(`{"answers":{"environmentResumeLease":"silent"}}`)})
+	failure(t, err, drivers.OutcomeAmbiguous, "worker_timeout")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err = wk.Acquire(ctx, acquire(`{"do":"reason-when-cancelled"}`))
+	require.Error(t, err)
+	got := <-first
+	require.NoError(t, got.err)
+	require.Equal(t, "box-1", *got.lease.ProviderLeaseID)
+}
+
 // A09: the inner limit comes before the outer one, and the provider's own reason is what the caller gets.
 func TestTheProvidersOwnReasonWinsOverTheLimit(t *testing.T) {
 	t.Parallel()

@@ -30,12 +30,12 @@ func (o offer) Describe() provider.Description {
 		return learnt.has(method)
 	}
 	d := provider.Description{
-		Plugin: o.plugin.installed.Plugin, Kind: o.driver.Kind, Key: o.driver.Key, Class: drivers.ClassBlind, Isolation: "provider",
+		Plugin: o.plugin.installed.Plugin, Kind: o.driver.Kind, Key: o.driver.Key, Class: o.driver.Class(), Isolation: "provider",
 		Exec: has(protocol.MethodExecute, true), Probe: has(protocol.MethodProbe, true), Destroy: has(protocol.MethodDestroy, false),
 		ReusableLeases: o.driver.ReusableLeases,
 	}
 	if t := o.driver.Tenure; t != nil {
-		d.Class, d.Isolation, d.NodeBound = drivers.Class(t.Class), cmp.Or(t.Isolation, d.Isolation), t.NodeBound
+		d.Isolation, d.NodeBound = cmp.Or(t.Isolation, d.Isolation), t.NodeBound
 		d.Streams, d.List = t.Exec, t.List
 	}
 	return d

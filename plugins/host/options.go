@@ -47,7 +47,8 @@ type Timeouts struct {
 	Initialize time.Duration
 	// Health is how often a worker is asked how it is, and how long it has to answer: 30 s each. One that does not is ended.
 	Health, HealthReply time.Duration
-	// Verb bounds acquire, resume, release and destroy where the caller has more time: 15 min.
+	// Verb bounds acquire, resume, release and destroy where the caller has more time: 15 min. The acquire of a blind driver has all
+	// the time of its caller.
 	Verb time.Duration
 	// Probe, Validate, List and ExecStart bound these: 120 s, 30 s, 60 s, 60 s.
 	Probe, Validate, List, ExecStart time.Duration

@@ -393,7 +393,7 @@ func look() message {
 	}
 }
 
-// canned answers what the configuration says for the method.
+// canned answers what the configuration says for the method, null if nothing, and "silent" never.
 func (s *scripted) canned(m message) {
 	answers, _ := config(m)["answers"].(message)
 	switch a := answers[m["method"].(string)].(type) {
@@ -403,6 +403,7 @@ func (s *scripted) canned(m message) {
 			return
 		}
 		s.reply(m, a["result"])
+	case string: // silent
 	default:
 		s.reply(m, nil)
 	}

@@ -181,7 +181,11 @@ func (w *worker) Acquire(ctx context.Context, req provider.AcquireRequest) (prov
 		at := req.RequestedExpiresAt.UTC().Format(time.RFC3339)
 		params.RequestedExpiresAt = &at
 	}
-	k := call{verb: verbAcquire, scope: req.Scope, limit: w.child.plugin.opts.Timeouts.Verb, late: func(raw json.RawMessage) {
+	limit := w.child.plugin.opts.Timeouts.Verb
+	if w.driver.Class() == drivers.ClassBlind {
+		limit = 0 // it is not asked again, so that the answer is waited for as long as the caller can use it
+	}
+	k := call{verb: verbAcquire, scope: req.Scope, limit: limit, late: func(raw json.RawMessage) {
 		var got *protocol.Lease
 		if req.Late != nil && json.Unmarshal(raw, &got) == nil && got != nil {
 			req.Late(leaseOf(*got))

@@ -54,6 +54,14 @@ type Driver struct {
 	Tenure *protocol.TenureDriver
 }
 
+// Class is what a repeated acquire can do; a plugin that does not know this engine is blind.
+func (d Driver) Class() drivers.Class {
+	if d.Tenure == nil {
+		return drivers.ClassBlind
+	}
+	return drivers.Class(d.Tenure.Class)
+}
+
 // Error says which fields of a manifest are at fault.
 type Error struct{ Problems []drivers.FieldProblem }
 
