@@ -40,13 +40,20 @@ func echoes(t *testing.T, tty *os.File) bool {
 func callOnTerminal(ctx context.Context, t *testing.T, f *fake, program *os.File) (code chan int, stdout *bytes.Buffer) {
 	t.Helper()
 	stdout, code = &bytes.Buffer{}, make(chan int, 1)
+	var stderr bytes.Buffer
 	env := map[string]string{"TENURE_SERVER": f.URL, "TENURE_API_KEY": "admin", "HOME": t.TempDir()}
 	go func() {
 		code <- cli.Main(ctx, cli.Deps{
-			Version: "test", Stdin: program, Stdout: stdout, Stderr: &bytes.Buffer{}, Env: func(name string) string { return env[name] },
+			Version: "test", Stdin: program, Stdout: stdout, Stderr: &stderr, Env: func(name string) string { return env[name] },
 		}, []string{"secret", "add", "typed", "--company", "acme"})
 	}()
-	require.Eventually(t, func() bool { return !echoes(t, program) }, 10*time.Second, time.Millisecond, "the terminal goes on showing what is typed")
+	for look := time.NewTicker(time.Millisecond); echoes(t, program); {
+		select {
+		case got := <-code:
+			require.Fail(t, "it ended without asking", "code %d: %s", got, &stderr)
+		case <-look.C:
+		}
+	}
 	return code, stdout
 }
 
