@@ -130,7 +130,8 @@ func showLease(id uuid.UUID, now leaseNow) wire.Lease {
 		IssueID: textOrNull(l.Context.Issue), AgentID: textOrNull(l.Context.Agent), Status: showStatus(l.Status()),
 		LeasePolicy: string(l.Policy), Provider: l.Provider, ProviderLeaseID: l.ProviderLeaseID, CreatedAt: l.RequestedAt.UTC(),
 		AcquiredAt: timeOrNull(l.AcquiredAt), LastUsedAt: timeOrNull(l.LastUsedAt), ExpiresAt: timeOrNull(l.ExpiresAt), ReleasedAt: timeOrNull(l.EndedAt),
-		FailureReason: showFailure(l), CleanupStatus: textOrNull(string(l.CleanupStatus())), Metadata: metadata, Selection: showSelection(l), Fence: l.Fence, Version: now.Version,
+		FailureReason: showFailure(l.FailureCode, l.FailureMessage), CleanupStatus: textOrNull(string(l.CleanupStatus())), CleanupError: showCleanupError(l),
+		Metadata: metadata, Selection: showSelection(l), Fence: l.Fence, Version: now.Version,
 	}
 }
 
@@ -159,15 +160,19 @@ func showStatus(s lease.Status) string {
 	return s.String()
 }
 
-func showFailure(l lease.State) *string {
-	switch {
-	case l.FailureCode == "":
-		return textOrNull(l.FailureMessage)
-	case l.FailureMessage == "":
-		return &l.FailureCode
+func showFailure(code, message string) *string {
+	if code == "" || message == "" {
+		return textOrNull(code + message)
 	}
-	reason := l.FailureCode + ": " + l.FailureMessage
-	return &reason
+	return textOrNull(code + ": " + message)
+}
+
+// showCleanupError is why the last try to remove the runtime failed, as long as it is not removed.
+func showCleanupError(l lease.State) *string {
+	if l.Cleaned {
+		return nil
+	}
+	return showFailure(l.TeardownCode, l.TeardownMessage)
 }
 
 func showSelection(l lease.State) *wire.Selection {

@@ -34,6 +34,9 @@ type Failure struct {
 	Step string
 	// Remediation says how to mend it.
 	Remediation string
+	// NothingMade says of a retryable failure of Acquire that this attempt made nothing, for example because the provider was not
+	// asked. A definite one has made nothing either way.
+	NothingMade bool
 	Err         error
 }
 

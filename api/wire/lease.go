@@ -40,10 +40,13 @@ type Lease struct {
 	// ExpiresAt is when it ends by itself unless it is used: the earlier of ttl and idleTimeout.
 	ExpiresAt *time.Time `json:"expiresAt"`
 	// ReleasedAt is when it ended, however it did.
-	ReleasedAt    *time.Time `json:"releasedAt"`
-	FailureReason *string    `json:"failureReason"`
+	ReleasedAt *time.Time `json:"releasedAt"`
+	// FailureReason is why it failed.
+	FailureReason *string `json:"failureReason"`
 	// CleanupStatus is pending, success, failed, or null when there is nothing to clean up (yet).
 	CleanupStatus *string `json:"cleanupStatus"`
+	// CleanupError is why the last try to remove the runtime failed; null once it is removed.
+	CleanupError *string `json:"cleanupError"`
 	// Metadata has driver, executionWorkspaceMode, and what the driver says.
 	Metadata map[string]any `json:"metadata"`
 	// Selection is why it is of its environment; null if the request named it.

@@ -27,7 +27,7 @@ type step struct {
 	Advance         time.Duration
 	Reason          lease.Reason
 	Kind            lease.FailureKind
-	Flag            bool
+	Flag, Nothing   bool
 }
 
 func steps() *rapid.Generator[[]step] {
@@ -46,7 +46,7 @@ func steps() *rapid.Generator[[]step] {
 			Kind: rapid.SampledFrom([]lease.FailureKind{
 				lease.FailureRetryable, lease.FailureDefinite, lease.FailureAmbiguous,
 			}).Draw(t, "kind"),
-			Flag: rapid.Bool().Draw(t, "flag"),
+			Flag: rapid.Bool().Draw(t, "flag"), Nothing: rapid.Bool().Draw(t, "nothing"),
 		}
 	})
 	return rapid.SliceOfN(one, 100, 240)
@@ -280,18 +280,13 @@ func (w *world) failProvisioning(s step) {
 	w.t.Helper()
 	l := w.leases[s.Lease]
 	before := l.state
-	c := lease.FailProvisioning{Attempt: before.Attempt + s.Attempt, Worker: s.holder(before), Kind: s.Kind, Code: "c", Message: "m"}
+	c := lease.FailProvisioning{Attempt: before.Attempt + s.Attempt, Worker: s.holder(before), Kind: s.Kind, NothingMade: s.Nothing, Code: "c", Message: "m"}
 	if s.Flag {
 		retry := w.now.Add(s.Advance)
 		c.RetryAt = &retry
 	}
-	events, err := l.do(w.t, c, w.now)
+	_, err := l.do(w.t, c, w.now)
 	w.wantStale(err, before.Attempting, before.Attempt, c.Attempt, before.Worker, c.Worker)
-	for _, e := range events {
-		if f, ok := e.(lease.Failed); ok && !f.CleanupPending {
-			w.destroyed(l.state.Runtime, runtime.ProofNeverMade)
-		}
-	}
 }
 
 func (w *world) startRelease(s step) {
@@ -354,7 +349,11 @@ func (w *world) wantStale(err error, open bool, attempt, given int, worker, by d
 // settle gives up the slot, or the place in the queue, of a lease that needs neither any more.
 func (w *world) settle(i int) {
 	w.t.Helper()
-	if s := w.leases[i].state; s.Status().Ended() && !s.HoldsSlot() {
+	s := w.leases[i].state
+	if s.Status().Ended() && !s.Runtime.IsZero() && s.CleanupStatus() == lease.CleanupNone {
+		w.destroyed(s.Runtime, runtime.ProofNeverMade)
+	}
+	if s.Status().Ended() && !s.HoldsSlot() {
 		w.admit(admission.Leave{Lease: leaseID(i)})
 	}
 }

@@ -47,9 +47,11 @@ type FailProvisioning struct {
 	Attempt int
 	Worker  domain.WorkerID
 	Kind    FailureKind
-	Code    string
-	Step    string
-	Message string
+	// NothingMade says that a retryable attempt made nothing; [FailureDefinite] implies it.
+	NothingMade bool
+	Code        string
+	Step        string
+	Message     string
 	// RetryAt is when to try again; nil gives up.
 	RetryAt *time.Time
 }

@@ -113,9 +113,10 @@ func cancel(s State, c Cancel) ([]Event, error) {
 		return nil, err
 	}
 	switch s.Status() {
-	case StatusRequested, StatusGranted:
-		return []Event{Canceled(c)}, nil
-	case StatusProvisioning:
+	case StatusRequested, StatusGranted, StatusProvisioning:
+		if s.nothingOutside() {
+			return []Event{Canceled(c)}, nil
+		}
 		return []Event{ReleaseRequested{Reason: ReasonCanceled, Message: c.Reason}}, nil
 	case StatusCanceled:
 		return nil, nil
@@ -179,18 +180,24 @@ func failProvisioning(s State, c FailProvisioning) ([]Event, error) {
 	if err := checkAttempt(s, c.Attempt, c.Worker); err != nil {
 		return nil, err
 	}
+	nothing := c.Kind == FailureDefinite || c.Kind == FailureRetryable && c.NothingMade
 	if s.ReleaseReason != "" {
-		return []Event{ProvisioningAbandoned{Attempt: c.Attempt, Code: c.Code}}, nil
+		abandoned := ProvisioningAbandoned{Attempt: c.Attempt, Code: c.Code, NothingMade: nothing}
+		if nothing && !s.MaybeMade {
+			return []Event{abandoned, s.ending()}, nil
+		}
+		return []Event{abandoned}, nil
 	}
 	failed := ProvisioningFailed{
-		Attempt: c.Attempt, Kind: c.Kind, Code: c.Code, Step: c.Step, Message: domain.Clean(c.Message, domain.MaxMessage),
+		Attempt: c.Attempt, Kind: c.Kind, NothingMade: c.NothingMade && c.Kind == FailureRetryable, Code: c.Code, Step: c.Step,
+		Message: domain.Clean(c.Message, domain.MaxMessage),
 	}
 	if c.Kind == FailureRetryable && c.RetryAt != nil {
 		failed.RetryAt = c.RetryAt
 		return []Event{failed}, nil
 	}
 	return []Event{failed, Failed{
-		Code: c.Code, Message: failed.Message, CleanupPending: s.MaybeMade || c.Kind != FailureDefinite,
+		Code: c.Code, Message: failed.Message, CleanupPending: s.MaybeMade || !nothing,
 	}}, nil
 }
 
@@ -236,9 +243,10 @@ func release(s State, c Release) ([]Event, error) {
 		return nil, err
 	}
 	switch s.Status() {
-	case StatusRequested, StatusGranted:
-		return []Event{Canceled{Reason: string(c.Reason)}}, nil
-	case StatusProvisioning, StatusActive:
+	case StatusRequested, StatusGranted, StatusProvisioning, StatusActive:
+		if s.nothingOutside() {
+			return []Event{Canceled{Reason: string(c.Reason)}}, nil
+		}
 		return []Event{ReleaseRequested(c)}, nil
 	case StatusNone, StatusReleasing, StatusPendingCleanup, StatusReleased, StatusExpired, StatusFailed, StatusCanceled:
 	}
@@ -295,17 +303,25 @@ func finishRelease(s State, c FinishRelease) ([]Event, error) {
 	if s.End != StatusNone {
 		return []Event{CleanupCompleted{}}, nil
 	}
+	return []Event{s.ending()}, nil
+}
+
+// ending is how the lease ends once nothing is left of it.
+func (s State) ending() Event {
 	switch s.ReleaseReason {
 	case ReasonExpired:
-		return []Event{Expired{}}, nil
+		return Expired{}
 	case ReasonFailed:
-		return []Event{Failed{Code: "run_failed", Message: s.ReleaseMessage}}, nil
+		return Failed{Code: "run_failed", Message: s.ReleaseMessage}
 	case ReasonCanceled:
-		return []Event{Canceled{Reason: s.ReleaseMessage}}, nil
+		return Canceled{Reason: s.ReleaseMessage}
 	case ReasonReleased:
 	}
-	return []Event{Released{}}, nil
+	return Released{}
 }
+
+// nothingOutside reports that nothing was made for the lease and nobody is about to.
+func (s State) nothingOutside() bool { return !s.Attempting && !s.CleanupNeeded }
 
 func checkTeardown(s State, attempt int, worker domain.WorkerID) error {
 	switch {

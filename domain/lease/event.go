@@ -76,9 +76,11 @@ type ProvisioningStarted struct {
 type ProvisioningFailed struct {
 	Attempt int         `json:"attempt"`
 	Kind    FailureKind `json:"kind"`
-	Code    string      `json:"code"`
-	Step    string      `json:"step,omitempty"`
-	Message string      `json:"message"`
+	// NothingMade says of a retryable failure that the attempt made nothing. Of a definite one its kind says it.
+	NothingMade bool   `json:"nothingMade,omitempty"`
+	Code        string `json:"code"`
+	Step        string `json:"step,omitempty"`
+	Message     string `json:"message"`
 	// RetryAt is when the next attempt may start; absent when there is none.
 	RetryAt *time.Time `json:"retryAt,omitempty"`
 }
@@ -88,6 +90,8 @@ type ProvisioningFailed struct {
 type ProvisioningAbandoned struct {
 	Attempt int    `json:"attempt"`
 	Code    string `json:"code"`
+	// NothingMade says that the attempt made nothing.
+	NothingMade bool `json:"nothingMade,omitempty"`
 	// ProviderLeaseID and Metadata are what the attempt made, if it came to its good end: some providers know a runtime by
 	// no other name.
 	ProviderLeaseID *string         `json:"providerLeaseId,omitempty"`

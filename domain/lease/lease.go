@@ -78,6 +78,9 @@ type State struct {
 	TearingDown     bool `json:",omitempty"`
 	TeardownFailed  bool `json:",omitempty"`
 	TeardownRetryAt time.Time
+	// TeardownCode and TeardownMessage are why the last of the teardowns that failed did.
+	TeardownCode    string `json:",omitempty"`
+	TeardownMessage string `json:",omitempty"`
 
 	Worker   domain.WorkerID
 	Deadline time.Time
@@ -151,10 +154,12 @@ func Evolve(s State, e Event, m domain.Meta) State {
 	case ProvisioningFailed:
 		s.Attempting, s.RetryAt = false, timeOf(e.RetryAt)
 		s.FailureCode, s.FailureMessage = e.Code, e.Message
-		s.MaybeMade = s.MaybeMade || e.Kind != FailureDefinite
+		s.MaybeMade = s.MaybeMade || e.Kind != FailureDefinite && !e.NothingMade
 		s.CleanupNeeded = s.MaybeMade
 	case ProvisioningAbandoned:
 		s.Attempting, s.ProviderLeaseID, s.Metadata = false, e.ProviderLeaseID, e.Metadata
+		s.MaybeMade = s.MaybeMade || !e.NothingMade
+		s.CleanupNeeded = s.MaybeMade
 	case Provisioned:
 		s.Attempting, s.Runtime = false, e.Runtime
 		s.ProviderLeaseID, s.Metadata, s.Acquisition = e.ProviderLeaseID, e.Metadata, e.Acquisition
@@ -170,12 +175,12 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.Worker, s.Deadline = e.Worker, e.Deadline
 	case ReleaseFailed:
 		s.TearingDown, s.TeardownFailed, s.TeardownRetryAt = false, true, e.RetryAt
-		s.FailureCode, s.FailureMessage = e.Code, e.Message
+		s.TeardownCode, s.TeardownMessage = e.Code, e.Message
 	case Released:
-		s.End, s.EndedAt, s.TearingDown, s.Cleaned = StatusReleased, m.At, false, true
+		s.End, s.EndedAt, s.TearingDown, s.Cleaned = StatusReleased, m.At, false, s.CleanupNeeded
 		s.FailureCode, s.FailureMessage = "", ""
 	case Expired:
-		s.End, s.EndedAt, s.TearingDown, s.Cleaned = StatusExpired, m.At, false, true
+		s.End, s.EndedAt, s.TearingDown, s.Cleaned = StatusExpired, m.At, false, s.CleanupNeeded
 		s.FailureCode, s.FailureMessage = "", ""
 	case Failed:
 		s.End, s.EndedAt, s.TearingDown = StatusFailed, m.At, false

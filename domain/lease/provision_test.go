@@ -137,11 +137,63 @@ func TestALeaseReleasedWhileItsRuntimeIsMadeNeverBecomesActive(t *testing.T) {
 	for _, done := range []domaintest.Scenario[lease.State, lease.Command, lease.Event]{
 		asked.When(lease.Provision{Attempt: 1, Worker: worker, Now: noon}).
 			Then(lease.ProvisioningAbandoned{Attempt: 1, Code: "release_requested"}),
-		asked.When(lease.FailProvisioning{Attempt: 1, Worker: worker, Kind: lease.FailureDefinite, Code: "c"}).
+		asked.When(lease.FailProvisioning{Attempt: 1, Worker: worker, Kind: lease.FailureRetryable, Code: "c"}).
 			Then(lease.ProvisioningAbandoned{Attempt: 1, Code: "c"}),
 	} {
 		require.Equal(t, lease.StatusReleasing, done.State().Status())
 		done.When(lease.StartRelease{Worker: worker, Now: noon, Deadline: later}).Then(teardown).
 			When(lease.FinishRelease{Attempt: 1, Worker: worker}).Then(lease.Released{})
+	}
+}
+
+// What was never asked for needs nobody who takes it down: it could not be found, and its slot would be held for ever.
+func TestAnAttemptThatMadeNothingLeavesNothing(t *testing.T) {
+	t.Parallel()
+	fail := lease.FailProvisioning{
+		Attempt: 1, Worker: worker, Kind: lease.FailureRetryable, NothingMade: true, Code: "c", Message: "m", RetryAt: &retryAt,
+	}
+	fact := retryable
+	fact.NothingMade = true
+	waiting := at(t, lease.StatusProvisioning).When(fail).Then(fact)
+	waiting.When(lease.Cancel{Reason: "why"}).Then(lease.Canceled{Reason: "why"})
+	ended := waiting.When(lease.Release{Reason: lease.ReasonReleased}).Then(lease.Canceled{Reason: "released"})
+	require.False(t, ended.State().HoldsSlot())
+
+	fail.RetryAt, fact.RetryAt = nil, nil
+	gaveUp := at(t, lease.StatusProvisioning).When(fail).Then(fact, lease.Failed{Code: "c", Message: "m"})
+	require.False(t, gaveUp.State().HoldsSlot())
+	require.Equal(t, lease.CleanupNone, gaveUp.State().CleanupStatus())
+
+	// An earlier attempt may have made something.
+	second := lease.ProvisioningStarted{Attempt: 2, Runtime: domaintest.Runtime, Worker: worker, Deadline: later}
+	fail.Attempt, fact.Attempt = 2, 2
+	given(t, requestedFacts(retryable, second)...).When(fail).Then(fact, lease.Failed{Code: "c", Message: "m", CleanupPending: true})
+}
+
+func TestALeaseReleasedWhileAnAttemptMakesNothingEndsWithIt(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]lease.FailProvisioning{
+		"definite":     {Attempt: 1, Worker: worker, Kind: lease.FailureDefinite, Code: "c"},
+		"nothing made": {Attempt: 1, Worker: worker, Kind: lease.FailureRetryable, NothingMade: true, Code: "c"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			abandoned := lease.ProvisioningAbandoned{Attempt: 1, Code: "c", NothingMade: true}
+			for _, asked := range []struct {
+				by  lease.Command
+				end lease.Event
+			}{
+				{lease.Release{Reason: lease.ReasonReleased}, lease.Released{}},
+				{lease.Release{Reason: lease.ReasonFailed, Message: "why"}, lease.Failed{Code: "run_failed", Message: "why"}},
+				{lease.Cancel{Reason: "why"}, lease.Canceled{Reason: "why"}},
+			} {
+				s := at(t, lease.StatusProvisioning)
+				facts, err := lease.Decider.Decide(s.State(), asked.by)
+				require.NoError(t, err)
+				done := s.When(asked.by).Then(facts...).When(c).Then(abandoned, asked.end)
+				require.False(t, done.State().HoldsSlot())
+				require.False(t, done.State().NeedsTeardown())
+			}
+		})
 	}
 }

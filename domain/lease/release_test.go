@@ -195,3 +195,12 @@ func TestAResultOfAnotherTeardownOrWorkerIsStale(t *testing.T) {
 		at(t, status).When(lease.FailRelease{Attempt: 1, Worker: worker}).Refused(domain.KindStale, "stale_claim", "")
 	}
 }
+
+func TestATeardownThatFailsDoesNotHideWhyTheLeaseFailed(t *testing.T) {
+	t.Parallel()
+	s := given(t, requestedFacts(retryable, failed, teardown, tornBadly)...).State()
+	require.Equal(t, "c", s.FailureCode)
+	require.Equal(t, "m", s.FailureMessage)
+	require.Equal(t, "busy", s.TeardownCode)
+	require.Equal(t, "in use", s.TeardownMessage)
+}

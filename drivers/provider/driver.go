@@ -78,7 +78,7 @@ func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drive
 	hidden := secretsOf(d.offer, config)
 	worker, err := d.offer.Worker(ctx)
 	if err != nil {
-		return drivers.Runtime{}, hidden.clean(err)
+		return drivers.Runtime{}, hidden.clean(nothingMade(err))
 	}
 	scope := Scope{CompanyID: req.CompanyID, EnvironmentID: req.EnvironmentID, IssueID: req.IssueID, Config: config}
 	token := Token{RuntimeID: req.RuntimeID, Installation: req.Installation, LeaseID: req.LeaseID, Fence: req.Fence}
@@ -134,7 +134,21 @@ func (d *Driver) make(ctx context.Context, worker Worker, scope Scope, token Tok
 			}()
 		}
 	}
+	if d.about.Class == drivers.ClassBlind {
+		err = nothingMade(err) // one that may be asked again
+	}
 	return lease, err
+}
+
+// nothingMade says so of a retryable failure.
+func nothingMade(err error) error {
+	f, ok := errors.AsType[*drivers.Failure](err)
+	if !ok || f.Outcome != drivers.OutcomeRetryable {
+		return err
+	}
+	made := *f
+	made.NothingMade = true
+	return &made
 }
 
 // find lists what the provider has under the token.

@@ -23,6 +23,8 @@ type desk struct {
 	acquire func(ctx context.Context, req provider.AcquireRequest) (provider.Lease, error)
 	execute func(ctx context.Context, req provider.ExecuteRequest) (provider.ExecuteResult, error)
 	end     func(verb string, req provider.EndRequest) (provider.Receipt, error)
+	// down is why there is no worker.
+	down error
 
 	mu    sync.Mutex
 	ended []string
@@ -43,7 +45,12 @@ func (d *desk) SecretFields(json.RawMessage) []drivers.SecretField {
 	return []drivers.SecretField{{Value: "/token", Ref: "/token"}}
 }
 
-func (d *desk) Worker(context.Context) (provider.Worker, error) { return d, nil }
+func (d *desk) Worker(context.Context) (provider.Worker, error) {
+	if d.down != nil {
+		return nil, d.down
+	}
+	return d, nil
+}
 
 func (d *desk) Acquire(ctx context.Context, req provider.AcquireRequest) (provider.Lease, error) {
 	d.mu.Lock()
@@ -397,4 +404,34 @@ func TestAProviderWithoutAProbeIsNotSaidToBeBroken(t *testing.T) {
 	require.Len(t, result.Diagnostics, 1)
 	require.Equal(t, drivers.SeverityWarning, result.Diagnostics[0].Severity)
 	require.NotEmpty(t, result.Diagnostics[0].Remediation)
+}
+
+func TestAFailureSaysThatNothingWasMade(t *testing.T) {
+	t.Parallel()
+	failed := func(o drivers.Outcome) error { return &drivers.Failure{Outcome: o, Code: "c", Err: errors.New("no")} }
+	for name, tc := range map[string]struct {
+		class       drivers.Class
+		down, reply error
+		nothing     bool
+	}{
+		"nobody was asked":           {drivers.ClassListable, failed(drivers.OutcomeRetryable), nil, true},
+		"nobody was asked, blind":    {drivers.ClassBlind, failed(drivers.OutcomeRetryable), nil, true},
+		"blind, may be asked again":  {drivers.ClassBlind, nil, failed(drivers.OutcomeRetryable), true},
+		"blind, nobody knows":        {drivers.ClassBlind, nil, failed(drivers.OutcomeAmbiguous), false},
+		"others may have made it":    {drivers.ClassListable, nil, failed(drivers.OutcomeRetryable), false},
+		"with a token all is as one": {drivers.ClassIdempotent, nil, failed(drivers.OutcomeRetryable), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			desk := blind()
+			desk.about.Class, desk.down = tc.class, tc.down
+			desk.acquire = func(context.Context, provider.AcquireRequest) (provider.Lease, error) {
+				return provider.Lease{}, tc.reply
+			}
+			_, err := driverOf(desk, provider.NewLate()).Acquire(t.Context(), request())
+			f, ok := errors.AsType[*drivers.Failure](err)
+			require.True(t, ok)
+			require.Equal(t, tc.nothing, f.NothingMade)
+		})
+	}
 }

@@ -151,6 +151,13 @@ func failureOf(class drivers.Class, err error) *drivers.Failure {
 	return f
 }
 
+// notAsked is the failure of an attempt for which no driver was called.
+func notAsked(err error) error {
+	f := *failureOf("", err)
+	f.NothingMade = true
+	return &f
+}
+
 // messageOf is what a person reads of a failure.
 func messageOf(f *drivers.Failure, err error) string {
 	if f.Remediation == "" {

@@ -112,9 +112,9 @@ func (s *Supervisor) provision(ctx context.Context, id domain.LeaseID, l lease.S
 	var made drivers.Runtime
 	switch {
 	case unreadable != nil:
-		err = noSecret(unreadable)
+		err = notAsked(noSecret(unreadable))
 	case unresolved != nil:
-		err = unresolved
+		err = notAsked(unresolved)
 	case unseen:
 		err = &drivers.Failure{
 			Outcome: drivers.OutcomeAmbiguous, Code: "outcome_unknown",
@@ -194,7 +194,8 @@ func (s *Supervisor) provisionFailed(id domain.LeaseID, l lease.State, cause uui
 	f := failureOf(class, failure)
 	fail := lease.FailProvisioning{
 		Attempt: l.Attempt, Worker: s.deps.Process.ID, Kind: lease.FailureKind(f.Outcome), Code: f.Code, Step: f.Step,
-		Message: messageOf(f, failure),
+		Message:     messageOf(f, failure),
+		NothingMade: f.NothingMade,
 	}
 	if f.Outcome == drivers.OutcomeRetryable && l.Attempt < s.opts.MaxAttempts {
 		at := s.now().Add(commands.Backoff(l.Attempt, s.opts.RetryBase, s.opts.RetryLimit))

@@ -266,7 +266,7 @@ func TestAFailingTeardownIsShownAndTriedUntilItWorks(t *testing.T) {
 		w.isLease(lease.StatusActive, id)
 		w.release(id)
 		l := w.isLease(lease.StatusPendingCleanup, id)
-		require.Equal(t, "busy", l.FailureCode)
+		require.Equal(t, "busy", l.TeardownCode)
 		require.True(t, l.HoldsSlot())
 		w.pass(10 * time.Minute)
 		l = w.isLease(lease.StatusReleased, id)

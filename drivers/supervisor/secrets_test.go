@@ -148,7 +148,7 @@ func TestACommandWhoseSecretIsGoneNeverRunsAndATeardownIsTriedUntilItIsBack(t *t
 		w.release(id)
 		w.pass(10 * time.Second)
 		l := w.isLease(lease.StatusPendingCleanup, id)
-		require.Equal(t, "secret_version_disabled", l.FailureCode)
+		require.Equal(t, "secret_version_disabled", l.TeardownCode)
 		require.Len(t, s.given, 1, "the driver is not asked without it")
 		_, err = w.client.EnableSecretVersion(t.Context(), commands.Caller{}, ref.Secret, 1)
 		require.NoError(t, err)

@@ -9,6 +9,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/admission"
 	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/runtime"
 	"github.com/tenure-dev/tenure/eventstore"
 )
 
@@ -100,8 +101,8 @@ func leaveAdmission(ctx context.Context, w *eventstore.Work, env domain.Environm
 	return grantAdmitted(ctx, w, left)
 }
 
-// actOnLease decides a command on a lease. What the lease no longer needs after it (its slot, its variables) goes in the
-// same append.
+// actOnLease decides a command on a lease. What the lease no longer needs after it (its slot, its variables, a
+// runtime that was never made) goes in the same append.
 func actOnLease(ctx context.Context, w *eventstore.Work, id domain.LeaseID, cmd lease.Command) ([]lease.Event, error) {
 	before, err := eventstore.View(ctx, w, Leases, id.UUID)
 	if err != nil {
@@ -116,8 +117,15 @@ func actOnLease(ctx context.Context, w *eventstore.Work, id domain.LeaseID, cmd 
 	if err != nil {
 		return nil, err
 	}
-	if !before.Status().Ended() && after.Status().Ended() && len(after.Env) > 0 {
+	ended := !before.Status().Ended() && after.Status().Ended()
+	if ended && len(after.Env) > 0 {
 		w.Drop(id.UUID)
+	}
+	if ended && !after.Runtime.IsZero() && after.CleanupStatus() == lease.CleanupNone {
+		neverMade := runtime.ConfirmDestroyed{Proof: runtime.ProofNeverMade}
+		if _, err := eventstore.Act(ctx, w, Runtimes, after.Runtime.UUID, runtime.Command(neverMade)); err != nil {
+			return nil, err
+		}
 	}
 	if inAdmission(before) && !inAdmission(after) {
 		err = leaveAdmission(ctx, w, before.Environment, id)

@@ -67,20 +67,9 @@ func (c *Commands) FinishProvisioning(ctx context.Context, by Caller, id domain.
 	})
 }
 
-// FailProvisioning records the bad end of an attempt. If it made nothing for certain, the runtime is closed with it.
+// FailProvisioning records the bad end of an attempt.
 func (c *Commands) FailProvisioning(ctx context.Context, by Caller, id domain.LeaseID, failure lease.FailProvisioning) (eventstore.Outcome, error) {
-	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
-		if _, err := actOnLease(ctx, w, id, failure); err != nil {
-			return err
-		}
-		after, err := eventstore.View(ctx, w, Leases, id.UUID)
-		if err != nil || after.Status() != lease.StatusFailed || after.CleanupNeeded {
-			return err
-		}
-		_, err = eventstore.Act(ctx, w, Runtimes, after.Runtime.UUID,
-			runtime.Command(runtime.ConfirmDestroyed{Proof: runtime.ProofNeverMade}))
-		return err
-	})
+	return c.onLease(ctx, by, id, failure)
 }
 
 // ClaimRelease claims the next teardown of a lease and announces the destruction of its runtime, before anything is

@@ -33,6 +33,7 @@ var leaseView = view[wire.Lease]{
 		{title: "ENDED", value: func(l wire.Lease, how cell) string { return how.timeOf(l.ReleasedAt) }},
 		{title: "CLEANUP", value: func(l wire.Lease, _ cell) string { return text(l.CleanupStatus) }},
 		{title: "FAILURE", value: func(l wire.Lease, _ cell) string { return text(l.FailureReason) }},
+		{title: "CLEANUP ERROR", value: func(l wire.Lease, _ cell) string { return text(l.CleanupError) }},
 		{title: "ACQUIRED", wide: true, value: func(l wire.Lease, how cell) string { return how.timeOf(l.AcquiredAt) }},
 		{title: "LAST USED", wide: true, value: func(l wire.Lease, how cell) string { return how.timeOf(l.LastUsedAt) }},
 		{title: "ENVIRONMENT", wide: true, value: func(l wire.Lease, _ cell) string { return l.EnvironmentID.String() }},

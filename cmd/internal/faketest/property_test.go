@@ -177,15 +177,15 @@ func (l *life) judge() (problems []string) {
 		must(err)
 		n := len(living[s.Runtime.String()])
 		about := fmt.Sprintf("lease %d %s (%s, %s, cleanup %q, %d attempts, %d teardowns, %s: %s) with %d living", i, h.id, h.place.Class, s.Status(),
-			s.CleanupStatus(), s.Attempt, s.Teardown, s.FailureCode, s.FailureMessage, n)
+			s.CleanupStatus(), s.Attempt, s.Teardown, s.TeardownCode, s.TeardownMessage, n)
 		switch {
 		case s.Status() == lease.StatusActive:
 			if n != 1 || living[s.Runtime.String()][0].ID != *s.ProviderLeaseID {
 				problem("%s does not hold exactly its own runtime", about)
 			}
 		case s.NeedsTeardown():
-			unknown := h.place.Class == drivers.ClassBlind && s.FailureCode == "runtime_unknown" && l.story.losesNames(h.place)
-			unanswered := s.FailureCode == "acquire_unanswered" && l.story.leavesUnanswered()
+			unknown := h.place.Class == drivers.ClassBlind && s.TeardownCode == "runtime_unknown" && l.story.losesNames(h.place)
+			unanswered := s.TeardownCode == "acquire_unanswered" && l.story.leavesUnanswered()
 			if !unknown && !unanswered && !h.place.endless() {
 				problem("%s is not cleaned up", about)
 			}

@@ -195,12 +195,8 @@ func (s story) leavesUnanswered() bool {
 }
 
 // losesNames says that the name of a runtime of the environment may be lost before the engine has heard it: somebody dies, or
-// the provider fails after it has made one. Without that even a blind provider leaves nothing. A worker that does not start
-// counts as well: that nobody was asked is not known any more when the lease is taken down.
+// the provider fails after it has made one. Without that even a blind provider leaves nothing.
 func (s story) losesNames(of place) bool {
-	if len(s.Start) > 0 {
-		return true
-	}
 	for _, a := range s.Acts {
 		if a.Do == doKill || a.Do == doPause || a.Do == doCrash {
 			return true
