@@ -25,20 +25,16 @@ import (
 	"github.com/tenure-dev/tenure/plugins/fake"
 )
 
-// Each part is a hundred stories, or as many as -rapid.checks says. With the race detector one part runs.
+// Each part is a hundred stories, or as many as -rapid.checks says.
 const parts = 10
 
 // After any mix of failures the runtimes that live in the provider's ledger are those that the log says are held, or are on
 // record as waiting for their cleanup, and no more; and no command ran twice.
 func TestWhatLivesOutsideIsWhatTheLogSays(t *testing.T) {
 	t.Parallel()
-	n := parts
-	if raceDetector {
-		n = 1
-	}
 	var lived atomic.Int64
-	t.Cleanup(func() { t.Logf("%d stories were lived, race detector %t", lived.Load(), raceDetector) })
-	for part := range n {
+	t.Cleanup(func() { t.Logf("%d stories were lived", lived.Load()) })
+	for part := range parts {
 		t.Run(fmt.Sprintf("part %d", part), func(t *testing.T) {
 			t.Parallel()
 			rapid.Check(t, func(rt *rapid.T) {

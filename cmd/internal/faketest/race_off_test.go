@@ -1,5 +1,0 @@
-//go:build !race
-
-package faketest
-
-const raceDetector = false
