@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -24,12 +23,11 @@ import (
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/fake"
 	"github.com/tenure-dev/tenure/drivers/supervisor"
+	"github.com/tenure-dev/tenure/drivers/supervisor/supervisortest"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
 	"github.com/tenure-dev/tenure/eventstore/memory"
 	"github.com/tenure-dev/tenure/eventstore/vault"
-	"github.com/tenure-dev/tenure/projections"
-	"github.com/tenure-dev/tenure/projections/deadlines"
 )
 
 // inWorld runs a test in virtual time, so that hours take milliseconds. synctest fails it if a goroutine is left.
@@ -46,7 +44,7 @@ type world struct {
 	store     *memory.Store
 	vault     *vault.Vault
 	client    *commands.Commands
-	processes *processes
+	processes *supervisortest.Processes
 	driver    *fake.Driver
 	// installer is every process's.
 	installer   supervisor.Installer
@@ -58,7 +56,7 @@ func newWorld(t *testing.T, opts fake.Options) *world {
 	t.Helper()
 	store, sealed := memory.New(), vault.InMemory()
 	w := &world{
-		T: t, store: store, vault: sealed, client: commands.New(eventstore.NewLedger(store), sealed), processes: &processes{}, driver: fake.New(opts),
+		T: t, store: store, vault: sealed, client: commands.New(eventstore.NewLedger(store), sealed), processes: &supervisortest.Processes{}, driver: fake.New(opts),
 		company: domain.CompanyID{UUID: uuid.New()},
 	}
 	_, err := w.client.AddCompany(t.Context(), commands.Caller{}, w.company, "Acme")
@@ -124,38 +122,22 @@ func (w *world) prepareWith(registry *drivers.Registry, opts supervisor.Options,
 		}
 	})
 	n.Supervisor = supervisor.New(supervisor.Deps{
-		Commands: commands.New(n.ledger, w.vault), Drivers: registry, Todo: &todo{store: w.store, rows: map[eventstore.Stream]projections.Stored{}}, Processes: w.processes,
+		Commands: commands.New(n.ledger, w.vault), Drivers: registry, Todo: supervisortest.NewTodo(w.store), Processes: w.processes,
 		Process: n.process, Installer: w.installer, Installation: uuid.New(), Epoch: memory.Epoch,
 		JournalDir: func(id domain.ExecID) string { return filepath.Join(journals, id.String()) },
 		Called:     w.calls.called, Logger: slog.New(slog.NewTextHandler(n.logs, nil)),
 	}, opts)
 	ctx, quit := context.WithCancel(context.WithoutCancel(w.Context()))
 	n.quit = quit
-	n.feed.Go(func() { n.follow(ctx) })
+	n.feed.Go(func() { supervisortest.Feed(ctx, w.store, n.hear) })
 	w.Cleanup(n.stop)
 	return n
 }
 
-// follow passes the log on to the ledger, and by it to the supervisor, as the feed does.
-func (n *node) follow(ctx context.Context) {
-	var position int64
-	for {
-		changed := n.w.store.Changed()
-		page, _ := n.w.store.ReadAll(ctx, position, 0)
-		for _, r := range page {
-			position = r.Position
-			if !n.deaf.Load() {
-				n.ledger.Note(r)
-			}
-		}
-		if len(page) > 0 {
-			continue
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return
-		}
+// hear passes on to the ledger, and by it to the supervisor, what the feed brings.
+func (n *node) hear(r eventstore.Recorded) {
+	if !n.deaf.Load() {
+		n.ledger.Note(r)
 	}
 }
 
@@ -173,7 +155,7 @@ func (n *node) stop() {
 func (n *node) crash() {
 	n.link.down.Store(true)
 	n.deaf.Store(true)
-	n.w.processes.silence(n.process.ID)
+	n.w.processes.Silence(n.process.ID)
 }
 
 // link is a process's way to the log.
@@ -229,131 +211,6 @@ func (l *link) ReadInput(ctx context.Context, id uuid.UUID) (eventstore.Input, e
 type outcome struct{ err error }
 
 func (o outcome) Wait(context.Context) (eventstore.Result, error) { return eventstore.Result{}, o.err }
-
-// todo is the deadlines read model in memory. It catches up with the log at each question.
-type todo struct {
-	store *memory.Store
-
-	mu       sync.Mutex
-	position int64
-	rows     map[eventstore.Stream]projections.Stored
-}
-
-func (d *todo) catchUp() error {
-	for {
-		page, err := d.store.ReadAll(context.Background(), d.position, 0)
-		if err != nil || len(page) == 0 {
-			return err
-		}
-		for _, r := range page {
-			d.position = r.Position
-			if !deadlines.Model.Follows(r.Stream) {
-				continue
-			}
-			row, err := deadlines.Model.Fold(d.rows[r.Stream], projections.NewEvent(r.Fact()))
-			if err != nil {
-				return err
-			}
-			if row == nil {
-				delete(d.rows, r.Stream)
-			} else {
-				d.rows[r.Stream] = row
-			}
-		}
-	}
-}
-
-func (d *todo) Due(_ context.Context, now time.Time, limit int) ([]supervisor.Task, error) {
-	return d.tasks(limit, func(x deadlines.Deadline) bool { return !x.DueAt.IsZero() && !x.DueAt.After(now) })
-}
-
-func (d *todo) Claimed(context.Context) ([]supervisor.Task, error) {
-	return d.tasks(1<<30, func(x deadlines.Deadline) bool { return !x.Worker.IsZero() })
-}
-
-func (d *todo) tasks(limit int, match func(deadlines.Deadline) bool) ([]supervisor.Task, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.catchUp(); err != nil {
-		return nil, err
-	}
-	var rows []deadlines.Row
-	for _, stored := range d.rows {
-		if row := stored.(*deadlines.Row); match(row.Data) {
-			rows = append(rows, *row)
-		}
-	}
-	slices.SortFunc(rows, func(a, b deadlines.Row) int { return a.Data.DueAt.Compare(b.Data.DueAt) })
-	var tasks []supervisor.Task
-	for _, row := range rows[:min(limit, len(rows))] {
-		tasks = append(tasks, supervisor.Task{Stream: row.Stream, Version: row.Version, Worker: row.Data.Worker})
-	}
-	return tasks, nil
-}
-
-// processes are liveness rows.
-type processes struct {
-	mu     sync.Mutex
-	rows   []eventstore.Process
-	silent map[domain.WorkerID]bool
-}
-
-func (p *processes) Register(_ context.Context, process eventstore.Process, ttl time.Duration) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.rows = slices.DeleteFunc(p.rows, func(old eventstore.Process) bool { return old.Node == process.Node })
-	process.AliveUntil = time.Now().Add(ttl)
-	p.rows = append(p.rows, process)
-	return nil
-}
-
-func (p *processes) Beat(_ context.Context, id domain.WorkerID, ttl time.Duration) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.silent[id] {
-		return eventstore.ErrUnavailable
-	}
-	for i := range p.rows {
-		if p.rows[i].ID == id {
-			p.rows[i].AliveUntil = time.Now().Add(ttl)
-			return nil
-		}
-	}
-	return eventstore.ErrProcessGone
-}
-
-func (p *processes) Leave(_ context.Context, id domain.WorkerID) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.rows = slices.DeleteFunc(p.rows, func(old eventstore.Process) bool { return old.ID == id })
-	return nil
-}
-
-func (p *processes) List(context.Context) ([]eventstore.Process, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	rows := slices.Clone(p.rows)
-	for i := range rows {
-		rows[i].Alive = rows[i].AliveUntil.After(time.Now())
-	}
-	return rows, nil
-}
-
-// silence keeps a process from saying that it lives; speak lets it again.
-func (p *processes) silence(id domain.WorkerID) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.silent == nil {
-		p.silent = map[domain.WorkerID]bool{}
-	}
-	p.silent[id] = true
-}
-
-func (p *processes) speak(id domain.WorkerID) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.silent, id)
-}
 
 // acquire asks for a lease.
 func (w *world) acquire(opts ...func(*commands.Acquire)) domain.LeaseID {

@@ -27,6 +27,7 @@ var rules = []rule{
 
 	{part: "drivers", may: []string{"eventstore/faults"}, mayNot: siblings, why: "drivers have a vocabulary of their own and do not know the engine or each other"},
 	{part: "drivers/supervisor", may: []string{"domain", "drivers", "eventstore", "eventstore/faults"}, mayNot: siblings, why: "it drives through the interfaces and is handed the drivers"},
+	{part: "drivers/supervisor/supervisortest", may: []string{"domain", "drivers/supervisor", "eventstore", "projections"}, why: "what a supervisor needs of a process, in memory, for a test"},
 
 	{part: "plugins", may: []string{"drivers"}, why: "a plugin author must not need the engine"},
 

@@ -129,8 +129,8 @@ func (l *life) do(a act) {
 		l.start()
 	case doPause:
 		old := l.last()
-		l.processes.silence(old.process.ID, true)
-		time.AfterFunc(15*time.Second, func() { l.processes.silence(old.process.ID, false) })
+		l.processes.Silence(old.process.ID)
+		time.AfterFunc(15*time.Second, func() { l.processes.Speak(old.process.ID) })
 		l.start()
 	case doCrash:
 		l.last().crashWorkers()

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing/synctest"
@@ -23,6 +22,7 @@ import (
 	"github.com/tenure-dev/tenure/drivers/provider"
 	"github.com/tenure-dev/tenure/drivers/sandbox"
 	"github.com/tenure-dev/tenure/drivers/supervisor"
+	"github.com/tenure-dev/tenure/drivers/supervisor/supervisortest"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
 	"github.com/tenure-dev/tenure/eventstore/memory"
@@ -30,8 +30,6 @@ import (
 	"github.com/tenure-dev/tenure/plugins/fake"
 	"github.com/tenure-dev/tenure/plugins/host"
 	"github.com/tenure-dev/tenure/plugins/manifest"
-	"github.com/tenure-dev/tenure/projections"
-	"github.com/tenure-dev/tenure/projections/deadlines"
 )
 
 // world is a log, clients, engines that come and go, and the provider's ledger.
@@ -40,7 +38,7 @@ type world struct {
 	store        *memory.Store
 	vault        *vault.Vault
 	client       *commands.Commands
-	processes    *processes
+	processes    *supervisortest.Processes
 	installation uuid.UUID
 	company      domain.CompanyID
 	environments []domain.EnvironmentID
@@ -59,7 +57,7 @@ func newWorld(dir string, places []place) *world {
 	store, sealed := memory.New(), vault.InMemory()
 	w := &world{
 		dir: dir, store: store, vault: sealed, client: commands.New(eventstore.NewLedger(store), sealed),
-		processes: &processes{silent: map[domain.WorkerID]bool{}}, installation: uuid.New(), company: domain.CompanyID{UUID: uuid.New()},
+		processes: &supervisortest.Processes{}, installation: uuid.New(), company: domain.CompanyID{UUID: uuid.New()},
 	}
 	raw, err := fake.ManifestJSON()
 	must(err)
@@ -144,14 +142,20 @@ func (w *world) start() *engine {
 		}
 	})
 	e.Supervisor = supervisor.New(supervisor.Deps{
-		Commands: commands.New(ledger, w.vault), Drivers: registry, Todo: &todo{store: w.store, rows: map[eventstore.Stream]projections.Stored{}},
+		Commands: commands.New(ledger, w.vault), Drivers: registry, Todo: supervisortest.NewTodo(w.store),
 		Processes: w.processes, Process: e.process, Installation: w.installation, Epoch: memory.Epoch,
 		JournalDir: func(id domain.ExecID) string { return filepath.Join(w.dir, fmt.Sprintf("journal-%d", n), id.String()) },
 		Logger:     logger,
 	}, options)
 	ctx, quit := context.WithCancel(context.Background())
 	e.quit = quit
-	e.feed.Go(func() { e.follow(ctx, ledger) })
+	e.feed.Go(func() {
+		supervisortest.Feed(ctx, w.store, func(r eventstore.Recorded) {
+			if !e.deaf.Load() {
+				ledger.Note(r)
+			}
+		})
+	})
 	must(e.Start(ctx))
 	w.engines = append(w.engines, e)
 	return e
@@ -159,34 +163,11 @@ func (w *world) start() *engine {
 
 func (w *world) last() *engine { return w.engines[len(w.engines)-1] }
 
-// follow passes the log on to the ledger, and by it to the supervisor, as the feed does.
-func (e *engine) follow(ctx context.Context, ledger *eventstore.Ledger) {
-	var position int64
-	for {
-		changed := e.w.store.Changed()
-		page, _ := e.w.store.ReadAll(ctx, position, 0)
-		for _, r := range page {
-			position = r.Position
-			if !e.deaf.Load() {
-				ledger.Note(r)
-			}
-		}
-		if len(page) > 0 {
-			continue
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
 // kill is SIGKILL for the engine: no append any more, and its workers end with it.
 func (e *engine) kill() {
 	e.link.down.Store(true)
 	e.deaf.Store(true)
-	e.w.processes.silence(e.process.ID, true)
+	e.w.processes.Silence(e.process.ID)
 	e.crashWorkers()
 	over, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -280,121 +261,6 @@ type cut struct{}
 
 func (cut) Wait(context.Context) (eventstore.Result, error) {
 	return eventstore.Result{}, fmt.Errorf("%w: the engine is dead", eventstore.ErrUnavailable)
-}
-
-// todo is the deadlines read model in memory. It catches up with the log at each question.
-type todo struct {
-	store *memory.Store
-
-	mu       sync.Mutex
-	position int64
-	rows     map[eventstore.Stream]projections.Stored
-}
-
-func (d *todo) catchUp() error {
-	for {
-		page, err := d.store.ReadAll(context.Background(), d.position, 0)
-		if err != nil || len(page) == 0 {
-			return err
-		}
-		for _, r := range page {
-			d.position = r.Position
-			if !deadlines.Model.Follows(r.Stream) {
-				continue
-			}
-			row, err := deadlines.Model.Fold(d.rows[r.Stream], projections.NewEvent(r.Fact()))
-			if err != nil {
-				return err
-			}
-			if row == nil {
-				delete(d.rows, r.Stream)
-			} else {
-				d.rows[r.Stream] = row
-			}
-		}
-	}
-}
-
-func (d *todo) Due(_ context.Context, now time.Time, limit int) ([]supervisor.Task, error) {
-	return d.tasks(limit, func(x deadlines.Deadline) bool { return !x.DueAt.IsZero() && !x.DueAt.After(now) })
-}
-
-func (d *todo) Claimed(context.Context) ([]supervisor.Task, error) {
-	return d.tasks(1<<30, func(x deadlines.Deadline) bool { return !x.Worker.IsZero() })
-}
-
-func (d *todo) tasks(limit int, match func(deadlines.Deadline) bool) ([]supervisor.Task, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.catchUp(); err != nil {
-		return nil, err
-	}
-	var rows []deadlines.Row
-	for _, stored := range d.rows {
-		if row := stored.(*deadlines.Row); match(row.Data) {
-			rows = append(rows, *row)
-		}
-	}
-	slices.SortFunc(rows, func(a, b deadlines.Row) int { return a.Data.DueAt.Compare(b.Data.DueAt) })
-	var tasks []supervisor.Task
-	for _, row := range rows[:min(limit, len(rows))] {
-		tasks = append(tasks, supervisor.Task{Stream: row.Stream, Version: row.Version, Worker: row.Data.Worker})
-	}
-	return tasks, nil
-}
-
-// processes are liveness rows.
-type processes struct {
-	mu     sync.Mutex
-	rows   []eventstore.Process
-	silent map[domain.WorkerID]bool
-}
-
-func (p *processes) Register(_ context.Context, process eventstore.Process, ttl time.Duration) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	process.AliveUntil = time.Now().Add(ttl)
-	p.rows = append(p.rows, process)
-	return nil
-}
-
-func (p *processes) Beat(_ context.Context, id domain.WorkerID, ttl time.Duration) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.silent[id] {
-		return eventstore.ErrUnavailable
-	}
-	for i := range p.rows {
-		if p.rows[i].ID == id {
-			p.rows[i].AliveUntil = time.Now().Add(ttl)
-			return nil
-		}
-	}
-	return eventstore.ErrProcessGone
-}
-
-func (p *processes) Leave(_ context.Context, id domain.WorkerID) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.rows = slices.DeleteFunc(p.rows, func(old eventstore.Process) bool { return old.ID == id })
-	return nil
-}
-
-func (p *processes) List(context.Context) ([]eventstore.Process, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	rows := slices.Clone(p.rows)
-	for i := range rows {
-		rows[i].Alive = rows[i].AliveUntil.After(time.Now())
-	}
-	return rows, nil
-}
-
-// silence keeps an engine from saying that it lives, or lets it again.
-func (p *processes) silence(id domain.WorkerID, silent bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.silent[id] = silent
 }
 
 // logs is what an engine says.

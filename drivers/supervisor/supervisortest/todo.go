@@ -1,0 +1,84 @@
+package supervisortest
+
+import (
+	"context"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tenure-dev/tenure/drivers/supervisor"
+	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/eventstore/memory"
+	"github.com/tenure-dev/tenure/projections"
+	"github.com/tenure-dev/tenure/projections/deadlines"
+)
+
+// Todo is the deadlines read model. It catches up with the log at each question.
+type Todo struct {
+	store *memory.Store
+
+	mu       sync.Mutex
+	position int64
+	rows     map[eventstore.Stream]projections.Stored
+}
+
+// NewTodo makes the read model of a log.
+func NewTodo(store *memory.Store) *Todo {
+	return &Todo{store: store, rows: map[eventstore.Stream]projections.Stored{}}
+}
+
+// Due implements [supervisor.Todo].
+func (d *Todo) Due(ctx context.Context, now time.Time, limit int) ([]supervisor.Task, error) {
+	return d.tasks(ctx, limit, func(x deadlines.Deadline) bool { return !x.DueAt.IsZero() && !x.DueAt.After(now) })
+}
+
+// Claimed implements [supervisor.Todo].
+func (d *Todo) Claimed(ctx context.Context) ([]supervisor.Task, error) {
+	return d.tasks(ctx, math.MaxInt, func(x deadlines.Deadline) bool { return !x.Worker.IsZero() })
+}
+
+func (d *Todo) tasks(ctx context.Context, limit int, match func(deadlines.Deadline) bool) ([]supervisor.Task, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.catchUp(ctx); err != nil {
+		return nil, err
+	}
+	var rows []deadlines.Row
+	for _, stored := range d.rows {
+		if row := stored.(*deadlines.Row); match(row.Data) {
+			rows = append(rows, *row)
+		}
+	}
+	slices.SortFunc(rows, func(a, b deadlines.Row) int { return a.Data.DueAt.Compare(b.Data.DueAt) })
+	var tasks []supervisor.Task
+	for _, row := range rows[:min(limit, len(rows))] {
+		tasks = append(tasks, supervisor.Task{Stream: row.Stream, Version: row.Version, Worker: row.Data.Worker})
+	}
+	return tasks, nil
+}
+
+// catchUp folds what is new in the log; mu is held.
+func (d *Todo) catchUp(ctx context.Context) error {
+	for {
+		page, err := d.store.ReadAll(ctx, d.position, 0)
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		for _, r := range page {
+			d.position = r.Position
+			if !deadlines.Model.Follows(r.Stream) {
+				continue
+			}
+			row, err := deadlines.Model.Fold(d.rows[r.Stream], projections.NewEvent(r.Fact()))
+			if err != nil {
+				return err
+			}
+			if row == nil {
+				delete(d.rows, r.Stream)
+			} else {
+				d.rows[r.Stream] = row
+			}
+		}
+	}
+}
