@@ -282,9 +282,9 @@ func (c *child) poll(t Timeouts) {
 			c.kill(fmt.Errorf("it did not answer health within %s: it is stuck", t.HealthReply))
 			continue
 		}
-		said := got.Status
+		said := c.secrets.quote(got.Status, 100)
 		if got.Message != "" {
-			said += ": " + c.secrets.clean(clip(got.Message, 500))
+			said += ": " + c.secrets.quote(got.Message, 500)
 		}
 		if err == nil {
 			c.said.Store(&said)

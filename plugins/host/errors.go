@@ -96,7 +96,7 @@ func (c *child) whyGone() string {
 
 // refusal is an error that a worker answered.
 func (c *child) refusal(v verb, said *protocol.Error) error {
-	message := c.secrets.clean(clip(strings.TrimSpace(said.Message), 4000))
+	message := c.secrets.quote(strings.TrimSpace(said.Message), 4000)
 	if message == "" {
 		message = "the plugin gives no reason"
 	}
@@ -125,11 +125,11 @@ func (c *child) refusal(v verb, said *protocol.Error) error {
 
 // refusalInOurWords is an error whose data says what it left behind.
 func (c *child) refusalInOurWords(v verb, message string, data protocol.ErrorData) error {
-	clean := func(s string) string { return c.secrets.clean(clip(s, 1000)) }
+	clean := func(s string) string { return c.secrets.quote(s, 1000) }
 	err := errors.New(message)
 	if len(data.Problems) > 0 {
-		problems := make([]drivers.FieldProblem, 0, len(data.Problems))
-		for _, p := range data.Problems {
+		var problems []drivers.FieldProblem
+		for _, p := range data.Problems[:min(len(data.Problems), mostSaid)] {
 			problems = append(problems, drivers.FieldProblem{Field: clean(p.Field), Problem: clean(p.Problem), Remediation: clean(p.Remediation)})
 		}
 		err = &drivers.ConfigError{Problems: problems}

@@ -99,7 +99,7 @@ func (e *execution) ended(raw json.RawMessage) {
 		r = drivers.ExecResult{End: drivers.ExecUnknown, Why: "the plugin's worker did not say how it ended"}
 		r.Output.State = drivers.OutputLost
 	}
-	r.Why = e.child.secrets.clean(clip(r.Why, 1000))
+	r.Signal, r.Why = e.child.secrets.quote(r.Signal, 100), e.child.secrets.quote(r.Why, 1000)
 	e.finish(r)
 }
 

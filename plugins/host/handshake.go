@@ -26,7 +26,7 @@ func (c *child) initialize(ctx context.Context) error {
 	var got protocol.InitializeResult
 	if err := c.conn.Call(ctx, protocol.MethodInitialize, params, &got); err != nil {
 		if said, ok := errors.AsType[*protocol.Error](err); ok {
-			return startFailure("plugin_start_failed", errors.New("initialize: "+c.secrets.clean(clip(said.Error(), 1000))), "see what it printed")
+			return startFailure("plugin_start_failed", errors.New("initialize: "+c.secrets.quote(said.Error(), 1000)), "see what it printed")
 		}
 		return startFailure("plugin_start_failed", err, "see what it printed; it must answer initialize on its standard output")
 	}

@@ -629,6 +629,70 @@ func TestSecretsOfCallsGoNowhere(t *testing.T) {
 	}
 }
 
+// What is shown of a long text is its beginning. Half a secret would be found by nobody, so none is cut in two.
+func TestNoSecretIsCutInTwo(t *testing.T) {
+	t.Parallel()
+	w := scriptedWorld(t)
+	const key, half = "0123456789-the-key", "0123"
+	config := func(rest string) string { return `{"apiKey":"` + key + `",` + rest + `}` }
+	upTo := func(limit int) string { return strings.Repeat("x", limit-len(half)) + key }
+	answers := func(method, answer string) string { return config(`"answers":{"` + method + `":` + answer + `}`) }
+
+	_, err := w.worker().Acquire(t.Context(), acquire(config(`"do":"refuse","error":{"code":500,"message":"`+upTo(4000)+`"}`)))
+	require.NotContains(t, err.Error(), half)
+	_, err = w.worker().Acquire(t.Context(), acquire(config(`"do":"refuse","error":{"code":500,"message":"m","data":{"schema":"tenure/error/v1","outcome":"definite",`+
+		`"code":"c","step":"`+upTo(1000)+`","remediation":"`+upTo(1000)+`"}}`)))
+	f := failure(t, err, drivers.OutcomeDefinite, "c")
+	require.NotContains(t, f.Step+f.Remediation, half)
+
+	found, err := w.worker().Probe(t.Context(), scope(answers("environmentProbe", `{"result":{"summary":"`+upTo(4000)+`"}}`)))
+	require.NoError(t, err)
+	require.NotContains(t, found.Summary, half)
+	verdict, err := w.worker().ValidateConfig(t.Context(), json.RawMessage(answers("environmentValidateConfig", `{"result":{"ok":true,"warnings":["`+upTo(1000)+`"]}}`)))
+	require.NoError(t, err)
+	require.NotContains(t, strings.Join(verdict.Warnings, ""), half)
+	_, err = w.worker().ValidateConfig(t.Context(), json.RawMessage(answers("environmentValidateConfig", `{"result":{"ok":false,"errors":["`+upTo(1000)+`"]}}`)))
+	require.ErrorContains(t, err, "xxx")
+	require.NotContains(t, err.Error(), half)
+
+	_, err = w.worker().Acquire(t.Context(), acquire(config(`"do":"shout","text":"`+upTo(64<<10)+`"`)))
+	require.NoError(t, err)
+	w.logs.wait(t, "that was all")
+	require.Contains(t, w.status().Stderr, "xxx")
+	require.NotContains(t, w.status().Stderr+w.logs.text(), half)
+}
+
+func TestWhatAWorkerSaysIsBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *host.Options) { o.Timeouts.Health = 20 * time.Millisecond }, installed(boxed(), "chatty-health"))
+	many := strings.TrimSuffix(strings.Repeat(`"e",`, 1000), ",")
+	problems := strings.TrimSuffix(strings.Repeat(`{"field":"f","problem":"p"},`, 1000), ",")
+	_, err := w.worker().Acquire(t.Context(), acquire(`{"do":"refuse","error":{"code":1,"message":"m","data":{"schema":"tenure/error/v1","outcome":"definite","problems":[`+problems+`]}}}`))
+	invalid, ok := errors.AsType[*drivers.ConfigError](err)
+	require.True(t, ok)
+	require.Len(t, invalid.Problems, 100)
+	verdict, err := w.worker().ValidateConfig(t.Context(), json.RawMessage(`{"answers":{"environmentValidateConfig":{"result":{"ok":true,"warnings":[`+many+`]}}}}`))
+	require.NoError(t, err)
+	require.Len(t, verdict.Warnings, 100)
+	_, err = w.worker().ValidateConfig(t.Context(), json.RawMessage(`{"answers":{"environmentValidateConfig":{"result":{"ok":false,"errors":[`+many+`]}}}}`))
+	invalid, ok = errors.AsType[*drivers.ConfigError](err)
+	require.True(t, ok)
+	require.Len(t, invalid.Problems, 100)
+
+	e, _, err := w.start("x-1", "shot")
+	require.NoError(t, err)
+	require.Less(t, len(wait(t, e).Signal), 200)
+	got, err := execute(w, "c-1", provider.ExecuteRequest{Argv: []string{"shot"}})
+	require.NoError(t, err)
+	require.Less(t, len(got.Signal), 200)
+
+	for w.status().Health == "" { // it is asked all the time
+		_, err := w.worker().Acquire(t.Context(), acquire(`{}`))
+		require.NoError(t, err)
+	}
+	require.Less(t, len(w.status().Health), 2000)
+}
+
 func TestAWorkerGetsFromTheHostOnlyWhatItMay(t *testing.T) {
 	t.Parallel()
 	w := scriptedWorld(t)

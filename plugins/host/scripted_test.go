@@ -222,7 +222,11 @@ func (s *scripted) serve(m message) {
 	case "initialize":
 		s.initialize(m)
 	case "health":
-		s.reply(m, message{"status": "ok", "message": "fine"})
+		status := "ok"
+		if s.flag("chatty-health") {
+			status = strings.Repeat("ok ", 1<<20)
+		}
+		s.reply(m, message{"status": status, "message": "fine"})
 	case "shutdown":
 		if !s.flag("deaf") {
 			s.reply(m, nil)
@@ -351,6 +355,9 @@ func (s *scripted) acquire(m message) {
 		s.send(message{"method": "log", "params": message{"level": "warn", "message": "key is " + secret, "meta": message{"key": secret}}})
 		s.refuse(m, 401, "the key "+secret+" is not accepted", nil)
 		return
+	case "shout":
+		fmt.Fprintln(os.Stderr, c["text"])
+		fmt.Fprintln(os.Stderr, "that was all")
 	case "flood":
 		long := strings.Repeat("y", 100)
 		for range 20_000 {
@@ -458,6 +465,9 @@ func (s *scripted) execute(m message) {
 	case "env":
 		b, _ := json.Marshal(p["env"])
 		whole = string(b)
+	case "shot":
+		s.reply(m, message{"exitCode": nil, "timedOut": false, "stdout": "", "stderr": "", "signal": strings.Repeat("SIG", 1<<20)})
+		return
 	case "cat":
 		whole = p["stdin"].(string)
 	}
@@ -486,10 +496,6 @@ func (s *scripted) execStart(m message) {
 		return n
 	}
 	started := message{"pid": os.Getpid(), "startTime": 1, "bootId": "b"}
-	sums := [2]struct {
-		n int64
-		h []byte
-	}{}
 	stdout := sha256.New()
 	var sent, dropped int64
 	put := func(data []byte) {
@@ -497,7 +503,6 @@ func (s *scripted) execStart(m message) {
 		sent += int64(len(data))
 		s.send(message{"method": "tenureExec.output", "params": message{"execId": p.ExecID, "stream": 1, "data": data}})
 	}
-	_ = sums
 	end := func(r drivers.ExecResult) {
 		empty := sha256.Sum256(nil)
 		r.Output = drivers.OutputSeal{
@@ -560,6 +565,9 @@ func (s *scripted) execStart(m message) {
 	case "nonsense":
 		s.reply(m, started)
 		s.send(message{"method": "tenureExec.end", "params": message{"execId": p.ExecID, "result": message{"end": "fine"}}})
+	case "shot":
+		s.reply(m, started)
+		end(drivers.ExecResult{End: drivers.ExecSignaled, Signal: strings.Repeat("SIG", 1<<20)})
 	case "silent":
 	}
 }

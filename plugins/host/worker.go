@@ -380,7 +380,7 @@ func (w *worker) Execute(ctx context.Context, req provider.ExecuteRequest) (prov
 	}
 	result := provider.ExecuteResult{ExitCode: got.ExitCode, TimedOut: got.TimedOut, Stdout: []byte(got.Stdout), Stderr: []byte(got.Stderr)}
 	if got.Signal != nil {
-		result.Signal = *got.Signal
+		result.Signal = w.child.secrets.quote(*got.Signal, 100)
 	}
 	return result, nil
 }
@@ -429,9 +429,9 @@ func (w *worker) Probe(ctx context.Context, scope provider.Scope) (drivers.Probe
 	if err := w.do(ctx, k, protocol.ProbeParams{Base: w.base(scope)}, &got); err != nil {
 		return drivers.ProbeResult{}, err
 	}
-	clean := func(s string) string { return w.child.secrets.clean(clip(s, 4000)) }
+	clean := func(s string) string { return w.child.secrets.quote(s, 4000) }
 	result := drivers.ProbeResult{OK: got.OK, Phase: clean(got.Phase), Summary: clean(got.Summary)}
-	for _, d := range got.Diagnostics[:min(len(got.Diagnostics), 100)] {
+	for _, d := range got.Diagnostics[:min(len(got.Diagnostics), mostSaid)] {
 		found := drivers.Diagnostic{Severity: drivers.Severity(d.Severity), Code: clean(d.Code), Message: clean(d.Message), Remediation: clean(d.Remediation)}
 		switch found.Severity {
 		case drivers.SeverityInfo, drivers.SeverityWarning, drivers.SeverityError:
@@ -455,8 +455,8 @@ func (w *worker) ValidateConfig(ctx context.Context, config json.RawMessage) (pr
 		return provider.ConfigVerdict{}, w.configError(got.Errors)
 	}
 	verdict := provider.ConfigVerdict{}
-	for _, text := range got.Warnings {
-		verdict.Warnings = append(verdict.Warnings, w.child.secrets.clean(clip(text, 1000)))
+	for _, text := range got.Warnings[:min(len(got.Warnings), mostSaid)] {
+		verdict.Warnings = append(verdict.Warnings, w.child.secrets.quote(text, 1000))
 	}
 	if len(got.NormalizedConfig) > 0 && string(got.NormalizedConfig) != "null" {
 		verdict.Normalized = got.NormalizedConfig
