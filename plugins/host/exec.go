@@ -84,12 +84,22 @@ func (e *execution) output(p protocol.ExecOutput) {
 		p = protocol.ExecOutput{Stream: p.Stream, Dropped: p.Dropped + int64(len(p.Data))}
 	}
 	e.owed += int64(len(p.Data))
-	if n := len(e.queue); n > 0 && len(p.Data) == 0 && len(e.queue[n-1].Data) == 0 && e.queue[n-1].Stream == p.Stream {
-		e.queue[n-1].Dropped += p.Dropped // gaps cost no credit, so they must not cost memory
-	} else {
+	if !e.widenGap(p) {
 		e.queue = append(e.queue, p)
 	}
 	e.poke()
+}
+
+// widenGap adds a gap to the one of its stream that waits already, if no data came between the two: gaps cost no credit, so
+// they must not cost memory. mu is held.
+func (e *execution) widenGap(p protocol.ExecOutput) bool {
+	for i := len(e.queue) - 1; i >= 0 && len(p.Data)+len(e.queue[i].Data) == 0; i-- {
+		if e.queue[i].Stream == p.Stream {
+			e.queue[i].Dropped += p.Dropped
+			return true
+		}
+	}
+	return false
 }
 
 // ended takes the end, once. It runs on the connection's reader.
