@@ -335,6 +335,14 @@ func TestAPluginThatIsDisabledEndsAndStartsAgain(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEqual(t, worker.PID, w.status().PID)
 
+	// Who heard of both only when they were over ends the worker all the same, and has one at a time.
+	worker = identify(t, w.status().PID)
+	in.Disabled++
+	require.NoError(t, w.host.Set([]host.Installed{in}))
+	_, err = w.offer().Worker(t.Context())
+	require.NoError(t, err)
+	require.False(t, process.Alive(worker), "it has ended before the next one starts")
+
 	// Off and on again at once: whichever process it is, a call that gets one is served.
 	for range 20 {
 		in.Enabled = false

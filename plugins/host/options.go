@@ -155,6 +155,9 @@ type Installed struct {
 	// Enabled is the version that new leases get. Of one plugin at most one is; the others serve the leases that are pinned
 	// to them, as long as one is enabled.
 	Enabled bool
+	// Disabled counts how often the plugin was disabled: a worker does not outlive that, also where the next Set comes only
+	// after the plugin was enabled again.
+	Disabled int
 	// AsRoot runs the worker as root where the engine is root.
 	AsRoot bool
 	// AcceptsOlder lets it serve leases of versions that are not here any more.

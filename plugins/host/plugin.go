@@ -52,14 +52,19 @@ type plugin struct {
 	hard      <-chan struct{}
 	// work are the goroutines that start and watch the process.
 	work sync.WaitGroup
+	// usable says that the plugin as a whole is enabled. Its worker does not outlive a change of that.
+	usable bool
+	// before is closed when what was in its place before has ended, so that of one version one worker runs at a time; nil for
+	// the first.
+	before <-chan struct{}
 	// enabled is the host's, under its lock.
 	enabled bool
 
 	mu sync.Mutex
-	// usable says that the plugin as a whole is enabled; gone that it was taken out of the table.
-	usable, gone bool
-	state        State
-	current      *child
+	// gone says that it was taken out of the table.
+	gone    bool
+	state   State
+	current *child
 	// last is the last process, for what it wrote to stderr.
 	last *child
 	// changed is closed and replaced when the state changes.
@@ -72,27 +77,13 @@ type plugin struct {
 	learnt   methods
 }
 
-func newPlugin(opts Options, in Installed, hard <-chan struct{}, usable bool) *plugin {
+func newPlugin(opts Options, in Installed, hard, before <-chan struct{}, usable bool) *plugin {
 	log := opts.Logger.With("plugin", in.Plugin.Key, "plugin_version", in.Plugin.Version)
 	return &plugin{
-		opts: opts, installed: in, log: log, hard: hard, enabled: in.Enabled, usable: usable,
+		opts: opts, installed: in, log: log, hard: hard, before: before, enabled: in.Enabled, usable: usable,
 		state: StateStopped, changed: make(chan struct{}),
 		learnt: readLearnt(opts.Dir, in.id()),
 	}
-}
-
-func (p *plugin) isUsable() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.usable
-}
-
-func (p *plugin) setUsable(usable bool) (changed bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	changed = p.usable != usable
-	p.usable = usable
-	return changed
 }
 
 // become changes the state; mu is held.
@@ -168,6 +159,14 @@ func (p *plugin) begin() {
 }
 
 func (p *plugin) start() {
+	p.awaitBefore()
+	p.mu.Lock()
+	if p.gone {
+		p.become(StateStopped)
+		p.mu.Unlock()
+		return
+	}
+	p.mu.Unlock()
 	ctx, cancel := context.WithTimeoutCause(context.Background(), p.opts.Timeouts.Initialize,
 		fmt.Errorf("it did not answer initialize within %s", p.opts.Timeouts.Initialize))
 	defer cancel()
@@ -214,7 +213,7 @@ func (p *plugin) pause() {
 	p.current = nil
 	p.nextTry = time.Now().Add(p.opts.Restart.pause(p.failures))
 	switch {
-	case p.gone || !p.usable:
+	case p.gone:
 		p.nextTry = time.Time{}
 		p.become(StateStopped)
 	case p.failures >= p.opts.Restart.GiveUp:
@@ -243,7 +242,7 @@ func (r Restart) pause(failures int) time.Duration {
 func (p *plugin) again() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.state == StateResting && !p.gone && p.usable {
+	if p.state == StateResting && !p.gone {
 		p.begin()
 	}
 }
@@ -267,51 +266,31 @@ func (p *plugin) watch(c *child) {
 	p.pause()
 }
 
-// forgive lets a plugin that was given up, or rests, start when it is next asked for.
-func (p *plugin) forgive() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.failures = 0
-	p.wake()
-}
-
-// wake ends a rest without a start; mu is held.
-func (p *plugin) wake() {
-	if p.retry != nil {
-		p.retry.Stop()
-	}
-	if p.state == StateResting || p.state == StateFailed {
-		p.nextTry = time.Time{}
-		p.become(StateStopped)
-	}
-}
-
-// retire ends the process for good and waits for it.
+// retire ends the process in good order and waits for it.
 func (p *plugin) retire() {
 	p.mu.Lock()
 	p.gone = true
-	p.mu.Unlock()
-	p.halt()
-	p.work.Wait()
-}
-
-// halt ends the process in good order, unless the plugin is enabled again meanwhile.
-func (p *plugin) halt() {
-	p.mu.Lock()
 	for p.state == StateStarting {
 		changed := p.changed
 		p.mu.Unlock()
 		<-changed // a start has a limit
 		p.mu.Lock()
 	}
-	p.wake()
-	c := p.current
-	if !p.gone && p.usable {
-		c = nil
+	if p.retry != nil {
+		p.retry.Stop()
 	}
+	c := p.current
 	p.mu.Unlock()
 	if c != nil {
 		c.end(p.opts.Timeouts, p.hard)
+	}
+	p.work.Wait()
+	p.awaitBefore() // who comes after this one waits for that one too
+}
+
+func (p *plugin) awaitBefore() {
+	if p.before != nil {
+		<-p.before // its end has a limit
 	}
 }
 

@@ -134,7 +134,7 @@ func (a *App) versions(id domain.PluginID, p plugin.State) []host.Installed {
 		}
 		in := host.Installed{
 			Plugin: drivers.Plugin{ID: id.String(), Key: v.Key, Version: v.Version}, Manifest: m,
-			Enabled: p.Status == plugin.StatusEnabled && v.Version == p.Version, Env: a.opts.PluginEnv[v.Key],
+			Enabled: p.Status == plugin.StatusEnabled && v.Version == p.Version, Disabled: p.Disables, Env: a.opts.PluginEnv[v.Key],
 		}
 		if v.Source == builtIn {
 			if v.Version == p.Version {
