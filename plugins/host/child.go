@@ -89,27 +89,19 @@ func (p *plugin) environment(ctx context.Context) (list, given []string, err err
 		"PATH": o.Path, "NODE_PATH": o.NodePath, "PAPERCLIP_PLUGIN_ID": p.installed.Plugin.ID, "NODE_ENV": "production", "TZ": "UTC",
 		"PAPERCLIP_DEPLOYMENT_MODE": o.DeploymentMode, "PAPERCLIP_DEPLOYMENT_EXPOSURE": o.DeploymentExposure,
 	}
-	more := maps.Clone(p.installed.Env)
+	maps.Copy(env, p.installed.Env)
+	maps.Copy(env, p.installed.SecretEnv)
 	if p.installed.Prepare != nil {
 		prepared, err := p.installed.Prepare(ctx)
 		if err != nil {
 			return nil, nil, fmt.Errorf("prepare its start: %w", err)
 		}
-		if more == nil {
-			more = make(map[string]string, len(prepared))
-		}
-		maps.Copy(more, prepared)
+		maps.Copy(env, prepared)
 	}
-	maps.Copy(env, more)
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		list = append(list, name+"="+env[name])
 	}
-	for _, v := range more {
-		if len(v) >= shortestEnv {
-			given = append(given, v)
-		}
-	}
-	return list, given, nil
+	return list, slices.Collect(maps.Values(p.installed.SecretEnv)), nil
 }
 
 // command finds the program.

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -104,7 +104,8 @@ func (h *Host) retire(key id, p *plugin) {
 
 // same compares what a running worker depends on.
 func same(a, b Installed) bool {
-	return a.Plugin == b.Plugin && a.Disabled == b.Disabled && slices.Equal(a.Command, b.Command) && reflect.DeepEqual(a.Env, b.Env) && a.AsRoot == b.AsRoot &&
+	return a.Plugin == b.Plugin && a.Disabled == b.Disabled && slices.Equal(a.Command, b.Command) && maps.Equal(a.Env, b.Env) && maps.Equal(a.SecretEnv, b.SecretEnv) &&
+		a.AsRoot == b.AsRoot &&
 		a.AcceptsOlder == b.AcceptsOlder && string(a.Manifest.Raw) == string(b.Manifest.Raw)
 }
 

@@ -226,7 +226,7 @@ func seenBy(t *testing.T, w *world) (seen struct {
 func TestAWorkerHasNothingOfTheEngine(t *testing.T) {
 	t.Parallel()
 	in := installed(boxed())
-	in.Env = map[string]string{"OPERATOR": "named"}
+	in.Env, in.SecretEnv = map[string]string{"OPERATOR": "named"}, map[string]string{"OPERATOR_TOKEN": "t0p"}
 	in.Prepare = func(context.Context) (map[string]string, error) { return map[string]string{"PREPARED": "yes"}, nil }
 	// Whoever started the engine may have left files open that a child would inherit.
 	left := filepath.Join(t.TempDir(), "left")
@@ -237,7 +237,7 @@ func TestAWorkerHasNothingOfTheEngine(t *testing.T) {
 	seen := seenBy(t, w)
 	require.ElementsMatch(t, []string{
 		"PATH=/usr/bin:/bin", "NODE_PATH=/mods", "PAPERCLIP_PLUGIN_ID=p-1", "NODE_ENV=production", "TZ=UTC",
-		"PAPERCLIP_DEPLOYMENT_MODE=local", "PAPERCLIP_DEPLOYMENT_EXPOSURE=private", "OPERATOR=named", "PREPARED=yes",
+		"PAPERCLIP_DEPLOYMENT_MODE=local", "PAPERCLIP_DEPLOYMENT_EXPOSURE=private", "OPERATOR=named", "OPERATOR_TOKEN=t0p", "PREPARED=yes",
 	}, seen.Env)
 	require.NotContains(t, seen.Environ, "TENURE_TEST") // the marker of package driverstest
 	for _, fd := range seen.FDs {
@@ -363,7 +363,7 @@ func TestAStartThatFailsSaysHow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			in := installed(boxed(), tc.flags...)
-			in.Env = map[string]string{"TOKEN": "t0ken-value"}
+			in.SecretEnv = map[string]string{"TOKEN": "t0ken-value"}
 			if tc.in != nil {
 				tc.in(&in)
 			}
@@ -627,6 +627,17 @@ func TestSecretsOfCallsGoNowhere(t *testing.T) {
 	for _, text := range []string{w.logs.text(), w.status().Stderr, err.Error()} {
 		require.NotContains(t, text, "line-one-of-key")
 	}
+}
+
+// Where an engine listens is no secret: an error that does not say it helps nobody.
+func TestOnlyVariablesThatAreSecretAreHidden(t *testing.T) {
+	t.Parallel()
+	in := installed(boxed())
+	in.Env, in.SecretEnv = map[string]string{"ENGINE": "tcp://10.0.0.7:2375"}, map[string]string{"TOKEN": "t0ken-value"}
+	in.Prepare = func(context.Context) (map[string]string, error) { return map[string]string{"STATE": "/var/lib/state"}, nil }
+	w := newWorld(t, nil, in)
+	_, err := w.worker().Acquire(t.Context(), acquire(`{"do":"refuse","error":{"code":500,"message":"no engine at tcp://10.0.0.7:2375 for t0ken-value in /var/lib/state"}}`))
+	require.ErrorContains(t, err, "no engine at tcp://10.0.0.7:2375 for [secret] in /var/lib/state")
 }
 
 // What is shown of a long text is its beginning. Half a secret would be found by nobody, so none is cut in two.

@@ -150,8 +150,9 @@ type Installed struct {
 	Manifest manifest.Manifest
 	// Command starts the worker: a program and its arguments. A program called "node" is [Options].Node.
 	Command []string
-	// Env is what the operator names for it beyond the environment that every worker has.
-	Env map[string]string
+	// Env is what the operator names for it beyond the environment that every worker has, SecretEnv the part of that which is
+	// searched for in whatever the worker says, and hidden.
+	Env, SecretEnv map[string]string
 	// Enabled is the version that new leases get. Of one plugin at most one is; the others serve the leases that are pinned
 	// to them, as long as one is enabled.
 	Enabled bool

@@ -65,8 +65,9 @@ type Options struct {
 	ExecParent []string
 	// PluginUID runs the workers of plugins when the engine is root; 0 is [DefaultPluginUID].
 	PluginUID int
-	// PluginEnv are further variables of the workers of plugins, by the plugin's key.
-	PluginEnv map[string]map[string]string
+	// PluginEnv and PluginSecretEnv are further variables of the workers of plugins, by the plugin's key. Values of the second
+	// are hidden wherever a worker repeats them.
+	PluginEnv, PluginSecretEnv map[string]map[string]string
 	// Node is the program that runs plugins in JavaScript; "" is node on PATH.
 	Node string
 	// PublicURL, AllowedHosts and RuntimeCandidates are ways to this server for runtimes; AllowRuntimeURL and DenyRuntimeURL

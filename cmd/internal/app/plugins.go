@@ -39,7 +39,9 @@ func (a *App) workerUser() *host.Credential {
 func (a *App) pluginDir() string { return filepath.Join(a.lock.Dir(), "plugins") }
 
 // builtins are the plugins that come with this engine.
-func (a *App) builtins() []builtin { return builtins(a.opts.PluginEnv[DockerPlugin][dockerHostVar]) }
+func (a *App) builtins() []builtin {
+	return builtins(cmp.Or(a.opts.PluginSecretEnv[DockerPlugin][dockerHostVar], a.opts.PluginEnv[DockerPlugin][dockerHostVar]))
+}
 
 // makeHost makes the host of plugins. It knows none yet.
 func (a *App) makeHost() error {
@@ -134,7 +136,8 @@ func (a *App) versions(id domain.PluginID, p plugin.State) []host.Installed {
 		}
 		in := host.Installed{
 			Plugin: drivers.Plugin{ID: id.String(), Key: v.Key, Version: v.Version}, Manifest: m,
-			Enabled: p.Status == plugin.StatusEnabled && v.Version == p.Version, Disabled: p.Disables, Env: a.opts.PluginEnv[v.Key],
+			Enabled: p.Status == plugin.StatusEnabled && v.Version == p.Version, Disabled: p.Disables,
+			Env: a.opts.PluginEnv[v.Key], SecretEnv: a.opts.PluginSecretEnv[v.Key],
 		}
 		if v.Source == builtIn {
 			if v.Version == p.Version {
