@@ -84,7 +84,7 @@ type PluginProcess struct {
 	State    string
 	PID      int
 	Restarts int
-	// Error is why it does not run; it holds no secret.
+	// Error is why it last ended unasked, or did not start; it holds no secret. RetryAt is zero unless a start is due.
 	Error   string
 	RetryAt time.Time
 }

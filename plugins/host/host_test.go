@@ -634,7 +634,9 @@ func TestOnlyVariablesThatAreSecretAreHidden(t *testing.T) {
 	t.Parallel()
 	in := installed(boxed())
 	in.Env, in.SecretEnv = map[string]string{"ENGINE": "tcp://10.0.0.7:2375"}, map[string]string{"TOKEN": "t0ken-value"}
-	in.Prepare = func(context.Context) (map[string]string, error) { return map[string]string{"STATE": "/var/lib/state"}, nil }
+	in.Prepare = func(context.Context) (map[string]string, error) {
+		return map[string]string{"STATE": "/var/lib/state"}, nil
+	}
 	w := newWorld(t, nil, in)
 	_, err := w.worker().Acquire(t.Context(), acquire(`{"do":"refuse","error":{"code":500,"message":"no engine at tcp://10.0.0.7:2375 for t0ken-value in /var/lib/state"}}`))
 	require.ErrorContains(t, err, "no engine at tcp://10.0.0.7:2375 for [secret] in /var/lib/state")
