@@ -54,7 +54,7 @@ const (
 )
 
 // ReadPackage reads the plugin in dir. A manifest that is a module of JavaScript is evaluated: once, by a process that
-// gets no environment but PATH. The error is a [*drivers.Failure] with outcome definite, or retryable if the evaluation
+// gets no environment but PATH, and what that starts ends with it. The error is a [*drivers.Failure] with outcome definite, or retryable if the evaluation
 // was cut short.
 func ReadPackage(ctx context.Context, dir string, opts ReadOptions) (Package, error) {
 	dir, err := filepath.Abs(dir)
@@ -240,7 +240,7 @@ func readManifest(ctx context.Context, path string, opts ReadOptions) ([]byte, e
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		err = cmd.Wait()
+		err = spawn.Wait(cmd)
 	}()
 	select {
 	case <-ended:

@@ -134,7 +134,26 @@ await new Promise(() => {setInterval(() => {}, 1000)})`
 	require.True(t, ok, "%v", err)
 	require.Equal(t, drivers.OutcomeRetryable, failure.Outcome)
 	require.ErrorContains(t, err, "longer than 2s")
-	b, err := os.ReadFile(pid)
+	requireEnded(t, pid)
+}
+
+func TestWhatAModuleStartedEndsWithIt(t *testing.T) {
+	t.Parallel()
+	pid := filepath.Join(t.TempDir(), "pid")
+	module := `import {spawn} from "node:child_process"; import {writeFileSync} from "node:fs"
+const child = spawn("sleep", ["600"], {stdio: "inherit"})
+writeFileSync("` + pid + `", String(child.pid))
+` + goodModule
+	dir := install(t, map[string]string{"package.json": goodPackage, "dist/manifest.js": module, "dist/worker.js": "x"})
+	_, err := manifest.ReadPackage(t.Context(), dir, manifest.ReadOptions{})
+	require.NoError(t, err)
+	requireEnded(t, pid)
+}
+
+// requireEnded reads the pid of a process that must not run.
+func requireEnded(t *testing.T, file string) {
+	t.Helper()
+	b, err := os.ReadFile(file)
 	require.NoError(t, err)
 	stat, err := os.ReadFile(filepath.Join("/proc", strings.TrimSpace(string(b)), "stat"))
 	require.True(t, err != nil || strings.Contains(string(stat), ") Z "), "its child has ended as well: %s", stat)

@@ -17,7 +17,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -178,7 +177,7 @@ func prepare(ctx context.Context, t Target, o Options) (*host, Report, error) {
 		}
 		h.manifest = &p.Manifest
 		h.command = []string{p.Worker}
-		if slices.Contains([]string{".js", ".mjs", ".cjs"}, filepath.Ext(p.Worker)) {
+		if p.Manifest.ForNode() {
 			node := t.Node
 			if node == "" {
 				node = "node"

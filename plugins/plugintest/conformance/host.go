@@ -103,7 +103,7 @@ func (h *host) start() (*worker, error) {
 	}
 	w.Conn = protocol.NewConn(outR, in, protocol.Options{Notification: w.notification})
 	go func() {
-		w.err = w.cmd.Wait()
+		w.err = spawn.Wait(w.cmd)
 		close(w.ended)
 	}()
 	return w, nil

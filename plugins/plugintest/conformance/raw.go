@@ -64,7 +64,7 @@ func (h *host) startRaw() (*raw, error) {
 		}
 	}()
 	go func() {
-		_ = r.cmd.Wait() // how it ended is in ProcessState
+		_ = spawn.Wait(r.cmd) // how it ended is in ProcessState
 		close(r.ended)
 	}()
 	return r, nil
