@@ -106,11 +106,7 @@ func (p *plugin) environment(ctx context.Context) (list, given []string, err err
 
 // command finds the program.
 func (p *plugin) command() (string, error) {
-	program := p.installed.Command[0]
-	if program == "node" && p.opts.Node != "" {
-		program = p.opts.Node
-	}
-	path, err := exec.LookPath(program)
+	path, err := exec.LookPath(p.installed.Command[0])
 	if err != nil {
 		return "", fmt.Errorf("its program is not there: %w", err)
 	}

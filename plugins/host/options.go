@@ -25,8 +25,6 @@ type Options struct {
 	Logger *slog.Logger
 	// Credential is whom workers run as when the engine is root, which needs it; else it is nil.
 	Credential *Credential
-	// Node is the path of node, for plugins whose command is "node"; "" looks it up.
-	Node string
 	// Path and NodePath are the workers' PATH and NODE_PATH; an empty Path is the engine's own.
 	Path, NodePath string
 	// HostVersion and InstanceID are told to workers, as are the two words about the deployment.
@@ -148,7 +146,7 @@ func (o Options) Validate() error {
 type Installed struct {
 	Plugin   drivers.Plugin
 	Manifest manifest.Manifest
-	// Command starts the worker: a program and its arguments. A program called "node" is [Options].Node.
+	// Command starts the worker: a program, which is looked up if it has no slash, and its arguments.
 	Command []string
 	// Env is what the operator names for it beyond the environment that every worker has, SecretEnv the part of that which is
 	// searched for in whatever the worker says, and hidden.

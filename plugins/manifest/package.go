@@ -35,13 +35,13 @@ type Package struct {
 	Worker string
 }
 
-// ReadOptions say how a package is read. Only Node is needed, and only for a manifest that is a module.
+// ReadOptions say how a manifest that is a module is evaluated. The zero value is complete.
 type ReadOptions struct {
 	// Node is the path of node; "" looks it up.
 	Node string
-	// As is who evaluates the manifest; an engine that is root names somebody else.
+	// As is who evaluates it; an engine that is root names somebody else.
 	As *Credential
-	// Timeout bounds the evaluation; 0 is 15 s.
+	// Timeout bounds that; 0 is 15 s.
 	Timeout time.Duration
 }
 

@@ -68,8 +68,6 @@ type Options struct {
 	// PluginEnv and PluginSecretEnv are further variables of the workers of plugins, by the plugin's key. Values of the second
 	// are hidden wherever a worker repeats them.
 	PluginEnv, PluginSecretEnv map[string]map[string]string
-	// Node is the program that runs plugins in JavaScript; "" is node on PATH.
-	Node string
 	// PublicURL, AllowedHosts and RuntimeCandidates are ways to this server for runtimes; AllowRuntimeURL and DenyRuntimeURL
 	// say what of them may be tried. See drivers/runtimeurl.
 	PublicURL                                     string

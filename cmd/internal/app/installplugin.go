@@ -51,7 +51,7 @@ func (s shelf) InstallPlugin(ctx context.Context, source string) (plugin.Install
 	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // workers of another user read it; it holds no secret
 		return fail("io_error", err, "let the engine write to its data directory")
 	}
-	read, err := manifest.ReadPackage(ctx, dir, manifest.ReadOptions{Node: s.a.opts.Node, As: s.a.workerUser()})
+	read, err := manifest.ReadPackage(ctx, dir, manifest.ReadOptions{As: s.a.workerUser()})
 	if err != nil {
 		return plugin.Installed{}, err
 	}

@@ -2,7 +2,7 @@
 //
 //	report, err := conformance.Run(ctx, conformance.Target{Dir: "./my-plugin"}, conformance.Options{})
 //	report.WriteTable(os.Stdout)
-//	os.Exit(report.ExitCode())
+//	if report.Failed() > 0 { … }
 //
 // It starts the worker as an engine does, speaks to it as an engine does, and judges each answer by one sentence of the
 // contract. A check that does not apply, because the worker does not claim what it is about, says why. Nothing here needs
@@ -120,9 +120,6 @@ func (r Report) Failed() (n int) {
 	}
 	return n
 }
-
-// ExitCode is 0 if no check failed, else 1.
-func (r Report) ExitCode() int { return min(r.Failed(), 1) }
 
 // check is one sentence of the contract and how to find out.
 type check struct {
