@@ -34,8 +34,8 @@ type Manifest struct {
 	ID, Version, DisplayName, Description, Author string
 	Categories, Capabilities                      []string
 	// Worker is the entry point of the worker, relative to the package.
-	Worker string
-	Drivers            []Driver
+	Worker  string
+	Drivers []Driver
 	// Raw is the whole of it, as the worker gets it back.
 	Raw json.RawMessage
 }
