@@ -21,6 +21,9 @@ import (
 // maxPluginBytes bounds the files of one version of a plugin.
 const maxPluginBytes = 2 << 30
 
+// unfinished begins the names of directories whose files are not all there, or not yet looked at.
+const unfinished = ".new-"
+
 // shelf keeps the files of plugins: one directory for each content, which never changes.
 type shelf struct{ a *App }
 
@@ -39,7 +42,7 @@ func (s shelf) InstallPlugin(ctx context.Context, source string) (plugin.Install
 	if err := os.MkdirAll(s.a.filesDir(), 0o711); err != nil {
 		return fail("io_error", err, "let the engine write to its data directory")
 	}
-	dir, err := os.MkdirTemp(s.a.filesDir(), ".new-")
+	dir, err := os.MkdirTemp(s.a.filesDir(), unfinished)
 	if err != nil {
 		return fail("io_error", err, "let the engine write to its data directory")
 	}
@@ -149,6 +152,9 @@ func copyFile(sum io.Writer, path, rel, target string, left *int64) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(io.MultiWriter(out, sum), from)
-	return errors.Join(err, out.Close())
+	n, err := io.Copy(io.MultiWriter(out, sum), io.LimitReader(from, info.Size()+1))
+	if err = errors.Join(err, out.Close()); err == nil && n != info.Size() {
+		err = fmt.Errorf("%s changed while it was copied", rel)
+	}
+	return err
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/tenure-dev/tenure/api"
@@ -45,8 +46,8 @@ func (a *App) builtins() []builtin {
 
 // makeHost makes the host of plugins. It knows none yet.
 func (a *App) makeHost() error {
-	if err := os.MkdirAll(a.pluginDir(), 0o711); err != nil {
-		return fmt.Errorf("plugins: %w", err)
+	if err := a.makePluginDir(); err != nil {
+		return err
 	}
 	identity := a.store.Identity()
 	var err error
@@ -58,6 +59,26 @@ func (a *App) makeHost() error {
 		return fmt.Errorf("plugins: %w", err)
 	}
 	a.onStop("plugins", a.host.Stop)
+	return nil
+}
+
+// makePluginDir makes the directory of plugins, and removes what an installation left in it that was killed.
+func (a *App) makePluginDir() error {
+	if err := os.MkdirAll(a.pluginDir(), 0o711); err != nil {
+		return fmt.Errorf("plugins: %w", err)
+	}
+	entries, err := os.ReadDir(a.filesDir())
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("plugins: %w", err)
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), unfinished) {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(a.filesDir(), e.Name())); err != nil {
+			return fmt.Errorf("plugins: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -251,18 +272,30 @@ func (a *App) followPlugins(ctx context.Context) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for {
-			select {
-			case <-a.pluginNews:
-			case <-follow.Done():
-				return
-			}
-			if err := a.refreshPlugins(follow); err != nil && follow.Err() == nil {
-				a.log.Error("the plugins could not be read", "error", err)
-			}
-		}
+		a.onPluginNews(follow, a.refreshPlugins)
 	}()
 	a.onStop("news of plugins", func(context.Context) error { cancel(); <-ended; return nil })
+}
+
+// lookAgain is how long to wait before plugins that could not be read are read again: nobody brings the same news twice.
+const lookAgain = time.Second
+
+// onPluginNews calls refresh for each of the news, until it works, until ctx ends.
+func (a *App) onPluginNews(ctx context.Context, refresh func(context.Context) error) {
+	var again <-chan time.Time
+	for {
+		select {
+		case <-a.pluginNews:
+		case <-again:
+		case <-ctx.Done():
+			return
+		}
+		again = nil
+		if err := refresh(ctx); err != nil && ctx.Err() == nil {
+			a.log.Error("the plugins could not be read", "error", err)
+			again = time.After(lookAgain)
+		}
+	}
 }
 
 // processes tells the API how the processes of plugins stand.
