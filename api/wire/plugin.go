@@ -47,7 +47,7 @@ type PluginProcess struct {
 	PID   int    `json:"pid,omitempty"`
 	// Restarts counts how often it has ended unasked.
 	Restarts int `json:"restarts"`
-	// Error is why it last ended unasked, or did not start; it is kept when it runs again.
+	// Error is why it last ended unasked, or did not start; it is kept when it runs again. A key of one company is not told.
 	Error *string `json:"error"`
 	// RetryAt is when it is started again; null unless it is resting or has failed.
 	RetryAt *time.Time `json:"retryAt"`
