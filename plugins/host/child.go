@@ -44,6 +44,10 @@ type child struct {
 	inflight    int
 	idle        chan struct{} // closed when closing and nothing is in flight
 	invocations map[string]*invocation
+	// served is the company that it was last called for, several that there was more than one. What it prints may be about any
+	// of them.
+	served  string
+	several bool
 	// orphans says that a command may still write whose call is over.
 	orphans bool
 	execs   map[string]*execution
@@ -363,8 +367,16 @@ func (c *child) ending() bool {
 	}
 }
 
-// diedBy says how the process ended; "" if it has not.
-func (c *child) diedBy() string {
+// serve notes that it is called for a company; mu is held.
+func (c *child) serve(company string) {
+	if company != "" {
+		c.several = c.several || c.served != "" && c.served != company
+		c.served = company
+	}
+}
+
+// diedBy says how the process ended, with its last words if they may be told; "" if it has not.
+func (c *child) diedBy(words bool) string {
 	select {
 	case <-c.exited:
 	default:
@@ -374,19 +386,21 @@ func (c *child) diedBy() string {
 	if c.exit != nil {
 		how = c.exit.Error()
 	}
-	if tail := c.stderr.tail(300); tail != "" {
+	if tail := c.stderr.tail(300); words && tail != "" {
 		how += "; stderr ends with: " + tail
 	}
 	return how
 }
 
-// whyEnded says why a process that nobody asked to end has ended.
-func (c *child) whyEnded() error {
+// whyEnded says why a process that nobody asked to end has ended: told is for any company that calls next, known for who sees
+// everything.
+func (c *child) whyEnded() (told, known error) {
 	c.mu.Lock()
-	why := c.why
+	why, served := c.why, c.served
 	c.mu.Unlock()
 	if why != nil {
-		return fmt.Errorf("it was ended: %w", why)
+		told = fmt.Errorf("it was ended: %w", why)
+		return told, told
 	}
-	return fmt.Errorf("it died: %s", c.diedBy())
+	return fmt.Errorf("it died: %s", c.diedBy(served == "")), fmt.Errorf("it died: %s", c.diedBy(true))
 }

@@ -72,7 +72,7 @@ func (c *child) translate(v verb, err error) error {
 // gone reports whether a call failed because the worker did.
 func (c *child) gone(e *protocol.CallError) bool { return errors.Is(e.Err, protocol.ErrClosed) }
 
-// whyGone says why the worker is not there any more. The end of its output is noticed before its own end.
+// whyGone says to whom it served why the worker is not there any more. The end of its output is noticed before its own end.
 func (c *child) whyGone() string {
 	select {
 	case <-c.exited:
@@ -83,12 +83,12 @@ func (c *child) whyGone() string {
 	case <-time.After(lastWords):
 	}
 	c.mu.Lock()
-	why := c.why
+	why, several := c.why, c.several
 	c.mu.Unlock()
 	if why != nil {
 		return why.Error()
 	}
-	if died := c.diedBy(); died != "" {
+	if died := c.diedBy(!several); died != "" {
 		return died
 	}
 	return "it closed its output"

@@ -63,6 +63,34 @@ func TestAWorkerThatCrashesIsStartedAgainByItself(t *testing.T) {
 	require.Contains(t, w.logs.text(), "going down")
 }
 
+// What a worker prints may be about any company that it serves, so no other is told of it.
+func TestLastWordsAreNotToldToAnotherCompany(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *host.Options) { o.Restart.First, o.Restart.Longest = time.Hour, time.Hour }, installed(boxed()))
+	die := func(company string) error {
+		req := acquire(`{"do":"die"}`)
+		req.CompanyID = company
+		wk, err := w.offer().Worker(t.Context())
+		if err == nil {
+			_, err = wk.Acquire(t.Context(), req)
+		}
+		return err
+	}
+	require.ErrorContains(t, die("c-1"), "exit status 3; stderr ends with: going down", "it served this one only")
+	err := die("c-2")
+	require.ErrorContains(t, err, "the next try is in")
+	require.ErrorContains(t, err, "exit status 3")
+	require.NotContains(t, err.Error(), "going down")
+	require.Contains(t, w.status().LastError, "stderr ends with: going down")
+
+	w = scriptedWorld(t)
+	_, err = w.worker().Acquire(t.Context(), acquire(`{}`)) // c-1
+	require.NoError(t, err)
+	err = die("c-2")
+	require.ErrorContains(t, err, "exit status 3")
+	require.NotContains(t, err.Error(), "going down")
+}
+
 // A crash soon after a good start counts, so a worker that does nothing else is given up.
 func TestAWorkerThatKeepsCrashingIsGivenUpUntilACallAsks(t *testing.T) {
 	t.Parallel()

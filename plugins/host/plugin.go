@@ -73,8 +73,9 @@ type plugin struct {
 	failures int
 	restarts int
 	nextTry  time.Time
-	lastErr  error
-	learnt   methods
+	// lastErr is what callers are told, lastKnown the same with what the process printed, which may be about others.
+	lastErr, lastKnown error
+	learnt             methods
 }
 
 func newPlugin(opts Options, in Installed, hard, before <-chan struct{}, usable bool) *plugin {
@@ -179,7 +180,7 @@ func (p *plugin) start() {
 		p.last = c
 	}
 	if err != nil {
-		p.lastErr = err
+		p.lastErr, p.lastKnown = err, err
 		p.pause()
 		return
 	}
@@ -222,7 +223,7 @@ func (p *plugin) pause() {
 		p.retry = time.AfterFunc(time.Until(p.nextTry), p.again)
 		p.become(StateResting)
 	}
-	p.log.Warn("a plugin's worker does not run", "error", p.lastErr, "failures", p.failures, "state", string(p.state), "next_try", p.nextTry)
+	p.log.Warn("a plugin's worker does not run", "error", p.lastKnown, "failures", p.failures, "state", string(p.state), "next_try", p.nextTry)
 }
 
 // pause is how long to rest after so many failures.
@@ -262,7 +263,7 @@ func (p *plugin) watch(c *child) {
 	if time.Since(c.started) >= p.opts.Restart.Stable {
 		p.failures = 0
 	}
-	p.lastErr = c.whyEnded()
+	p.lastErr, p.lastKnown = c.whyEnded()
 	p.pause()
 }
 
@@ -300,8 +301,8 @@ func (p *plugin) status() Status {
 	s := Status{
 		Plugin: p.installed.Plugin, Enabled: p.enabled, State: p.state, Restarts: p.restarts, NextTry: p.nextTry,
 	}
-	if p.lastErr != nil {
-		s.LastError = p.lastErr.Error()
+	if p.lastKnown != nil {
+		s.LastError = p.lastKnown.Error()
 	}
 	if p.current != nil {
 		s.PID, s.Health = p.current.identity.PID, p.current.health()

@@ -56,6 +56,7 @@ func (w *worker) do(ctx context.Context, k call, params, result any) error {
 	release := c.secrets.hold(append(secretsOf(w.driver, k.scope.Config), k.hidden...)...)
 	inv := protocol.Invocation{ID: rand.Text(), Scope: protocol.InvocationScope{CompanyID: k.scope.CompanyID}}
 	c.mu.Lock()
+	c.serve(k.scope.CompanyID)
 	c.invocations[inv.ID] = &invocation{company: k.scope.CompanyID, output: k.relay}
 	c.mu.Unlock()
 	defer func() {
