@@ -41,7 +41,8 @@ func (c *child) initialize(ctx context.Context) error {
 		}
 	}
 	if lies := lies(m, c.methods, c.tenure); len(lies) > 0 {
-		return startFailure("plugin_manifest_lies", fmt.Errorf("the manifest promises what the worker does not have: %s", strings.Join(lies, "; ")),
+		return startFailure("plugin_manifest_lies",
+			fmt.Errorf("the manifest promises what the worker does not have: %s", c.secrets.quote(strings.Join(lies, "; "), 2000)),
 			"tell the plugin's author, or install a version whose manifest is true")
 	}
 	return nil

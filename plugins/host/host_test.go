@@ -699,6 +699,11 @@ func TestWhatAWorkerSaysIsBounded(t *testing.T) {
 	require.NoError(t, err)
 	require.Less(t, len(got.Signal), 200)
 
+	liar := scriptedWorld(t, "lie-at-length")
+	_, err = liar.offer().Worker(t.Context())
+	require.ErrorContains(t, err, "the manifest promises what the worker does not have")
+	require.Less(t, len(err.Error()), 5000)
+
 	for w.status().Health == "" { // it is asked all the time
 		_, err := w.worker().Acquire(t.Context(), acquire(`{}`))
 		require.NoError(t, err)

@@ -285,6 +285,9 @@ func (s *scripted) initialize(m message) {
 		if s.flag("lie-class") {
 			class = "blind"
 		}
+		if s.flag("lie-at-length") {
+			class = strings.Repeat("blind", 1<<20)
+		}
 		result["tenure"] = message{"version": 1, "drivers": message{"box": message{"class": class, "isolation": "none", "exec": true, "list": true}}}
 	}
 	s.reply(m, result)
