@@ -120,9 +120,11 @@ type App struct {
 	listener   net.Listener
 	address    string
 
-	// pluginTurn lets one at a time tell the host of plugins. heardOf are plugins that the read model may not show yet.
+	// pluginTurn lets one at a time tell the host of plugins; it is held while the database is asked.
 	pluginTurn sync.Mutex
-	heardOf    map[domain.PluginID]bool
+	// heardOf are plugins that the read model may not show yet. Whoever brings them waits for no database.
+	hearing sync.Mutex
+	heardOf map[domain.PluginID]bool
 	pluginNews chan struct{}
 }
 

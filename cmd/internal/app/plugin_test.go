@@ -14,7 +14,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/plugin"
+	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/eventstore/commands"
 	"github.com/tenure-dev/tenure/eventstore/embedded"
 )
 
@@ -71,6 +74,26 @@ func TestTheHostIsToldWhatThereIsOfAPlugin(t *testing.T) {
 	require.Equal(t, 3, got[0].Disabled)
 	require.Equal(t, map[string]string{"OPEN": "1"}, got[0].Env)
 	require.Equal(t, map[string]string{"TOKEN": "t0ken"}, got[0].SecretEnv)
+}
+
+// News come by the feed of all events, which must not stand still because the database is slow to say what they mean.
+func TestNewsAreHeardWhilePluginsAreRead(t *testing.T) {
+	t.Parallel()
+	a := &App{heardOf: map[domain.PluginID]bool{}, pluginNews: make(chan struct{}, 1)}
+	a.pluginTurn.Lock() // somebody reads, and goes on doing so
+	id := plugin.IDOf("acme")
+	heard := make(chan struct{})
+	go func() {
+		defer close(heard)
+		a.heardPlugin(eventstore.Recorded{Stream: commands.Plugins.Stream(id.UUID)})
+	}()
+	select {
+	case <-heard:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the feed stands still")
+	}
+	require.True(t, a.heardOf[id])
+	require.Len(t, a.pluginNews, 1)
 }
 
 func TestNewsThatCouldNotBeReadAreReadLater(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -126,9 +127,9 @@ func (a *App) refreshPlugins(ctx context.Context) error {
 			break
 		}
 	}
-	for id := range a.heardOf {
-		ids[id] = true
-	}
+	a.hearing.Lock()
+	maps.Copy(ids, a.heardOf)
+	a.hearing.Unlock()
 	var all []host.Installed
 	for id := range ids {
 		now, err := eventstore.Recall(ctx, a.commands.Ledger(), commands.Plugins, id.UUID)
@@ -241,8 +242,8 @@ func (a *App) heardPlugin(r eventstore.Recorded) {
 
 // expectPlugin makes the next look at the plugins include this one, whether the read model shows it or not.
 func (a *App) expectPlugin(id domain.PluginID) {
-	a.pluginTurn.Lock()
-	defer a.pluginTurn.Unlock()
+	a.hearing.Lock()
+	defer a.hearing.Unlock()
 	a.heardOf[id] = true
 }
 
