@@ -123,8 +123,8 @@ type App struct {
 	// pluginTurn lets one at a time tell the host of plugins; it is held while the database is asked.
 	pluginTurn sync.Mutex
 	// heardOf are plugins that the read model may not show yet. Whoever brings them waits for no database.
-	hearing sync.Mutex
-	heardOf map[domain.PluginID]bool
+	hearing    sync.Mutex
+	heardOf    map[domain.PluginID]bool
 	pluginNews chan struct{}
 }
 
