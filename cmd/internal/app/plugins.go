@@ -299,7 +299,7 @@ func (a *App) onPluginNews(ctx context.Context, refresh func(context.Context) er
 	}
 }
 
-// processes tells the API how the processes of plugins stand.
+// pluginProcesses tells the API how the processes of plugins stand.
 type pluginProcesses struct{ host *host.Host }
 
 var _ api.PluginProcesses = pluginProcesses{}
