@@ -35,8 +35,8 @@ func (s shelf) InstallPlugin(ctx context.Context, source string) (plugin.Install
 	fail := func(code string, err error, remediation string) (plugin.Installed, error) {
 		return plugin.Installed{}, &drivers.Failure{Outcome: drivers.OutcomeDefinite, Code: code, Step: "install", Err: err, Remediation: remediation}
 	}
-	info, err := os.Stat(source)
-	if err != nil || !info.IsDir() {
+	directory, err := filepath.EvalSymlinks(source) // WalkDir does not follow its root
+	if info, stat := os.Stat(directory); err != nil || stat != nil || !info.IsDir() {
 		return fail("no_directory", fmt.Errorf("%s is no directory of this machine", source), "name the directory that holds the plugin's package.json or manifest.json")
 	}
 	if err := os.MkdirAll(s.a.filesDir(), 0o711); err != nil {
@@ -47,7 +47,7 @@ func (s shelf) InstallPlugin(ctx context.Context, source string) (plugin.Install
 		return fail("io_error", err, "let the engine write to its data directory")
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // renamed by then, or of no use
-	digest, err := copyTree(ctx, source, dir)
+	digest, err := copyTree(ctx, directory, dir)
 	if err != nil {
 		return fail("copy_failed", err, "make every file readable for the engine, and see that its disk has room")
 	}

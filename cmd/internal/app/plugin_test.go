@@ -49,6 +49,28 @@ func TestAFileThatIsNotOfItsSizeIsNotCopied(t *testing.T) {
 	require.ErrorContains(t, err, "while it was copied")
 }
 
+// npm installs a package from a directory as a link to it.
+func TestAPluginIsInstalledThroughALink(t *testing.T) {
+	t.Parallel()
+	a := withPlugins(t, Options{})
+	a.heardOf = map[domain.PluginID]bool{}
+	dir := t.TempDir()
+	manifest := `{
+		"id": "acme.box", "apiVersion": 1, "version": "1.0.0", "displayName": "Box", "description": "Boxes.", "author": "A",
+		"categories": ["connector"], "capabilities": ["environment.drivers.register"], "entrypoints": {"worker": "worker"}
+	}`
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "manifest.json"), []byte(manifest), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "worker"), []byte("#!/bin/sh\n"), 0o755))
+	link := filepath.Join(t.TempDir(), "acme")
+	require.NoError(t, os.Symlink(dir, link))
+	direct, err := shelf{a}.InstallPlugin(t.Context(), dir)
+	require.NoError(t, err)
+	linked, err := shelf{a}.InstallPlugin(t.Context(), link)
+	require.NoError(t, err)
+	require.Equal(t, link, linked.Source, "as it was asked for")
+	require.Equal(t, direct.Digest, linked.Digest)
+}
+
 func TestTheHostIsToldWhatThereIsOfAPlugin(t *testing.T) {
 	t.Parallel()
 	a := withPlugins(t, Options{
