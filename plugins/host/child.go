@@ -219,7 +219,9 @@ func (c *child) reap() {
 			case <-time.After(lastWords):
 			}
 		}
-		c.kill(c.conn.Err())
+		if !c.isClosing() { // end has longer limits
+			c.kill(c.conn.Err())
+		}
 	}()
 	c.exit = c.body.await()
 	close(c.exited)

@@ -251,6 +251,17 @@ func TestAWorkerThatDoesNotEndWhenAskedIsKilledWithItsChildren(t *testing.T) {
 	require.Empty(t, entries)
 }
 
+// What a worker has to do after its last word, such as to remove its files, takes its time.
+func TestAWorkerThatEndsInOrderIsGivenItsTime(t *testing.T) {
+	t.Parallel()
+	done := filepath.Join(t.TempDir(), "done")
+	w := scriptedWorld(t, "tidies="+done)
+	_, err := w.worker().Acquire(t.Context(), acquire(`{}`))
+	require.NoError(t, err)
+	require.NoError(t, stop(t, w.host, 30*time.Second))
+	require.FileExists(t, done)
+}
+
 func TestAStopWithoutTimeKills(t *testing.T) {
 	t.Parallel()
 	w := scriptedWorld(t, "deaf")

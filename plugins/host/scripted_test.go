@@ -78,7 +78,7 @@ func runWorker(flags []string) int {
 		fmt.Fprintln(f, os.Getpid())
 		_ = f.Close()
 	}
-	if s.flag("deaf") {
+	if _, tidies := s.value("tidies="); tidies || s.flag("deaf") {
 		signal.Ignore(syscall.SIGTERM)
 	}
 	if s.flag("banner") {
@@ -93,7 +93,7 @@ func runWorker(flags []string) int {
 	for {
 		line, err := in.ReadBytes('\n')
 		if err != nil {
-			if s.flag("deaf") {
+			if _, tidies := s.value("tidies="); tidies || s.flag("deaf") {
 				select {} // its standard input has ended, and it does not care
 			}
 			return 0
@@ -228,6 +228,15 @@ func (s *scripted) serve(m message) {
 		}
 		s.reply(m, message{"status": status, "message": "fine"})
 	case "shutdown":
+		if path, ok := s.value("tidies="); ok {
+			s.reply(m, nil)
+			_ = s.out.Close()
+			time.AfterFunc(1500*time.Millisecond, func() {
+				_ = os.WriteFile(path, nil, 0o600)
+				os.Exit(0)
+			})
+			return
+		}
 		if !s.flag("deaf") {
 			s.reply(m, nil)
 			os.Exit(0)
