@@ -55,6 +55,9 @@ func (s shelf) InstallPlugin(ctx context.Context, source string) (plugin.Install
 		return fail("io_error", err, "let the engine write to its data directory")
 	}
 	read, err := manifest.ReadPackage(ctx, dir, manifest.ReadOptions{As: s.a.workerUser()})
+	if f, ok := errors.AsType[*drivers.Failure](err); ok {
+		f.Err = errors.New(strings.ReplaceAll(f.Err.Error(), dir, source)) // who asked knows nothing of the copy
+	}
 	if err != nil {
 		return plugin.Installed{}, err
 	}

@@ -69,6 +69,9 @@ func TestAPluginIsInstalledThroughALink(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, link, linked.Source, "as it was asked for")
 	require.Equal(t, direct.Digest, linked.Digest)
+	empty := t.TempDir()
+	_, err = shelf{a}.InstallPlugin(t.Context(), empty)
+	require.ErrorContains(t, err, "in "+empty, "of the copy nobody knows")
 }
 
 func TestTheHostIsToldWhatThereIsOfAPlugin(t *testing.T) {
