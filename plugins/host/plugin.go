@@ -133,7 +133,7 @@ func (p *plugin) unavailable(code string, err error) *drivers.Failure {
 	return &drivers.Failure{
 		Outcome: drivers.OutcomeRetryable, Code: code, Step: "start_worker",
 		Err:         fmt.Errorf("the worker of plugin %q %s does not run: %w", p.installed.Plugin.Key, p.installed.Plugin.Version, err),
-		Remediation: "tenure plugin list shows how it is and what it printed",
+		Remediation: "tenure plugin list -o wide shows how it is and what it printed",
 	}
 }
 
