@@ -2,6 +2,8 @@ package host
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -119,6 +121,11 @@ func valid(r drivers.ExecResult) bool {
 	case drivers.OutputComplete, drivers.OutputTruncated, drivers.OutputAbandoned, drivers.OutputLost:
 	default:
 		return false
+	}
+	for _, s := range []drivers.StreamSeal{r.Output.Stdout, r.Output.Stderr} {
+		if sum, err := hex.DecodeString(s.SHA256); err != nil || len(sum) != sha256.Size && len(sum) != 0 {
+			return false
+		}
 	}
 	switch r.End {
 	case drivers.ExecExited:

@@ -675,6 +675,29 @@ func TestNoSecretIsCutInTwo(t *testing.T) {
 	require.NotContains(t, w.status().Stderr+w.logs.text(), half)
 }
 
+// The names, codes and sums of a worker are recorded as it says them, so they must be such as can be.
+func TestNoWordOfAWorkerHasWhatCannotBeRecorded(t *testing.T) {
+	t.Parallel()
+	w := scriptedWorld(t)
+	_, err := w.worker().Acquire(t.Context(), acquire(`{"do":"refuse","error":{"code":1,"message":"a\u0000b","data":{"schema":"tenure/error/v1","outcome":"definite",`+
+		`"code":"c\u0000","step":"s\u0000","remediation":"r\u0000"}}}`))
+	f := failure(t, err, drivers.OutcomeDefinite, "c\uFFFD")
+	require.NotContains(t, f.Step+f.Remediation+err.Error(), "\x00")
+	for _, id := range []string{`a\u0000b`, strings.Repeat("x", 5000)} {
+		_, err = w.worker().Acquire(t.Context(), acquire(`{"do":"named","name":"`+id+`"}`))
+		failure(t, err, drivers.OutcomeAmbiguous, "worker_bad_reply")
+		_, err = w.worker().Resume(t.Context(), lease(`{"answers":{"environmentResumeLease":{"result":{"providerLeaseId":"`+id+`"}}}}`))
+		failure(t, err, drivers.OutcomeAmbiguous, "worker_bad_reply")
+	}
+	e, _, err := w.start("x-1", "unclean")
+	require.NoError(t, err)
+	require.Equal(t, "b\uFFFD", e.Process().BootID)
+	r := wait(t, e)
+	require.Equal(t, drivers.ExecUnknown, r.End, "a digest that is none")
+	require.Equal(t, drivers.OutputLost, r.Output.State)
+	require.NotContains(t, r.Output.Stdout.SHA256, "\x00")
+}
+
 func TestWhatAWorkerSaysIsBounded(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(o *host.Options) { o.Timeouts.Health = 20 * time.Millisecond }, installed(boxed(), "chatty-health"))

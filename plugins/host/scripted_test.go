@@ -333,6 +333,8 @@ func (s *scripted) acquire(m message) {
 		e := c["error"].(message)
 		s.refuse(m, int(e["code"].(float64)), e["message"].(string), e["data"])
 		return
+	case "named":
+		lease["providerLeaseId"] = c["name"]
 	case "junk":
 		s.line([]byte(`{"level":30,"msg":"` + fmt.Sprint(c["apiKey"]) + `"}`))
 		s.line([]byte("plain " + fmt.Sprint(c["apiKey"])))
@@ -577,6 +579,14 @@ func (s *scripted) execStart(m message) {
 	case "nonsense":
 		s.reply(m, started)
 		s.send(message{"method": "tenureExec.end", "params": message{"execId": p.ExecID, "result": message{"end": "fine"}}})
+	case "unclean":
+		started["bootId"] = "b\x00"
+		s.reply(m, started)
+		s.send(message{"method": "tenureExec.end", "params": message{"execId": p.ExecID, "result": drivers.ExecResult{
+			End: drivers.ExecExited, Output: drivers.OutputSeal{
+				State: drivers.OutputTruncated, Dropped: 1, Stdout: drivers.StreamSeal{Bytes: 1, SHA256: "\x00"},
+			},
+		}}})
 	case "shot":
 		s.reply(m, started)
 		end(drivers.ExecResult{End: drivers.ExecSignaled, Signal: strings.Repeat("SIG", 1<<20)})

@@ -121,10 +121,11 @@ func envSecrets(env []drivers.EnvVar) []string {
 	return values
 }
 
-// clip bounds a text.
+// clip bounds a text and makes it one that can be recorded: without NUL, which no text of Postgres has.
 func clip(s string, limit int) string {
-	if len(s) <= limit {
-		return strings.ToValidUTF8(s, string(utf8.RuneError))
+	end := ""
+	if len(s) > limit {
+		s, end = s[:limit], "…"
 	}
-	return strings.ToValidUTF8(s[:limit], string(utf8.RuneError)) + "…"
+	return strings.ReplaceAll(strings.ToValidUTF8(s, string(utf8.RuneError)), "\x00", string(utf8.RuneError)) + end
 }

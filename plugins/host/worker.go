@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -184,7 +185,7 @@ func (w *worker) Acquire(ctx context.Context, req provider.AcquireRequest) (prov
 	}
 	k := call{verb: verbAcquire, scope: req.Scope, limit: w.child.plugin.opts.Timeouts.Verb, late: func(raw json.RawMessage) {
 		var got *protocol.Lease
-		if req.Late != nil && json.Unmarshal(raw, &got) == nil && got != nil {
+		if req.Late != nil && json.Unmarshal(raw, &got) == nil && unusable(got) == nil {
 			req.Late(leaseOf(*got))
 		}
 	}}
@@ -192,10 +193,26 @@ func (w *worker) Acquire(ctx context.Context, req provider.AcquireRequest) (prov
 	if err := w.do(ctx, k, params, &got); err != nil {
 		return provider.Lease{}, err
 	}
-	if got == nil {
-		return provider.Lease{}, w.child.translate(verbAcquire, fmt.Errorf("%w: it is null", protocol.ErrBadReply))
+	if err := unusable(got); err != nil {
+		return provider.Lease{}, w.child.translate(verbAcquire, err)
 	}
 	return leaseOf(*got), nil
+}
+
+// longestID bounds a provider's name of a runtime, which is in events, lists and answers.
+const longestID = 4096
+
+// unusable says why a reply is no lease that can be recorded; nil if it is.
+func unusable(got *protocol.Lease) error {
+	switch {
+	case got == nil:
+		return fmt.Errorf("%w: it is null", protocol.ErrBadReply)
+	case got.ProviderLeaseID == nil:
+		return nil
+	case len(*got.ProviderLeaseID) > longestID || strings.Contains(*got.ProviderLeaseID, "\x00"):
+		return fmt.Errorf("%w: providerLeaseId has NUL or more than %d bytes", protocol.ErrBadReply, longestID)
+	}
+	return nil
 }
 
 // leaseOf reads a lease as far as it is one.
@@ -227,8 +244,8 @@ func (w *worker) Resume(ctx context.Context, req provider.LeaseRequest) (provide
 	if err := w.do(ctx, k, w.lease(req), &answer); err != nil {
 		return provider.Lease{}, err
 	}
-	if answer == nil {
-		return provider.Lease{}, w.child.translate(verbResume, fmt.Errorf("%w: it is null", protocol.ErrBadReply))
+	if err := unusable(answer); err != nil {
+		return provider.Lease{}, w.child.translate(verbResume, err)
 	}
 	got := *answer
 	var said struct {
@@ -319,7 +336,7 @@ func (w *worker) StartExec(ctx context.Context, req provider.StartRequest) (driv
 	var got protocol.ExecStartResult
 	err = w.do(ctx, call{verb: verbStart, scope: req.Scope, limit: c.plugin.opts.Timeouts.ExecStart}, params, &got)
 	if err == nil {
-		e.process = drivers.Process{PID: got.PID, StartTime: got.StartTime, BootID: got.BootID}
+		e.process = drivers.Process{PID: got.PID, StartTime: got.StartTime, BootID: c.secrets.quote(got.BootID, 100)}
 		return e, nil
 	}
 	if drivers.OutcomeOf(err) != drivers.OutcomeAmbiguous {
