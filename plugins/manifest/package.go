@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -86,6 +87,23 @@ func ReadPackage(ctx context.Context, dir string, opts ReadOptions) (Package, er
 		return Package{}, unreadable("worker", fmt.Errorf("entrypoints.worker %q is no program", m.Worker), "build it, and make it executable")
 	}
 	return Package{Name: meta.Name, Version: meta.Version, Manifest: m, Worker: worker}, nil
+}
+
+// Command is how the worker of a plugin is started whose package lies in dir. node runs a module of JavaScript; "" is node on
+// PATH.
+func (m Manifest) Command(dir, node string) ([]string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	worker, err := inside(dir, m.Worker)
+	if err != nil {
+		return nil, fmt.Errorf("entrypoints.worker %q: %w", m.Worker, err)
+	}
+	if m.ForNode() {
+		return []string{cmp.Or(node, "node"), worker}, nil
+	}
+	return []string{worker}, nil
 }
 
 // ForNode reports whether the worker is a module that Node runs, and not a program.

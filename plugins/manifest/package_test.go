@@ -42,6 +42,16 @@ func TestAPackageOfNpmIsRead(t *testing.T) {
 	require.Equal(t, "1.2.3", p.Version)
 	require.Equal(t, "acme.box", p.Manifest.ID)
 	require.Equal(t, filepath.Join(dir, "dist/worker.js"), p.Worker)
+	command, err := p.Manifest.Command(dir, "")
+	require.NoError(t, err)
+	require.Equal(t, []string{"node", p.Worker}, command)
+	p.Manifest.Worker = "worker"
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "worker"), []byte("x"), 0o755))
+	command, err = p.Manifest.Command(dir, "/opt/node")
+	require.NoError(t, err)
+	require.Equal(t, []string{filepath.Join(dir, "worker")}, command)
+	_, err = p.Manifest.Command(t.TempDir(), "")
+	require.ErrorContains(t, err, `entrypoints.worker "worker"`)
 	require.JSONEq(t, whole, string(p.Manifest.Raw))
 }
 

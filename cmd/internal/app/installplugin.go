@@ -70,35 +70,7 @@ func (s shelf) InstallPlugin(ctx context.Context, source string) (plugin.Install
 	return plugin.Installed{Key: m.ID, Version: m.Version, Digest: digest, Manifest: m.Raw, Source: source}, nil
 }
 
-// within is a path below a directory, links followed.
-func within(dir, name string) (string, error) {
-	root, err := filepath.EvalSymlinks(dir)
-	if err != nil {
-		return "", err
-	}
-	path, err := filepath.EvalSymlinks(filepath.Join(root, name))
-	if err != nil {
-		return "", fmt.Errorf("%q is not there", name)
-	}
-	if !strings.HasPrefix(path, root+string(filepath.Separator)) {
-		return "", fmt.Errorf("%q is not within the plugin", name)
-	}
-	return path, nil
-}
-
 func (a *App) filesDir() string { return filepath.Join(a.pluginDir(), "files") }
-
-// workerOf is how an installed version is run.
-func (a *App) workerOf(v plugin.Installed, m manifest.Manifest) ([]string, error) {
-	worker, err := within(filepath.Join(a.filesDir(), v.Digest), m.Worker)
-	if err != nil {
-		return nil, err
-	}
-	if m.ForNode() {
-		return []string{"node", worker}, nil
-	}
-	return []string{worker}, nil
-}
 
 // copyTree copies directories, files and links below source, readable for everybody, and returns a SHA-256 over the names,
 // the contents and which of them are programs.

@@ -167,7 +167,7 @@ func (a *App) versions(id domain.PluginID, p plugin.State) []host.Installed {
 			}
 			continue
 		}
-		if in.Command, err = a.workerOf(v, m); err != nil {
+		if in.Command, err = m.Command(filepath.Join(a.filesDir(), v.Digest), ""); err != nil {
 			a.log.Warn("a version of a plugin is not on this machine", "plugin", v.Key, "version", v.Version, "error", err)
 			continue
 		}

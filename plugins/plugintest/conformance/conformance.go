@@ -173,13 +173,8 @@ func prepare(ctx context.Context, t Target, o Options) (*host, Report, error) {
 			return nil, Report{}, fmt.Errorf("conformance: read the plugin in %s: %w", t.Dir, err)
 		}
 		h.manifest = &p.Manifest
-		h.command = []string{p.Worker}
-		if p.Manifest.ForNode() {
-			node := t.Node
-			if node == "" {
-				node = "node"
-			}
-			h.command = []string{node, p.Worker}
+		if h.command, err = p.Manifest.Command(t.Dir, t.Node); err != nil {
+			return nil, Report{}, fmt.Errorf("conformance: %w", err)
 		}
 	default:
 		h.command = t.Command
