@@ -68,8 +68,9 @@ type EnvironmentChecker interface {
 	// Provider is who makes the runtimes of an environment with this driver and configuration; ok is false for a driver that
 	// this process does not know, and provider is "" for a configuration that does not say.
 	Provider(driver string, config json.RawMessage) (provider string, ok bool)
-	// SecretFields are the fields that config has a secret in, as a value or as a reference.
-	SecretFields(driver string, config json.RawMessage) []SecretField
+	// SecretFields are the fields that config has a secret in, as a value or as a reference; an error, as of CheckConfig, where
+	// the driver cannot be asked.
+	SecretFields(driver string, config json.RawMessage) ([]SecretField, error)
 }
 
 // PluginProcesses knows how the processes of plugins stand on this engine.
@@ -84,7 +85,7 @@ type PluginProcess struct {
 	State    string
 	PID      int
 	Restarts int
-	// Error is why it does not run; it holds no secret.
+	// Error is why it last ended unasked, or did not start; it holds no secret. RetryAt is zero unless a start is due.
 	Error   string
 	RetryAt time.Time
 }

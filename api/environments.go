@@ -61,12 +61,13 @@ func (s *Server) checkDriver(driver string, config json.RawMessage) error {
 }
 
 // secretFields are the places for secrets in a driver's configuration.
-func (s *Server) secretFields(driver string, config json.RawMessage) []commands.SecretField {
+func (s *Server) secretFields(driver string, config json.RawMessage) ([]commands.SecretField, error) {
+	held, err := s.deps.Checker.SecretFields(driver, orObject(config))
 	var fields []commands.SecretField
-	for _, f := range s.deps.Checker.SecretFields(driver, config) {
+	for _, f := range held {
 		fields = append(fields, commands.SecretField(f))
 	}
-	return fields
+	return fields, err
 }
 
 // answerEnvironment sends an environment as it is after a command, or as it is now.
@@ -124,8 +125,12 @@ func (s *Server) patchEnvironment(c *call) error {
 	o, err := s.deps.Commands.ReconfigureEnvironment(c.ctx(), by, domain.EnvironmentID{UUID: c.id}, version,
 		func(now environment.Reconfigured) (environment.Reconfigured, error) {
 			next, err := patched(now, patch)
-			if err == nil {
-				next.Config, err = commands.PreferRawSecrets(next.Config, s.secretFields(next.Driver, next.Config))
+			if err != nil {
+				return next, err
+			}
+			// A driver that cannot be asked is no reason to refuse what does not change the configuration.
+			if held, unknown := s.secretFields(next.Driver, next.Config); unknown == nil {
+				next.Config, err = commands.PreferRawSecrets(next.Config, held)
 			}
 			if err == nil && (next.Driver != now.Driver || !domain.SameJSON(next.Config, now.Config)) {
 				err = s.checkDriver(next.Driver, next.Config)

@@ -30,7 +30,7 @@ func (s *Server) listPlugins(c *call) error {
 		return err
 	}
 	return c.answer(http.StatusOK, showPage(page, func(r plugins.Row) wire.Plugin {
-		return s.showPlugin(r.Data.ID.UUID, loaded(r.Head, r.Data.State))
+		return c.showPlugin(r.Data.ID.UUID, loaded(r.Head, r.Data.State))
 	}))
 }
 
@@ -74,12 +74,14 @@ func (s *Server) answerPlugin(c *call, o eventstore.Outcome) error {
 	if err != nil {
 		return err
 	}
-	out := s.showPlugin(c.id, now)
+	out := c.showPlugin(c.id, now)
 	out.Position = max(o.Position, now.Position)
 	return c.answerThing(http.StatusOK, now.Version, out)
 }
 
-func (s *Server) showPlugin(id uuid.UUID, now eventstore.Loaded[plugin.State]) wire.Plugin {
+// showPlugin shows a plugin to whoever calls. A plugin's process serves every company, and why it ended is said in its own last
+// words: a key of one company is not shown what may be about another.
+func (c *call) showPlugin(id uuid.UUID, now eventstore.Loaded[plugin.State]) wire.Plugin {
 	p := now.State
 	out := wire.Plugin{
 		ID: id, Key: p.Key, Version: p.Version, Status: p.Status.String(), Reason: textOrNull(p.Reason), Manifest: orObject(nil),
@@ -91,8 +93,11 @@ func (s *Server) showPlugin(id uuid.UUID, now eventstore.Loaded[plugin.State]) w
 	for i, v := range p.Versions {
 		out.Versions[i] = wire.PluginVersion{Version: v.Installed.Version, Digest: v.Installed.Digest, Source: v.Installed.Source, InstalledAt: v.At.UTC()}
 	}
-	if s.deps.Plugins != nil {
-		if process, ok := s.deps.Plugins.PluginProcess(domain.PluginID{UUID: id}); ok {
+	if processes := c.server.deps.Plugins; processes != nil {
+		if process, ok := processes.PluginProcess(domain.PluginID{UUID: id}); ok {
+			if c.principal.Scoped() {
+				process.Error = ""
+			}
 			out.Process = &wire.PluginProcess{
 				State: process.State, PID: process.PID, Restarts: process.Restarts, Error: textOrNull(process.Error), RetryAt: timeOrNull(process.RetryAt),
 			}

@@ -101,18 +101,6 @@ func (v *EnvValue) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// PlainVars are variables of plain text.
-func PlainVars(vars map[string]string) map[string]EnvValue {
-	if vars == nil {
-		return nil
-	}
-	out := make(map[string]EnvValue, len(vars))
-	for name, value := range vars {
-		out[name] = EnvValue{Plain: value}
-	}
-	return out
-}
-
 // EnvSecrets are the references among variables, each once, in the order of the names.
 func EnvSecrets(vars map[string]EnvValue) []SecretRef {
 	var refs []SecretRef

@@ -64,6 +64,11 @@ func TestAPluginIsInstalledUpgradedDisabledAndEnabled(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, list.Items, 1)
 	require.Equal(t, p.Key, list.Items[0].Key)
+	require.Equal(t, "resting", list.Items[0].Process.State)
+	require.Nil(t, list.Items[0].Process.Error, "the process serves every company, and what it prints may be of another")
+	one, err := tn.operator.Plugin(t.Context(), p.ID)
+	require.NoError(t, err)
+	require.Nil(t, one.Process.Error)
 	for _, role := range access.Roles() {
 		key := s.addKey(role, tn.company)
 		refused := s.problem(key, http.MethodPost, "/api/v1/plugins", `{"source":"/opt/acme/1.2"}`)

@@ -273,10 +273,10 @@ func (checker) Provider(driver string, _ json.RawMessage) (string, bool) {
 	return driver, driver == "local" || driver == "fake"
 }
 
-func (checker) SecretFields(_ string, config json.RawMessage) []api.SecretField {
+func (checker) SecretFields(_ string, config json.RawMessage) ([]api.SecretField, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(config, &fields); err != nil {
-		return nil
+		return nil, err
 	}
 	var held []api.SecretField
 	_, raw := fields["privateKey"]
@@ -287,5 +287,5 @@ func (checker) SecretFields(_ string, config json.RawMessage) []api.SecretField 
 	if _, ok := fields["token"]; ok {
 		held = append(held, api.SecretField{Value: "/token", Ref: "/token"})
 	}
-	return held
+	return held, nil
 }

@@ -29,12 +29,12 @@ func (c *Client) PluginInstall(ctx context.Context, id uuid.UUID, opts ...CallOp
 	return get[wire.PluginInstall](ctx, c, v1+"/plugin-installs/"+id.String(), opts)
 }
 
-// EnablePlugin lets a plugin make runtimes. Doing so again changes nothing.
+// EnablePlugin lets a plugin make runtimes, and serve those that it made before. Doing so again changes nothing.
 func (c *Client) EnablePlugin(ctx context.Context, id uuid.UUID, opts ...CallOption) (wire.Plugin, error) {
 	return post[wire.Plugin](ctx, c, v1+"/plugins/"+id.String()+"/enable", nil, opts)
 }
 
-// DisablePlugin keeps a plugin from making runtimes; what it made is driven to its end. Doing so again changes nothing.
+// DisablePlugin ends a plugin's process; what it made waits until it is enabled again. Doing so again changes nothing.
 func (c *Client) DisablePlugin(ctx context.Context, id uuid.UUID, in wire.DisablePlugin, opts ...CallOption) (wire.Plugin, error) {
 	return post[wire.Plugin](ctx, c, v1+"/plugins/"+id.String()+"/disable", in, opts)
 }

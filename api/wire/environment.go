@@ -51,7 +51,7 @@ type EnvironmentSettings struct {
 	Metadata    json.RawMessage     `json:"metadata"`
 }
 
-// RetireEnvironment asks to archive an environment.
+// RetireEnvironment asks to archive or delete an environment.
 type RetireEnvironment struct {
 	// Force takes down first what stands in the way.
 	Force bool `json:"force,omitempty"`

@@ -41,13 +41,15 @@ type PluginVersion struct {
 
 // PluginProcess is how the process of a plugin stands.
 type PluginProcess struct {
-	// State is stopped, starting, running, resting (between two tries) or failed (no more tries until it is enabled again).
+	// State is stopped, starting, running, resting (between two tries) or failed (no more of them until a call asks, from
+	// RetryAt on).
 	State string `json:"state"`
 	PID   int    `json:"pid,omitempty"`
-	// Restarts counts the starts after the first.
+	// Restarts counts how often it has ended unasked.
 	Restarts int `json:"restarts"`
-	// Error is why it is not running; null while it is.
-	Error   *string    `json:"error"`
+	// Error is why it last ended unasked, or did not start; it is kept when it runs again. A key of one company is not told.
+	Error *string `json:"error"`
+	// RetryAt is when it is started again; null unless it is resting or has failed.
 	RetryAt *time.Time `json:"retryAt"`
 }
 
@@ -81,7 +83,7 @@ type PluginInstall struct {
 	Position    int64     `json:"position,omitempty"`
 }
 
-// DisablePlugin asks to keep a plugin from making runtimes.
+// DisablePlugin asks to keep a plugin from working.
 type DisablePlugin struct {
 	Reason string `json:"reason,omitempty"`
 }

@@ -1,6 +1,7 @@
 package execution_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -219,6 +220,10 @@ func TestWhatADriverSaysIsMadeFitForTheLog(t *testing.T) {
 	t.Parallel()
 	claimed(t).When(finish(execution.Ended{End: execution.EndStartFailed, Message: "a\x00b\xff"})).
 		Then(execution.Ended{End: execution.EndStartFailed, Message: "a\uFFFDb\uFFFD"}, all)
+	running(t).When(finish(execution.Ended{End: execution.EndSignaled, Signal: "SIG\x00" + strings.Repeat("x", 1000)})).
+		Then(execution.Ended{End: execution.EndSignaled, Signal: "SIG\uFFFD" + strings.Repeat("x", domain.MaxName-5) + "…"}, all)
+	claimed(t).When(finish(execution.Ended{End: execution.EndStartFailed, Stage: "s\x00", Code: "c\x00"})).
+		Then(execution.Ended{End: execution.EndStartFailed, Stage: "s\uFFFD", Code: "c\uFFFD"}, all)
 }
 
 func TestAKillIsAskedForOnceAndItsReasonIsKept(t *testing.T) {

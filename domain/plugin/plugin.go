@@ -54,10 +54,10 @@ type Installed struct {
 	Node domain.NodeID `json:"nodeId"`
 }
 
-// Enabled says: it may make runtimes.
+// Enabled says: it makes runtimes, and what it made before is served again.
 type Enabled struct{}
 
-// Disabled says: it makes no more runtimes. What it made is driven to its end.
+// Disabled says: its process ends and it makes no more runtimes. What it made waits until it is enabled again.
 type Disabled struct {
 	Reason string `json:"reason,omitempty"`
 }
@@ -84,10 +84,10 @@ type Command interface{ pluginCommand() }
 // changes nothing.
 type Install struct{ Installed Installed }
 
-// Enable lets it make runtimes. Doing so again changes nothing.
+// Enable lets it work. Doing so again changes nothing.
 type Enable struct{}
 
-// Disable keeps it from making any. Doing so again changes nothing.
+// Disable keeps it from working. Doing so again changes nothing.
 type Disable struct{ Reason string }
 
 func (Install) pluginCommand() {}
@@ -113,8 +113,10 @@ type State struct {
 	// Version is the current one; Versions are all that were ever installed, the latest last.
 	Version  string
 	Versions []Version
-	// Reason is why it is disabled.
+	// Reason is why it is disabled. Disables counts how often it was: who heard of nothing between two looks sees by it that
+	// the plugin was off in between.
 	Reason      string
+	Disables    int
 	InstalledAt time.Time
 	UpdatedAt   time.Time
 }
@@ -216,7 +218,7 @@ func Evolve(s State, e Event, m domain.Meta) State {
 	case Enabled:
 		s.Status, s.Reason = StatusEnabled, ""
 	case Disabled:
-		s.Status, s.Reason = StatusDisabled, e.Reason
+		s.Status, s.Reason, s.Disables = StatusDisabled, e.Reason, s.Disables+1
 	}
 	return s
 }

@@ -60,6 +60,7 @@ func TestAPluginIsDisabledAndEnabledAgain(t *testing.T) {
 	on := off.When(plugin.Enable{}).Then(plugin.Enabled{})
 	require.Equal(t, plugin.StatusEnabled, on.State().Status)
 	require.Empty(t, on.State().Reason)
+	require.Equal(t, 2, on.When(plugin.Disable{}).Then(plugin.Disabled{}).When(plugin.Enable{}).Then(plugin.Enabled{}).State().Disables)
 }
 
 func TestWhatIsNoPluginIsRefused(t *testing.T) {

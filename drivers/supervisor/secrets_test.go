@@ -168,8 +168,8 @@ func TestTheSecretsOfUnsavedSettingsAreForTheirProbeAlone(t *testing.T) {
 		_, err = w.client.RequestProbe(t.Context(), commands.Caller{}, commands.Probe{
 			Probe: id, Company: w.company, Driver: "fake", Config: json.RawMessage(fmt.Sprintf(`{"key":{"raw":%q,"ref":%s}}`, hidden, raw)),
 			Provider: func(driver string, _ json.RawMessage) string { return driver },
-			Fields: func(string, json.RawMessage) []commands.SecretField {
-				return []commands.SecretField{{Value: "/key/raw", Ref: "/key/raw"}}
+			Fields: func(string, json.RawMessage) ([]commands.SecretField, error) {
+				return []commands.SecretField{{Value: "/key/raw", Ref: "/key/raw"}}, nil
 			},
 		})
 		require.NoError(t, err)

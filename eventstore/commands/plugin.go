@@ -14,12 +14,12 @@ func (c *Commands) InstallPlugin(ctx context.Context, by Caller, installed plugi
 	return c.onPlugin(ctx, by, plugin.IDOf(installed.Key), plugin.Install{Installed: installed})
 }
 
-// EnablePlugin lets a plugin make runtimes; doing so again changes nothing.
+// EnablePlugin lets a plugin work; doing so again changes nothing.
 func (c *Commands) EnablePlugin(ctx context.Context, by Caller, id domain.PluginID) (eventstore.Outcome, error) {
 	return c.onPlugin(ctx, by, id, plugin.Enable{})
 }
 
-// DisablePlugin keeps a plugin from making runtimes; doing so again changes nothing.
+// DisablePlugin keeps a plugin from working; doing so again changes nothing.
 func (c *Commands) DisablePlugin(ctx context.Context, by Caller, id domain.PluginID, reason string) (eventstore.Outcome, error) {
 	return c.onPlugin(ctx, by, id, plugin.Disable{Reason: reason})
 }

@@ -71,8 +71,12 @@ func (c *Commands) hideSecrets(ctx context.Context, w *eventstore.Work, p Probe,
 	if err != nil {
 		return err
 	}
+	fields, err := p.Fields(p.Driver, p.Config)
+	if err != nil {
+		return err
+	}
 	hidden := map[string]string{}
-	for _, f := range p.Fields(p.Driver, p.Config) {
+	for _, f := range fields {
 		parent, name, value, ok := at(document, f.Value)
 		raw, text := value.(string)
 		if !ok || !text {

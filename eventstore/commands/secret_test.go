@@ -324,14 +324,17 @@ func TestAReadIsHeldToTheSecretAsItWasSeen(t *testing.T) {
 	require.Empty(t, w.reads(id))
 }
 
-var fields commands.SecretFields = func(_ string, config json.RawMessage) []commands.SecretField {
+var fields commands.SecretFields = func(driver string, config json.RawMessage) ([]commands.SecretField, error) {
+	if driver == "away" {
+		return nil, domain.Refuse(domain.KindInvalid, "plugin_disabled", "the plugin is disabled").Mend("enable it")
+	}
 	var held []commands.SecretField
 	for _, f := range []commands.SecretField{{"/privateKey", "/privateKeySecretRef"}, {"/token", "/token"}, {"/jump/0/key", "/jump/0/key"}} {
 		if strings.Contains(string(config), f.Value[strings.LastIndex(f.Value, "/")+1:]) {
 			held = append(held, f)
 		}
 	}
-	return held
+	return held, nil
 }
 
 func (w *world) environment(config string, vars map[string]domain.EnvValue) (domain.EnvironmentID, error) {
@@ -389,6 +392,55 @@ func TestRawSecretsOfAConfigBecomeReferencesWhenItIsSaved(t *testing.T) {
 	}
 }
 
+// Whether a field is a secret only its driver can tell, and that may go away between the check of a configuration and its save.
+func TestAConfigurationWhoseSecretsCannotBeToldIsNotSaved(t *testing.T) {
+	t.Parallel()
+	w := inMemory(t)
+	id := domain.EnvironmentID{UUID: uuid.New()}
+	register := func(config string) error {
+		_, err := w.commands.RegisterEnvironment(t.Context(), commands.Caller{}, id, environment.Registered{
+			Company: w.own, Name: "build", Driver: "away", Config: json.RawMessage(config),
+		}, fields)
+		return err
+	}
+	_ = refused(t, register(`{"token":"`+mark+`"}`), "plugin_disabled")
+	_, err := w.commands.RequestProbe(t.Context(), commands.Caller{}, commands.Probe{
+		Probe: domain.ProbeID{UUID: uuid.New()}, Company: w.own, Driver: "away", Config: json.RawMessage(`{"token":"` + mark + `"}`), Fields: fields,
+		Provider: func(driver string, _ json.RawMessage) string { return driver },
+	})
+	_ = refused(t, err, "plugin_disabled")
+	w.nowhere()
+
+	// What is saved already does not stand in the way of another change.
+	_, err = w.commands.RegisterEnvironment(t.Context(), commands.Caller{}, id, environment.Registered{
+		Company: w.own, Name: "build", Driver: "away", Config: json.RawMessage(`{"size":1}`),
+	}, commands.NoSecretFields)
+	require.NoError(t, err)
+	change := func(how func(*environment.Reconfigured)) error {
+		_, err := w.commands.ReconfigureEnvironment(t.Context(), commands.Caller{}, id, 0, func(now environment.Reconfigured) (environment.Reconfigured, error) {
+			how(&now)
+			return now, nil
+		}, fields)
+		return err
+	}
+	require.NoError(t, change(func(r *environment.Reconfigured) { r.Description = "other" }))
+	_ = refused(t, change(func(r *environment.Reconfigured) { r.Config = json.RawMessage(`{"token":"` + mark + `"}`) }), "plugin_disabled")
+	w.nowhere()
+}
+
+// A probe of settings that are not saved is no way around the company either.
+func TestAnUnsavedProbeRefersToTheCompanysSecretsOnly(t *testing.T) {
+	t.Parallel()
+	w := inMemory(t)
+	raw, err := json.Marshal(domain.SecretRef{Secret: w.add(w.others, mark)})
+	require.NoError(t, err)
+	_, err = w.commands.RequestProbe(t.Context(), commands.Caller{}, commands.Probe{
+		Probe: domain.ProbeID{UUID: uuid.New()}, Company: w.own, Driver: "x", Config: json.RawMessage(`{"token":` + string(raw) + `}`), Fields: fields,
+		Provider: func(driver string, _ json.RawMessage) string { return driver },
+	})
+	require.Equal(t, "config.token", refused(t, err, "secret_not_found").Field)
+}
+
 func TestARawSecretInThePlaceOfAReferenceIsANewVersionOfThatSecret(t *testing.T) {
 	t.Parallel()
 	w := inMemory(t)
@@ -398,8 +450,9 @@ func TestARawSecretInThePlaceOfAReferenceIsANewVersionOfThatSecret(t *testing.T)
 	require.NoError(t, err)
 	change := func(config string) {
 		_, err := w.commands.ReconfigureEnvironment(t.Context(), commands.Caller{}, id, 0, func(now environment.Reconfigured) (environment.Reconfigured, error) {
-			var err error
-			now.Config, err = commands.PreferRawSecrets(json.RawMessage(config), fields("x", json.RawMessage(config)))
+			held, err := fields("x", json.RawMessage(config))
+			require.NoError(t, err)
+			now.Config, err = commands.PreferRawSecrets(json.RawMessage(config), held)
 			return now, err
 		}, fields)
 		require.NoError(t, err)

@@ -19,11 +19,12 @@ import (
 // where a reference to it is kept, which may be the same place.
 type SecretField struct{ Value, Ref string }
 
-// SecretFields tells which fields of a driver's configuration are secrets.
-type SecretFields func(driver string, config json.RawMessage) []SecretField
+// SecretFields tells which fields of a driver's configuration are secrets. The error says that the driver cannot be asked now;
+// then a configuration that is new is not stored, since a secret might stand in it in the clear.
+type SecretFields func(driver string, config json.RawMessage) ([]SecretField, error)
 
 // NoSecretFields is for drivers without secrets.
-func NoSecretFields(string, json.RawMessage) []SecretField { return nil }
+func NoSecretFields(string, json.RawMessage) ([]SecretField, error) { return nil, nil }
 
 // PreferRawSecrets removes the references that raw values in the same configuration are to replace, so that no driver sees
 // two secrets where it takes one. Without raw values the configuration is returned as it is.
@@ -173,8 +174,15 @@ func (c *Commands) storeSettings(
 			}
 		}
 	}
-	settings.Config, err = c.StoreRawSecrets(ctx, w, SecretOwner{company, settings.Name}, before.Config, settings.Config,
-		fields(settings.Driver, settings.Config))
+	held, err := fields(settings.Driver, settings.Config)
+	switch {
+	case err == nil:
+	case settings.Driver == before.Driver && domain.SameJSON(settings.Config, before.Config):
+		return settings, nil // it is stored already, and its plugin may be gone for good
+	default:
+		return settings, err
+	}
+	settings.Config, err = c.StoreRawSecrets(ctx, w, SecretOwner{company, settings.Name}, before.Config, settings.Config, held)
 	return settings, err
 }
 

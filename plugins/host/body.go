@@ -1,14 +1,13 @@
 package host
 
 import (
-	"errors"
 	"os/exec"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/process"
+	"github.com/tenure-dev/tenure/plugins/internal/spawn"
 )
 
 // processBody is a process that leads a group of its own.
@@ -17,17 +16,7 @@ type processBody struct {
 	identity drivers.Process
 }
 
-func (b *processBody) await() error {
-	pid := b.cmd.Process.Pid
-	for {
-		// The process stays in the table until cmd.Wait: its group can be killed and no stranger gets its pid.
-		if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	_ = syscall.Kill(-pid, syscall.SIGKILL) // what it started in its group
-	return b.cmd.Wait()
-}
+func (b *processBody) await() error { return spawn.Wait(b.cmd) }
 
 func (b *processBody) term() { _ = process.Signal(b.identity, unix.SIGTERM) }
 

@@ -44,6 +44,10 @@ type child struct {
 	inflight    int
 	idle        chan struct{} // closed when closing and nothing is in flight
 	invocations map[string]*invocation
+	// served is the company that it was last called for, several that there was more than one. What it prints may be about any
+	// of them.
+	served  string
+	several bool
 	// orphans says that a command may still write whose call is over.
 	orphans bool
 	execs   map[string]*execution
@@ -89,36 +93,24 @@ func (p *plugin) environment(ctx context.Context) (list, given []string, err err
 		"PATH": o.Path, "NODE_PATH": o.NodePath, "PAPERCLIP_PLUGIN_ID": p.installed.Plugin.ID, "NODE_ENV": "production", "TZ": "UTC",
 		"PAPERCLIP_DEPLOYMENT_MODE": o.DeploymentMode, "PAPERCLIP_DEPLOYMENT_EXPOSURE": o.DeploymentExposure,
 	}
-	more := maps.Clone(p.installed.Env)
+	maps.Copy(env, p.installed.Env)
+	maps.Copy(env, p.installed.SecretEnv)
 	if p.installed.Prepare != nil {
 		prepared, err := p.installed.Prepare(ctx)
 		if err != nil {
 			return nil, nil, fmt.Errorf("prepare its start: %w", err)
 		}
-		if more == nil {
-			more = make(map[string]string, len(prepared))
-		}
-		maps.Copy(more, prepared)
+		maps.Copy(env, prepared)
 	}
-	maps.Copy(env, more)
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		list = append(list, name+"="+env[name])
 	}
-	for _, v := range more {
-		if len(v) >= shortestEnv {
-			given = append(given, v)
-		}
-	}
-	return list, given, nil
+	return list, slices.Collect(maps.Values(p.installed.SecretEnv)), nil
 }
 
 // command finds the program.
 func (p *plugin) command() (string, error) {
-	program := p.installed.Command[0]
-	if program == "node" && p.opts.Node != "" {
-		program = p.opts.Node
-	}
-	path, err := exec.LookPath(program)
+	path, err := exec.LookPath(p.installed.Command[0])
 	if err != nil {
 		return "", fmt.Errorf("its program is not there: %w", err)
 	}
@@ -227,7 +219,9 @@ func (c *child) reap() {
 			case <-time.After(lastWords):
 			}
 		}
-		c.kill(c.conn.Err())
+		if !c.isClosing() { // end has longer limits
+			c.kill(c.conn.Err())
+		}
 	}()
 	c.exit = c.body.await()
 	close(c.exited)
@@ -282,9 +276,9 @@ func (c *child) poll(t Timeouts) {
 			c.kill(fmt.Errorf("it did not answer health within %s: it is stuck", t.HealthReply))
 			continue
 		}
-		said := got.Status
+		said := c.secrets.quote(got.Status, 100)
 		if got.Message != "" {
-			said += ": " + c.secrets.clean(clip(got.Message, 500))
+			said += ": " + c.secrets.quote(got.Message, 500)
 		}
 		if err == nil {
 			c.said.Store(&said)
@@ -375,8 +369,16 @@ func (c *child) ending() bool {
 	}
 }
 
-// diedBy says how the process ended; "" if it has not.
-func (c *child) diedBy() string {
+// serve notes that it is called for a company; mu is held.
+func (c *child) serve(company string) {
+	if company != "" {
+		c.several = c.several || c.served != "" && c.served != company
+		c.served = company
+	}
+}
+
+// diedBy says how the process ended, with its last words if they may be told; "" if it has not.
+func (c *child) diedBy(words bool) string {
 	select {
 	case <-c.exited:
 	default:
@@ -386,19 +388,21 @@ func (c *child) diedBy() string {
 	if c.exit != nil {
 		how = c.exit.Error()
 	}
-	if tail := c.stderr.tail(300); tail != "" {
+	if tail := c.stderr.tail(300); words && tail != "" {
 		how += "; stderr ends with: " + tail
 	}
 	return how
 }
 
-// whyEnded says why a process that nobody asked to end has ended.
-func (c *child) whyEnded() error {
+// whyEnded says why a process that nobody asked to end has ended: told is for any company that calls next, known for who sees
+// everything.
+func (c *child) whyEnded() (told, known error) {
 	c.mu.Lock()
-	why := c.why
+	why, served := c.why, c.served
 	c.mu.Unlock()
 	if why != nil {
-		return fmt.Errorf("it was ended: %w", why)
+		told = fmt.Errorf("it was ended: %w", why)
+		return told, told
 	}
-	return fmt.Errorf("it died: %s", c.diedBy())
+	return fmt.Errorf("it died: %s", c.diedBy(served == "")), fmt.Errorf("it died: %s", c.diedBy(true))
 }

@@ -24,5 +24,6 @@
 // always and kept in part, output of commands comes by credit, and requests of the worker are limited.
 //
 // Secrets come to a worker in the configuration of a call. What a worker prints, logs or answers as an error is searched for
-// the secrets of its calls and for the environment values of its commands before it goes anywhere.
+// the secrets of its calls, for the environment values of its commands and for the variables of its own that are secret
+// ([Installed].SecretEnv), before it goes anywhere.
 package host

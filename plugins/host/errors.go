@@ -72,7 +72,7 @@ func (c *child) translate(v verb, err error) error {
 // gone reports whether a call failed because the worker did.
 func (c *child) gone(e *protocol.CallError) bool { return errors.Is(e.Err, protocol.ErrClosed) }
 
-// whyGone says why the worker is not there any more. The end of its output is noticed before its own end.
+// whyGone says to whom it served why the worker is not there any more. The end of its output is noticed before its own end.
 func (c *child) whyGone() string {
 	select {
 	case <-c.exited:
@@ -83,12 +83,12 @@ func (c *child) whyGone() string {
 	case <-time.After(lastWords):
 	}
 	c.mu.Lock()
-	why := c.why
+	why, several := c.why, c.several
 	c.mu.Unlock()
 	if why != nil {
 		return why.Error()
 	}
-	if died := c.diedBy(); died != "" {
+	if died := c.diedBy(!several); died != "" {
 		return died
 	}
 	return "it closed its output"
@@ -96,7 +96,7 @@ func (c *child) whyGone() string {
 
 // refusal is an error that a worker answered.
 func (c *child) refusal(v verb, said *protocol.Error) error {
-	message := c.secrets.clean(clip(strings.TrimSpace(said.Message), 4000))
+	message := c.secrets.quote(strings.TrimSpace(said.Message), 4000)
 	if message == "" {
 		message = "the plugin gives no reason"
 	}
@@ -125,11 +125,11 @@ func (c *child) refusal(v verb, said *protocol.Error) error {
 
 // refusalInOurWords is an error whose data says what it left behind.
 func (c *child) refusalInOurWords(v verb, message string, data protocol.ErrorData) error {
-	clean := func(s string) string { return c.secrets.clean(clip(s, 1000)) }
+	clean := func(s string) string { return c.secrets.quote(s, 1000) }
 	err := errors.New(message)
 	if len(data.Problems) > 0 {
-		problems := make([]drivers.FieldProblem, 0, len(data.Problems))
-		for _, p := range data.Problems {
+		var problems []drivers.FieldProblem
+		for _, p := range data.Problems[:min(len(data.Problems), mostSaid)] {
 			problems = append(problems, drivers.FieldProblem{Field: clean(p.Field), Problem: clean(p.Problem), Remediation: clean(p.Remediation)})
 		}
 		err = &drivers.ConfigError{Problems: problems}

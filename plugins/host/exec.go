@@ -2,6 +2,8 @@ package host
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -84,12 +86,22 @@ func (e *execution) output(p protocol.ExecOutput) {
 		p = protocol.ExecOutput{Stream: p.Stream, Dropped: p.Dropped + int64(len(p.Data))}
 	}
 	e.owed += int64(len(p.Data))
-	if n := len(e.queue); n > 0 && len(p.Data) == 0 && len(e.queue[n-1].Data) == 0 && e.queue[n-1].Stream == p.Stream {
-		e.queue[n-1].Dropped += p.Dropped // gaps cost no credit, so they must not cost memory
-	} else {
+	if !e.widenGap(p) {
 		e.queue = append(e.queue, p)
 	}
 	e.poke()
+}
+
+// widenGap adds a gap to the one of its stream that waits already, if no data came between the two: gaps cost no credit, so
+// they must not cost memory. mu is held.
+func (e *execution) widenGap(p protocol.ExecOutput) bool {
+	for i := len(e.queue) - 1; i >= 0 && len(p.Data)+len(e.queue[i].Data) == 0; i-- {
+		if e.queue[i].Stream == p.Stream {
+			e.queue[i].Dropped += p.Dropped
+			return true
+		}
+	}
+	return false
 }
 
 // ended takes the end, once. It runs on the connection's reader.
@@ -99,7 +111,7 @@ func (e *execution) ended(raw json.RawMessage) {
 		r = drivers.ExecResult{End: drivers.ExecUnknown, Why: "the plugin's worker did not say how it ended"}
 		r.Output.State = drivers.OutputLost
 	}
-	r.Why = e.child.secrets.clean(clip(r.Why, 1000))
+	r.Signal, r.Why = e.child.secrets.quote(r.Signal, 100), e.child.secrets.quote(r.Why, 1000)
 	e.finish(r)
 }
 
@@ -109,6 +121,11 @@ func valid(r drivers.ExecResult) bool {
 	case drivers.OutputComplete, drivers.OutputTruncated, drivers.OutputAbandoned, drivers.OutputLost:
 	default:
 		return false
+	}
+	for _, s := range []drivers.StreamSeal{r.Output.Stdout, r.Output.Stderr} {
+		if sum, err := hex.DecodeString(s.SHA256); err != nil || len(sum) != sha256.Size && len(sum) != 0 {
+			return false
+		}
 	}
 	switch r.End {
 	case drivers.ExecExited:

@@ -26,7 +26,7 @@ func (c *child) initialize(ctx context.Context) error {
 	var got protocol.InitializeResult
 	if err := c.conn.Call(ctx, protocol.MethodInitialize, params, &got); err != nil {
 		if said, ok := errors.AsType[*protocol.Error](err); ok {
-			return startFailure("plugin_start_failed", errors.New("initialize: "+c.secrets.clean(clip(said.Error(), 1000))), "see what it printed")
+			return startFailure("plugin_start_failed", errors.New("initialize: "+c.secrets.quote(said.Error(), 1000)), "see what it printed")
 		}
 		return startFailure("plugin_start_failed", err, "see what it printed; it must answer initialize on its standard output")
 	}
@@ -41,7 +41,8 @@ func (c *child) initialize(ctx context.Context) error {
 		}
 	}
 	if lies := lies(m, c.methods, c.tenure); len(lies) > 0 {
-		return startFailure("plugin_manifest_lies", fmt.Errorf("the manifest promises what the worker does not have: %s", strings.Join(lies, "; ")),
+		return startFailure("plugin_manifest_lies",
+			fmt.Errorf("the manifest promises what the worker does not have: %s", c.secrets.quote(strings.Join(lies, "; "), 2000)),
 			"tell the plugin's author, or install a version whose manifest is true")
 	}
 	return nil

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -26,6 +26,8 @@ type Host struct {
 	mu      sync.Mutex
 	stopped bool
 	table   map[id]*plugin
+	// ended are closed when what was last taken out of a place of the table has ended.
+	ended map[id]<-chan struct{}
 }
 
 // id names one version of one plugin.
@@ -47,11 +49,11 @@ func New(opts Options) (*Host, error) {
 	if err := endSurvivors(opts.Dir, opts.Logger); err != nil {
 		return nil, err
 	}
-	return &Host{opts: opts, hard: make(chan struct{}), table: make(map[id]*plugin)}, nil
+	return &Host{opts: opts, hard: make(chan struct{}), table: make(map[id]*plugin), ended: make(map[id]<-chan struct{})}, nil
 }
 
-// Set replaces the table. A plugin that is not in it any more, or that has changed, is ended in good order; one that is
-// enabled again may try to start at once. No process starts because of Set.
+// Set replaces the table. The worker of a plugin that is not in it any more, that has changed, or that has been disabled, is
+// ended in good order; one that takes its place starts after that. No process starts because of Set.
 func (h *Host) Set(installed []Installed) error {
 	next := make(map[id]Installed, len(installed))
 	enabled := make(map[string]bool)
@@ -71,31 +73,39 @@ func (h *Host) Set(installed []Installed) error {
 		return errors.New("the plugin host has stopped")
 	}
 	for key, p := range h.table {
-		in, stays := next[key]
-		if !stays || !same(p.installed, in) {
-			delete(h.table, key)
-			h.ending.Go(p.retire)
-			continue
-		}
-		p.enabled = in.Enabled
-		switch change := p.setUsable(enabled[key.plugin]); {
-		case change && enabled[key.plugin]:
-			p.forgive()
-		case change:
-			h.ending.Go(p.halt)
+		if _, stays := next[key]; !stays {
+			h.retire(key, p)
 		}
 	}
 	for key, in := range next {
-		if _, there := h.table[key]; !there {
-			h.table[key] = newPlugin(h.opts, in, h.hard, enabled[key.plugin])
+		usable := enabled[key.plugin]
+		if p, there := h.table[key]; there {
+			if p.usable == usable && same(p.installed, in) {
+				p.enabled = in.Enabled
+				continue
+			}
+			h.retire(key, p)
 		}
+		h.table[key] = newPlugin(h.opts, in, h.hard, h.ended[key], usable)
 	}
 	return nil
 }
 
+// retire takes a plugin out of the table and ends it in the background; mu is held.
+func (h *Host) retire(key id, p *plugin) {
+	end := make(chan struct{})
+	delete(h.table, key)
+	h.ended[key] = end
+	h.ending.Go(func() {
+		defer close(end)
+		p.retire()
+	})
+}
+
 // same compares what a running worker depends on.
 func same(a, b Installed) bool {
-	return a.Plugin == b.Plugin && slices.Equal(a.Command, b.Command) && reflect.DeepEqual(a.Env, b.Env) && a.AsRoot == b.AsRoot &&
+	return a.Plugin == b.Plugin && a.Disabled == b.Disabled && slices.Equal(a.Command, b.Command) && maps.Equal(a.Env, b.Env) && maps.Equal(a.SecretEnv, b.SecretEnv) &&
+		a.AsRoot == b.AsRoot &&
 		a.AcceptsOlder == b.AcceptsOlder && string(a.Manifest.Raw) == string(b.Manifest.Raw)
 }
 
@@ -176,7 +186,7 @@ func (h *Host) pinned(q provider.Query) (*plugin, error) {
 			fmt.Errorf("the plugin %q %s, which made this runtime, is not installed here", q.Plugin.Key, q.Plugin.Version),
 			fmt.Sprintf("install version %s of it again", q.Plugin.Version))
 	}
-	if !p.isUsable() {
+	if !p.usable {
 		return nil, notHere(drivers.OutcomeRetryable, "plugin_disabled", fmt.Errorf("the plugin %q, which made this runtime, is disabled", q.Plugin.Key),
 			fmt.Sprintf("enable it: tenure plugin enable %s", q.Plugin.Key))
 	}
@@ -203,8 +213,7 @@ func (h *Host) Stop(ctx context.Context) error {
 	h.mu.Lock()
 	h.stopped = true
 	for key, p := range h.table {
-		delete(h.table, key)
-		h.ending.Go(p.retire)
+		h.retire(key, p)
 	}
 	h.mu.Unlock()
 	done := make(chan struct{})

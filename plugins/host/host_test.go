@@ -226,7 +226,7 @@ func seenBy(t *testing.T, w *world) (seen struct {
 func TestAWorkerHasNothingOfTheEngine(t *testing.T) {
 	t.Parallel()
 	in := installed(boxed())
-	in.Env = map[string]string{"OPERATOR": "named"}
+	in.Env, in.SecretEnv = map[string]string{"OPERATOR": "named"}, map[string]string{"OPERATOR_TOKEN": "t0p"}
 	in.Prepare = func(context.Context) (map[string]string, error) { return map[string]string{"PREPARED": "yes"}, nil }
 	// Whoever started the engine may have left files open that a child would inherit.
 	left := filepath.Join(t.TempDir(), "left")
@@ -237,7 +237,7 @@ func TestAWorkerHasNothingOfTheEngine(t *testing.T) {
 	seen := seenBy(t, w)
 	require.ElementsMatch(t, []string{
 		"PATH=/usr/bin:/bin", "NODE_PATH=/mods", "PAPERCLIP_PLUGIN_ID=p-1", "NODE_ENV=production", "TZ=UTC",
-		"PAPERCLIP_DEPLOYMENT_MODE=local", "PAPERCLIP_DEPLOYMENT_EXPOSURE=private", "OPERATOR=named", "PREPARED=yes",
+		"PAPERCLIP_DEPLOYMENT_MODE=local", "PAPERCLIP_DEPLOYMENT_EXPOSURE=private", "OPERATOR=named", "OPERATOR_TOKEN=t0p", "PREPARED=yes",
 	}, seen.Env)
 	require.NotContains(t, seen.Environ, "TENURE_TEST") // the marker of package driverstest
 	for _, fd := range seen.FDs {
@@ -363,7 +363,7 @@ func TestAStartThatFailsSaysHow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			in := installed(boxed(), tc.flags...)
-			in.Env = map[string]string{"TOKEN": "t0ken-value"}
+			in.SecretEnv = map[string]string{"TOKEN": "t0ken-value"}
 			if tc.in != nil {
 				tc.in(&in)
 			}
@@ -654,6 +654,111 @@ func TestSecretsOfCallsGoNowhere(t *testing.T) {
 	for _, text := range []string{w.logs.text(), w.status().Stderr, err.Error()} {
 		require.NotContains(t, text, "line-one-of-key")
 	}
+}
+
+// Where an engine listens is no secret: an error that does not say it helps nobody.
+func TestOnlyVariablesThatAreSecretAreHidden(t *testing.T) {
+	t.Parallel()
+	in := installed(boxed())
+	in.Env, in.SecretEnv = map[string]string{"ENGINE": "tcp://10.0.0.7:2375"}, map[string]string{"TOKEN": "t0ken-value"}
+	in.Prepare = func(context.Context) (map[string]string, error) {
+		return map[string]string{"STATE": "/var/lib/state"}, nil
+	}
+	w := newWorld(t, nil, in)
+	_, err := w.worker().Acquire(t.Context(), acquire(`{"do":"refuse","error":{"code":500,"message":"no engine at tcp://10.0.0.7:2375 for t0ken-value in /var/lib/state"}}`))
+	require.ErrorContains(t, err, "no engine at tcp://10.0.0.7:2375 for [secret] in /var/lib/state")
+}
+
+// What is shown of a long text is its beginning. Half a secret would be found by nobody, so none is cut in two.
+func TestNoSecretIsCutInTwo(t *testing.T) {
+	t.Parallel()
+	w := scriptedWorld(t)
+	const key, half = "0123456789-the-key", "0123"
+	config := func(rest string) string { return `{"apiKey":"` + key + `",` + rest + `}` }
+	upTo := func(limit int) string { return strings.Repeat("x", limit-len(half)) + key }
+	answers := func(method, answer string) string { return config(`"answers":{"` + method + `":` + answer + `}`) }
+
+	_, err := w.worker().Acquire(t.Context(), acquire(config(`"do":"refuse","error":{"code":500,"message":"`+upTo(4000)+`"}`)))
+	require.NotContains(t, err.Error(), half)
+	_, err = w.worker().Acquire(t.Context(), acquire(config(`"do":"refuse","error":{"code":500,"message":"m","data":{"schema":"tenure/error/v1","outcome":"definite",`+
+		`"code":"c","step":"`+upTo(1000)+`","remediation":"`+upTo(1000)+`"}}`)))
+	f := failure(t, err, drivers.OutcomeDefinite, "c")
+	require.NotContains(t, f.Step+f.Remediation, half)
+
+	found, err := w.worker().Probe(t.Context(), scope(answers("environmentProbe", `{"result":{"summary":"`+upTo(4000)+`"}}`)))
+	require.NoError(t, err)
+	require.NotContains(t, found.Summary, half)
+	verdict, err := w.worker().ValidateConfig(t.Context(), json.RawMessage(answers("environmentValidateConfig", `{"result":{"ok":true,"warnings":["`+upTo(1000)+`"]}}`)))
+	require.NoError(t, err)
+	require.NotContains(t, strings.Join(verdict.Warnings, ""), half)
+	_, err = w.worker().ValidateConfig(t.Context(), json.RawMessage(answers("environmentValidateConfig", `{"result":{"ok":false,"errors":["`+upTo(1000)+`"]}}`)))
+	require.ErrorContains(t, err, "xxx")
+	require.NotContains(t, err.Error(), half)
+
+	_, err = w.worker().Acquire(t.Context(), acquire(config(`"do":"shout","text":"`+upTo(64<<10)+`"`)))
+	require.NoError(t, err)
+	w.logs.wait(t, "that was all")
+	require.Contains(t, w.status().Stderr, "xxx")
+	require.NotContains(t, w.status().Stderr+w.logs.text(), half)
+}
+
+// The names, codes and sums of a worker are recorded as it says them, so they must be such as can be.
+func TestNoWordOfAWorkerHasWhatCannotBeRecorded(t *testing.T) {
+	t.Parallel()
+	w := scriptedWorld(t)
+	_, err := w.worker().Acquire(t.Context(), acquire(`{"do":"refuse","error":{"code":1,"message":"a\u0000b","data":{"schema":"tenure/error/v1","outcome":"definite",`+
+		`"code":"c\u0000","step":"s\u0000","remediation":"r\u0000"}}}`))
+	f := failure(t, err, drivers.OutcomeDefinite, "c\uFFFD")
+	require.NotContains(t, f.Step+f.Remediation+err.Error(), "\x00")
+	for _, id := range []string{`a\u0000b`, strings.Repeat("x", 5000)} {
+		_, err = w.worker().Acquire(t.Context(), acquire(`{"do":"named","name":"`+id+`"}`))
+		failure(t, err, drivers.OutcomeAmbiguous, "worker_bad_reply")
+		_, err = w.worker().Resume(t.Context(), lease(`{"answers":{"environmentResumeLease":{"result":{"providerLeaseId":"`+id+`"}}}}`))
+		failure(t, err, drivers.OutcomeAmbiguous, "worker_bad_reply")
+	}
+	e, _, err := w.start("x-1", "unclean")
+	require.NoError(t, err)
+	require.Equal(t, "b\uFFFD", e.Process().BootID)
+	r := wait(t, e)
+	require.Equal(t, drivers.ExecUnknown, r.End, "a digest that is none")
+	require.Equal(t, drivers.OutputLost, r.Output.State)
+	require.NotContains(t, r.Output.Stdout.SHA256, "\x00")
+}
+
+func TestWhatAWorkerSaysIsBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *host.Options) { o.Timeouts.Health = 20 * time.Millisecond }, installed(boxed(), "chatty-health"))
+	many := strings.TrimSuffix(strings.Repeat(`"e",`, 1000), ",")
+	problems := strings.TrimSuffix(strings.Repeat(`{"field":"f","problem":"p"},`, 1000), ",")
+	_, err := w.worker().Acquire(t.Context(), acquire(`{"do":"refuse","error":{"code":1,"message":"m","data":{"schema":"tenure/error/v1","outcome":"definite","problems":[`+problems+`]}}}`))
+	invalid, ok := errors.AsType[*drivers.ConfigError](err)
+	require.True(t, ok)
+	require.Len(t, invalid.Problems, 100)
+	verdict, err := w.worker().ValidateConfig(t.Context(), json.RawMessage(`{"answers":{"environmentValidateConfig":{"result":{"ok":true,"warnings":[`+many+`]}}}}`))
+	require.NoError(t, err)
+	require.Len(t, verdict.Warnings, 100)
+	_, err = w.worker().ValidateConfig(t.Context(), json.RawMessage(`{"answers":{"environmentValidateConfig":{"result":{"ok":false,"errors":[`+many+`]}}}}`))
+	invalid, ok = errors.AsType[*drivers.ConfigError](err)
+	require.True(t, ok)
+	require.Len(t, invalid.Problems, 100)
+
+	e, _, err := w.start("x-1", "shot")
+	require.NoError(t, err)
+	require.Less(t, len(wait(t, e).Signal), 200)
+	got, err := execute(w, "c-1", provider.ExecuteRequest{Argv: []string{"shot"}})
+	require.NoError(t, err)
+	require.Less(t, len(got.Signal), 200)
+
+	liar := scriptedWorld(t, "lie-at-length")
+	_, err = liar.offer().Worker(t.Context())
+	require.ErrorContains(t, err, "the manifest promises what the worker does not have")
+	require.Less(t, len(err.Error()), 5000)
+
+	for w.status().Health == "" { // it is asked all the time
+		_, err := w.worker().Acquire(t.Context(), acquire(`{}`))
+		require.NoError(t, err)
+	}
+	require.Less(t, len(w.status().Health), 2000)
 }
 
 func TestAWorkerGetsFromTheHostOnlyWhatItMay(t *testing.T) {

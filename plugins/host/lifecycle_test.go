@@ -63,6 +63,34 @@ func TestAWorkerThatCrashesIsStartedAgainByItself(t *testing.T) {
 	require.Contains(t, w.logs.text(), "going down")
 }
 
+// What a worker prints may be about any company that it serves, so no other is told of it.
+func TestLastWordsAreNotToldToAnotherCompany(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *host.Options) { o.Restart.First, o.Restart.Longest = time.Hour, time.Hour }, installed(boxed()))
+	die := func(company string) error {
+		req := acquire(`{"do":"die"}`)
+		req.CompanyID = company
+		wk, err := w.offer().Worker(t.Context())
+		if err == nil {
+			_, err = wk.Acquire(t.Context(), req)
+		}
+		return err
+	}
+	require.ErrorContains(t, die("c-1"), "exit status 3; stderr ends with: going down", "it served this one only")
+	err := die("c-2")
+	require.ErrorContains(t, err, "the next try is in")
+	require.ErrorContains(t, err, "exit status 3")
+	require.NotContains(t, err.Error(), "going down")
+	require.Contains(t, w.status().LastError, "stderr ends with: going down")
+
+	w = scriptedWorld(t)
+	_, err = w.worker().Acquire(t.Context(), acquire(`{}`)) // c-1
+	require.NoError(t, err)
+	err = die("c-2")
+	require.ErrorContains(t, err, "exit status 3")
+	require.NotContains(t, err.Error(), "going down")
+}
+
 // A crash soon after a good start counts, so a worker that does nothing else is given up.
 func TestAWorkerThatKeepsCrashingIsGivenUpUntilACallAsks(t *testing.T) {
 	t.Parallel()
@@ -223,6 +251,17 @@ func TestAWorkerThatDoesNotEndWhenAskedIsKilledWithItsChildren(t *testing.T) {
 	require.Empty(t, entries)
 }
 
+// What a worker has to do after its last word, such as to remove its files, takes its time.
+func TestAWorkerThatEndsInOrderIsGivenItsTime(t *testing.T) {
+	t.Parallel()
+	done := filepath.Join(t.TempDir(), "done")
+	w := scriptedWorld(t, "tidies="+done)
+	_, err := w.worker().Acquire(t.Context(), acquire(`{}`))
+	require.NoError(t, err)
+	require.NoError(t, stop(t, w.host, 30*time.Second))
+	require.FileExists(t, done)
+}
+
 func TestAStopWithoutTimeKills(t *testing.T) {
 	t.Parallel()
 	w := scriptedWorld(t, "deaf")
@@ -334,6 +373,14 @@ func TestAPluginThatIsDisabledEndsAndStartsAgain(t *testing.T) {
 	_, err = again.Acquire(t.Context(), acquire(`{}`))
 	require.NoError(t, err)
 	require.NotEqual(t, worker.PID, w.status().PID)
+
+	// Who heard of both only when they were over ends the worker all the same, and has one at a time.
+	worker = identify(t, w.status().PID)
+	in.Disabled++
+	require.NoError(t, w.host.Set([]host.Installed{in}))
+	_, err = w.offer().Worker(t.Context())
+	require.NoError(t, err)
+	require.False(t, process.Alive(worker), "it has ended before the next one starts")
 
 	// Off and on again at once: whichever process it is, a call that gets one is served.
 	for range 20 {

@@ -81,13 +81,12 @@ func (n *news) stderr(text string) {
 
 // junk takes a line of stdout that is no message.
 func (n *news) junk(text []byte, why error) {
-	const longest = 64 << 10 // the shown part is far from where a secret may have been cut
-	shown := n.secrets.clean(string(text[:min(len(text), longest)]))
+	shown := n.secrets.quote(string(text[:min(len(text), quotable)]), 200)
 	if bytes.Contains(text[:min(len(text), 200)], []byte(`"jsonrpc"`)) {
 		shown = "" // a late or broken message may hold what a run wrote
 	}
 	n.put(line{level: slog.LevelWarn, message: "a plugin's worker wrote something else than messages to stdout", attrs: []slog.Attr{
-		slog.String("text", clip(shown, 200)), slog.String("why", why.Error()), slog.Int("bytes", len(text)),
+		slog.String("text", shown), slog.String("why", why.Error()), slog.Int("bytes", len(text)),
 	}})
 }
 
@@ -106,9 +105,9 @@ func (n *news) said(params json.RawMessage) {
 	case "error":
 		level = slog.LevelError
 	}
-	attrs := []slog.Attr{slog.String("text", clip(n.secrets.clean(p.Message), newsLength))}
+	attrs := []slog.Attr{slog.String("text", n.secrets.quote(p.Message, newsLength))}
 	if len(p.Meta) > 0 && string(p.Meta) != "null" {
-		attrs = append(attrs, slog.String("meta", clip(n.secrets.clean(string(p.Meta)), newsLength)))
+		attrs = append(attrs, slog.String("meta", n.secrets.quote(string(p.Meta), newsLength)))
 	}
 	n.put(line{level: level, message: "a plugin's worker says", attrs: attrs})
 }

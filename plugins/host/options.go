@@ -25,8 +25,6 @@ type Options struct {
 	Logger *slog.Logger
 	// Credential is whom workers run as when the engine is root, which needs it; else it is nil.
 	Credential *Credential
-	// Node is the path of node, for plugins whose command is "node"; "" looks it up.
-	Node string
 	// Path and NodePath are the workers' PATH and NODE_PATH; an empty Path is the engine's own.
 	Path, NodePath string
 	// HostVersion and InstanceID are told to workers, as are the two words about the deployment.
@@ -149,13 +147,17 @@ func (o Options) Validate() error {
 type Installed struct {
 	Plugin   drivers.Plugin
 	Manifest manifest.Manifest
-	// Command starts the worker: a program and its arguments. A program called "node" is [Options].Node.
+	// Command starts the worker: a program, which is looked up if it has no slash, and its arguments.
 	Command []string
-	// Env is what the operator names for it beyond the environment that every worker has.
-	Env map[string]string
+	// Env is what the operator names for it beyond the environment that every worker has, SecretEnv the part of that which is
+	// searched for in whatever the worker says, and hidden.
+	Env, SecretEnv map[string]string
 	// Enabled is the version that new leases get. Of one plugin at most one is; the others serve the leases that are pinned
 	// to them, as long as one is enabled.
 	Enabled bool
+	// Disabled counts how often the plugin was disabled: a worker does not outlive that, also where the next Set comes only
+	// after the plugin was enabled again.
+	Disabled int
 	// AsRoot runs the worker as root where the engine is root.
 	AsRoot bool
 	// AcceptsOlder lets it serve leases of versions that are not here any more.

@@ -52,14 +52,19 @@ type plugin struct {
 	hard      <-chan struct{}
 	// work are the goroutines that start and watch the process.
 	work sync.WaitGroup
+	// usable says that the plugin as a whole is enabled. Its worker does not outlive a change of that.
+	usable bool
+	// before is closed when what was in its place before has ended, so that of one version one worker runs at a time; nil for
+	// the first.
+	before <-chan struct{}
 	// enabled is the host's, under its lock.
 	enabled bool
 
 	mu sync.Mutex
-	// usable says that the plugin as a whole is enabled; gone that it was taken out of the table.
-	usable, gone bool
-	state        State
-	current      *child
+	// gone says that it was taken out of the table.
+	gone    bool
+	state   State
+	current *child
 	// last is the last process, for what it wrote to stderr.
 	last *child
 	// changed is closed and replaced when the state changes.
@@ -68,31 +73,18 @@ type plugin struct {
 	failures int
 	restarts int
 	nextTry  time.Time
-	lastErr  error
-	learnt   methods
+	// lastErr is what callers are told, lastKnown the same with what the process printed, which may be about others.
+	lastErr, lastKnown error
+	learnt             methods
 }
 
-func newPlugin(opts Options, in Installed, hard <-chan struct{}, usable bool) *plugin {
+func newPlugin(opts Options, in Installed, hard, before <-chan struct{}, usable bool) *plugin {
 	log := opts.Logger.With("plugin", in.Plugin.Key, "plugin_version", in.Plugin.Version)
 	return &plugin{
-		opts: opts, installed: in, log: log, hard: hard, enabled: in.Enabled, usable: usable,
+		opts: opts, installed: in, log: log, hard: hard, before: before, enabled: in.Enabled, usable: usable,
 		state: StateStopped, changed: make(chan struct{}),
 		learnt: readLearnt(opts.Dir, in.id()),
 	}
-}
-
-func (p *plugin) isUsable() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.usable
-}
-
-func (p *plugin) setUsable(usable bool) (changed bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	changed = p.usable != usable
-	p.usable = usable
-	return changed
 }
 
 // become changes the state; mu is held.
@@ -141,7 +133,7 @@ func (p *plugin) unavailable(code string, err error) *drivers.Failure {
 	return &drivers.Failure{
 		Outcome: drivers.OutcomeRetryable, Code: code, Step: "start_worker",
 		Err:         fmt.Errorf("the worker of plugin %q %s does not run: %w", p.installed.Plugin.Key, p.installed.Plugin.Version, err),
-		Remediation: "tenure plugin list shows how it is and what it printed",
+		Remediation: "tenure plugin list -o wide shows how it is and what it printed",
 	}
 }
 
@@ -168,6 +160,14 @@ func (p *plugin) begin() {
 }
 
 func (p *plugin) start() {
+	p.awaitBefore()
+	p.mu.Lock()
+	if p.gone {
+		p.become(StateStopped)
+		p.mu.Unlock()
+		return
+	}
+	p.mu.Unlock()
 	ctx, cancel := context.WithTimeoutCause(context.Background(), p.opts.Timeouts.Initialize,
 		fmt.Errorf("it did not answer initialize within %s", p.opts.Timeouts.Initialize))
 	defer cancel()
@@ -180,7 +180,7 @@ func (p *plugin) start() {
 		p.last = c
 	}
 	if err != nil {
-		p.lastErr = err
+		p.lastErr, p.lastKnown = err, err
 		p.pause()
 		return
 	}
@@ -214,7 +214,7 @@ func (p *plugin) pause() {
 	p.current = nil
 	p.nextTry = time.Now().Add(p.opts.Restart.pause(p.failures))
 	switch {
-	case p.gone || !p.usable:
+	case p.gone:
 		p.nextTry = time.Time{}
 		p.become(StateStopped)
 	case p.failures >= p.opts.Restart.GiveUp:
@@ -223,7 +223,7 @@ func (p *plugin) pause() {
 		p.retry = time.AfterFunc(time.Until(p.nextTry), p.again)
 		p.become(StateResting)
 	}
-	p.log.Warn("a plugin's worker does not run", "error", p.lastErr, "failures", p.failures, "state", string(p.state), "next_try", p.nextTry)
+	p.log.Warn("a plugin's worker does not run", "error", p.lastKnown, "failures", p.failures, "state", string(p.state), "next_try", p.nextTry)
 }
 
 // pause is how long to rest after so many failures.
@@ -243,7 +243,7 @@ func (r Restart) pause(failures int) time.Duration {
 func (p *plugin) again() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.state == StateResting && !p.gone && p.usable {
+	if p.state == StateResting && !p.gone {
 		p.begin()
 	}
 }
@@ -263,55 +263,35 @@ func (p *plugin) watch(c *child) {
 	if time.Since(c.started) >= p.opts.Restart.Stable {
 		p.failures = 0
 	}
-	p.lastErr = c.whyEnded()
+	p.lastErr, p.lastKnown = c.whyEnded()
 	p.pause()
 }
 
-// forgive lets a plugin that was given up, or rests, start when it is next asked for.
-func (p *plugin) forgive() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.failures = 0
-	p.wake()
-}
-
-// wake ends a rest without a start; mu is held.
-func (p *plugin) wake() {
-	if p.retry != nil {
-		p.retry.Stop()
-	}
-	if p.state == StateResting || p.state == StateFailed {
-		p.nextTry = time.Time{}
-		p.become(StateStopped)
-	}
-}
-
-// retire ends the process for good and waits for it.
+// retire ends the process in good order and waits for it.
 func (p *plugin) retire() {
 	p.mu.Lock()
 	p.gone = true
-	p.mu.Unlock()
-	p.halt()
-	p.work.Wait()
-}
-
-// halt ends the process in good order, unless the plugin is enabled again meanwhile.
-func (p *plugin) halt() {
-	p.mu.Lock()
 	for p.state == StateStarting {
 		changed := p.changed
 		p.mu.Unlock()
 		<-changed // a start has a limit
 		p.mu.Lock()
 	}
-	p.wake()
-	c := p.current
-	if !p.gone && p.usable {
-		c = nil
+	if p.retry != nil {
+		p.retry.Stop()
 	}
+	c := p.current
 	p.mu.Unlock()
 	if c != nil {
 		c.end(p.opts.Timeouts, p.hard)
+	}
+	p.work.Wait()
+	p.awaitBefore() // who comes after this one waits for that one too
+}
+
+func (p *plugin) awaitBefore() {
+	if p.before != nil {
+		<-p.before // its end has a limit
 	}
 }
 
@@ -321,8 +301,8 @@ func (p *plugin) status() Status {
 	s := Status{
 		Plugin: p.installed.Plugin, Enabled: p.enabled, State: p.state, Restarts: p.restarts, NextTry: p.nextTry,
 	}
-	if p.lastErr != nil {
-		s.LastError = p.lastErr.Error()
+	if p.lastKnown != nil {
+		s.LastError = p.lastKnown.Error()
 	}
 	if p.current != nil {
 		s.PID, s.Health = p.current.identity.PID, p.current.health()

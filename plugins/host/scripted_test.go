@@ -78,7 +78,7 @@ func runWorker(flags []string) int {
 		fmt.Fprintln(f, os.Getpid())
 		_ = f.Close()
 	}
-	if s.flag("deaf") {
+	if _, tidies := s.value("tidies="); tidies || s.flag("deaf") {
 		signal.Ignore(syscall.SIGTERM)
 	}
 	if s.flag("banner") {
@@ -93,7 +93,7 @@ func runWorker(flags []string) int {
 	for {
 		line, err := in.ReadBytes('\n')
 		if err != nil {
-			if s.flag("deaf") {
+			if _, tidies := s.value("tidies="); tidies || s.flag("deaf") {
 				select {} // its standard input has ended, and it does not care
 			}
 			return 0
@@ -222,8 +222,21 @@ func (s *scripted) serve(m message) {
 	case "initialize":
 		s.initialize(m)
 	case "health":
-		s.reply(m, message{"status": "ok", "message": "fine"})
+		status := "ok"
+		if s.flag("chatty-health") {
+			status = strings.Repeat("ok ", 1<<20)
+		}
+		s.reply(m, message{"status": status, "message": "fine"})
 	case "shutdown":
+		if path, ok := s.value("tidies="); ok {
+			s.reply(m, nil)
+			_ = s.out.Close()
+			time.AfterFunc(1500*time.Millisecond, func() {
+				_ = os.WriteFile(path, nil, 0o600)
+				os.Exit(0)
+			})
+			return
+		}
 		if !s.flag("deaf") {
 			s.reply(m, nil)
 			os.Exit(0)
@@ -281,6 +294,9 @@ func (s *scripted) initialize(m message) {
 		if s.flag("lie-class") {
 			class = "blind"
 		}
+		if s.flag("lie-at-length") {
+			class = strings.Repeat("blind", 1<<20)
+		}
 		result["tenure"] = message{"version": 1, "drivers": message{"box": message{"class": class, "isolation": "none", "exec": true, "list": true}}}
 	}
 	s.reply(m, result)
@@ -317,6 +333,8 @@ func (s *scripted) acquire(m message) {
 		e := c["error"].(message)
 		s.refuse(m, int(e["code"].(float64)), e["message"].(string), e["data"])
 		return
+	case "named":
+		lease["providerLeaseId"] = c["name"]
 	case "junk":
 		s.line([]byte(`{"level":30,"msg":"` + fmt.Sprint(c["apiKey"]) + `"}`))
 		s.line([]byte("plain " + fmt.Sprint(c["apiKey"])))
@@ -351,6 +369,9 @@ func (s *scripted) acquire(m message) {
 		s.send(message{"method": "log", "params": message{"level": "warn", "message": "key is " + secret, "meta": message{"key": secret}}})
 		s.refuse(m, 401, "the key "+secret+" is not accepted", nil)
 		return
+	case "shout":
+		fmt.Fprintln(os.Stderr, c["text"])
+		fmt.Fprintln(os.Stderr, "that was all")
 	case "flood":
 		long := strings.Repeat("y", 100)
 		for range 20_000 {
@@ -459,6 +480,9 @@ func (s *scripted) execute(m message) {
 	case "env":
 		b, _ := json.Marshal(p["env"])
 		whole = string(b)
+	case "shot":
+		s.reply(m, message{"exitCode": nil, "timedOut": false, "stdout": "", "stderr": "", "signal": strings.Repeat("SIG", 1<<20)})
+		return
 	case "cat":
 		whole = p["stdin"].(string)
 	}
@@ -487,10 +511,6 @@ func (s *scripted) execStart(m message) {
 		return n
 	}
 	started := message{"pid": os.Getpid(), "startTime": 1, "bootId": "b"}
-	sums := [2]struct {
-		n int64
-		h []byte
-	}{}
 	stdout := sha256.New()
 	var sent, dropped int64
 	put := func(data []byte) {
@@ -498,7 +518,6 @@ func (s *scripted) execStart(m message) {
 		sent += int64(len(data))
 		s.send(message{"method": "tenureExec.output", "params": message{"execId": p.ExecID, "stream": 1, "data": data}})
 	}
-	_ = sums
 	end := func(r drivers.ExecResult) {
 		empty := sha256.Sum256(nil)
 		r.Output = drivers.OutputSeal{
@@ -561,6 +580,17 @@ func (s *scripted) execStart(m message) {
 	case "nonsense":
 		s.reply(m, started)
 		s.send(message{"method": "tenureExec.end", "params": message{"execId": p.ExecID, "result": message{"end": "fine"}}})
+	case "unclean":
+		started["bootId"] = "b\x00"
+		s.reply(m, started)
+		s.send(message{"method": "tenureExec.end", "params": message{"execId": p.ExecID, "result": drivers.ExecResult{
+			End: drivers.ExecExited, Output: drivers.OutputSeal{
+				State: drivers.OutputTruncated, Dropped: 1, Stdout: drivers.StreamSeal{Bytes: 1, SHA256: "\x00"},
+			},
+		}}})
+	case "shot":
+		s.reply(m, started)
+		end(drivers.ExecResult{End: drivers.ExecSignaled, Signal: strings.Repeat("SIG", 1<<20)})
 	case "silent":
 	}
 }

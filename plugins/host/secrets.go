@@ -29,6 +29,9 @@ const (
 	shortestEnv = 8
 	// pastSecrets is how many of past calls are still looked for.
 	pastSecrets = 256
+	// quotable is more than is ever shown of a text and the longest secret together: a beginning of this length is enough
+	// for [secrets.quote]. A variable has 128 KiB at most, and in JSON six bytes for each.
+	quotable = 1 << 20
 )
 
 func newSecrets() *secrets { return &secrets{held: make(map[string]int)} }
@@ -60,15 +63,47 @@ func (s *secrets) hold(values ...string) (release func()) {
 }
 
 // clean is text without secrets.
-func (s *secrets) clean(text string) string {
+func (s *secrets) clean(text string) string { return s.all().Clean(text) }
+
+func (s *secrets) all() redact.Texts {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.order == nil {
 		s.order = redact.Order(slices.AppendSeq(slices.Clone(s.past), maps.Keys(s.held)))
 	}
-	order := s.order
-	s.mu.Unlock()
-	return order.Clean(text)
+	return s.order
 }
+
+// quote is what may be shown of a text that a worker wrote: at most limit bytes of its beginning, without secrets. It is cut
+// after it is cleaned, since half a secret would not be found.
+func (s *secrets) quote(text string, limit int) string {
+	all := s.all()
+	most := limit
+	if len(all) > 0 {
+		most += len(all[0]) // the longest
+	}
+	if len(text) > most { // it may be of any length, and each secret is looked for in all of it
+		text = text[:most]
+		text = text[:len(text)-begun(all, text)]
+	}
+	return clip(all.Clean(text), limit)
+}
+
+// begun is how long the end of a text is that may be the beginning of a secret.
+func begun(all redact.Texts, text string) int {
+	longest := 0
+	for _, secret := range all {
+		for n := min(len(secret)-1, len(text)); n > longest; n-- {
+			if strings.HasSuffix(text, secret[:n]) {
+				longest = n
+			}
+		}
+	}
+	return longest
+}
+
+// mostSaid bounds how many things of one kind are kept of what a worker answers at once.
+const mostSaid = 100
 
 // secretsOf are the secrets in a configuration.
 func secretsOf(d manifest.Driver, config json.RawMessage) []string {
@@ -86,10 +121,11 @@ func envSecrets(env []drivers.EnvVar) []string {
 	return values
 }
 
-// clip bounds a text that a worker wrote.
+// clip bounds a text and makes it one that can be recorded: without NUL, which no text of Postgres has.
 func clip(s string, limit int) string {
-	if len(s) <= limit {
-		return strings.ToValidUTF8(s, string(utf8.RuneError))
+	end := ""
+	if len(s) > limit {
+		s, end = s[:limit], "…"
 	}
-	return strings.ToValidUTF8(s[:limit], string(utf8.RuneError)) + "…"
+	return strings.ReplaceAll(strings.ToValidUTF8(s, string(utf8.RuneError)), "\x00", string(utf8.RuneError)) + end
 }

@@ -12,7 +12,7 @@ import (
 const (
 	// stderrKept is how much of the end of a worker's stderr is kept.
 	stderrKept = 8000
-	// stderrLine is the longest line of it; the rest of a longer one is dropped, so that no secret is cut in two.
+	// stderrLine is the longest line of it; the rest of a longer one is dropped.
 	stderrLine = 64 << 10
 )
 
@@ -38,7 +38,7 @@ func (e *excerpt) read(from *os.File, news *news) {
 	buf := make([]byte, 32<<10)
 	var line []byte
 	flush := func() {
-		text := e.secrets.clean(strings.TrimRight(string(line), "\r"))
+		text := e.secrets.quote(strings.TrimRight(string(line), "\r"), stderrLine)
 		line = line[:0]
 		e.keep(text)
 		news.stderr(text)
@@ -47,7 +47,7 @@ func (e *excerpt) read(from *os.File, news *news) {
 		n, err := from.Read(buf)
 		for rest := buf[:n]; len(rest) > 0; {
 			part, after, ended := bytes.Cut(rest, []byte("\n"))
-			line = append(line, part[:min(len(part), max(0, stderrLine-len(line)))]...)
+			line = append(line, part[:min(len(part), max(0, quotable-len(line)))]...)
 			if ended {
 				flush()
 			}

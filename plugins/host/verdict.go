@@ -12,9 +12,9 @@ var fieldText = regexp.MustCompile(`^(config(?:[.\[][^:\s]+)?): (.*?)(?: \(([^()
 
 // configError makes fields of what a worker says of a configuration.
 func (w *worker) configError(texts []string) error {
-	problems := make([]drivers.FieldProblem, 0, len(texts))
-	for _, text := range texts {
-		text = w.child.secrets.clean(clip(strings.TrimSpace(text), 1000))
+	var problems []drivers.FieldProblem
+	for _, text := range texts[:min(len(texts), mostSaid)] {
+		text = w.child.secrets.quote(strings.TrimSpace(text), 1000)
 		p := drivers.FieldProblem{Field: "config", Problem: text, Remediation: "correct it as the plugin says"}
 		if m := fieldText.FindStringSubmatch(text); m != nil {
 			p.Field, p.Problem = m[1], m[2]

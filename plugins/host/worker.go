@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -56,6 +57,7 @@ func (w *worker) do(ctx context.Context, k call, params, result any) error {
 	release := c.secrets.hold(append(secretsOf(w.driver, k.scope.Config), k.hidden...)...)
 	inv := protocol.Invocation{ID: rand.Text(), Scope: protocol.InvocationScope{CompanyID: k.scope.CompanyID}}
 	c.mu.Lock()
+	c.serve(k.scope.CompanyID)
 	c.invocations[inv.ID] = &invocation{company: k.scope.CompanyID, output: k.relay}
 	c.mu.Unlock()
 	defer func() {
@@ -187,7 +189,7 @@ func (w *worker) Acquire(ctx context.Context, req provider.AcquireRequest) (prov
 	}
 	k := call{verb: verbAcquire, scope: req.Scope, limit: limit, late: func(raw json.RawMessage) {
 		var got *protocol.Lease
-		if req.Late != nil && json.Unmarshal(raw, &got) == nil && got != nil {
+		if req.Late != nil && json.Unmarshal(raw, &got) == nil && unusable(got) == nil {
 			req.Late(leaseOf(*got))
 		}
 	}}
@@ -195,10 +197,26 @@ func (w *worker) Acquire(ctx context.Context, req provider.AcquireRequest) (prov
 	if err := w.do(ctx, k, params, &got); err != nil {
 		return provider.Lease{}, err
 	}
-	if got == nil {
-		return provider.Lease{}, w.child.translate(verbAcquire, fmt.Errorf("%w: it is null", protocol.ErrBadReply))
+	if err := unusable(got); err != nil {
+		return provider.Lease{}, w.child.translate(verbAcquire, err)
 	}
 	return leaseOf(*got), nil
+}
+
+// longestID bounds a provider's name of a runtime, which is in events, lists and answers.
+const longestID = 4096
+
+// unusable says why a reply is no lease that can be recorded; nil if it is.
+func unusable(got *protocol.Lease) error {
+	switch {
+	case got == nil:
+		return fmt.Errorf("%w: it is null", protocol.ErrBadReply)
+	case got.ProviderLeaseID == nil:
+		return nil
+	case len(*got.ProviderLeaseID) > longestID || strings.Contains(*got.ProviderLeaseID, "\x00"):
+		return fmt.Errorf("%w: providerLeaseId has NUL or more than %d bytes", protocol.ErrBadReply, longestID)
+	}
+	return nil
 }
 
 // leaseOf reads a lease as far as it is one.
@@ -230,8 +248,8 @@ func (w *worker) Resume(ctx context.Context, req provider.LeaseRequest) (provide
 	if err := w.do(ctx, k, w.lease(req), &answer); err != nil {
 		return provider.Lease{}, err
 	}
-	if answer == nil {
-		return provider.Lease{}, w.child.translate(verbResume, fmt.Errorf("%w: it is null", protocol.ErrBadReply))
+	if err := unusable(answer); err != nil {
+		return provider.Lease{}, w.child.translate(verbResume, err)
 	}
 	got := *answer
 	var said struct {
@@ -322,7 +340,7 @@ func (w *worker) StartExec(ctx context.Context, req provider.StartRequest) (driv
 	var got protocol.ExecStartResult
 	err = w.do(ctx, call{verb: verbStart, scope: req.Scope, limit: c.plugin.opts.Timeouts.ExecStart}, params, &got)
 	if err == nil {
-		e.process = drivers.Process{PID: got.PID, StartTime: got.StartTime, BootID: got.BootID}
+		e.process = drivers.Process{PID: got.PID, StartTime: got.StartTime, BootID: c.secrets.quote(got.BootID, 100)}
 		return e, nil
 	}
 	if drivers.OutcomeOf(err) != drivers.OutcomeAmbiguous {
@@ -384,7 +402,7 @@ func (w *worker) Execute(ctx context.Context, req provider.ExecuteRequest) (prov
 	}
 	result := provider.ExecuteResult{ExitCode: got.ExitCode, TimedOut: got.TimedOut, Stdout: []byte(got.Stdout), Stderr: []byte(got.Stderr)}
 	if got.Signal != nil {
-		result.Signal = *got.Signal
+		result.Signal = w.child.secrets.quote(*got.Signal, 100)
 	}
 	return result, nil
 }
@@ -433,9 +451,9 @@ func (w *worker) Probe(ctx context.Context, scope provider.Scope) (drivers.Probe
 	if err := w.do(ctx, k, protocol.ProbeParams{Base: w.base(scope)}, &got); err != nil {
 		return drivers.ProbeResult{}, err
 	}
-	clean := func(s string) string { return w.child.secrets.clean(clip(s, 4000)) }
+	clean := func(s string) string { return w.child.secrets.quote(s, 4000) }
 	result := drivers.ProbeResult{OK: got.OK, Phase: clean(got.Phase), Summary: clean(got.Summary)}
-	for _, d := range got.Diagnostics[:min(len(got.Diagnostics), 100)] {
+	for _, d := range got.Diagnostics[:min(len(got.Diagnostics), mostSaid)] {
 		found := drivers.Diagnostic{Severity: drivers.Severity(d.Severity), Code: clean(d.Code), Message: clean(d.Message), Remediation: clean(d.Remediation)}
 		switch found.Severity {
 		case drivers.SeverityInfo, drivers.SeverityWarning, drivers.SeverityError:
@@ -459,8 +477,8 @@ func (w *worker) ValidateConfig(ctx context.Context, config json.RawMessage) (pr
 		return provider.ConfigVerdict{}, w.configError(got.Errors)
 	}
 	verdict := provider.ConfigVerdict{}
-	for _, text := range got.Warnings {
-		verdict.Warnings = append(verdict.Warnings, w.child.secrets.clean(clip(text, 1000)))
+	for _, text := range got.Warnings[:min(len(got.Warnings), mostSaid)] {
+		verdict.Warnings = append(verdict.Warnings, w.child.secrets.quote(text, 1000))
 	}
 	if len(got.NormalizedConfig) > 0 && string(got.NormalizedConfig) != "null" {
 		verdict.Normalized = got.NormalizedConfig

@@ -34,10 +34,8 @@ type Manifest struct {
 	ID, Version, DisplayName, Description, Author string
 	Categories, Capabilities                      []string
 	// Worker is the entry point of the worker, relative to the package.
-	Worker string
-	// MinimumHostVersion is "" where the plugin does not say.
-	MinimumHostVersion string
-	Drivers            []Driver
+	Worker  string
+	Drivers []Driver
 	// Raw is the whole of it, as the worker gets it back.
 	Raw json.RawMessage
 }
@@ -133,7 +131,7 @@ func Parse(raw []byte) (Manifest, error) {
 	c.listed("categories", w.Categories, categories)
 	c.listed("capabilities", w.Capabilities, capabilities)
 	m.Worker = c.worker(w.Entrypoints)
-	m.MinimumHostVersion = c.minimumVersion(w)
+	c.minimumVersion(w)
 	if len(w.InstanceConfigSchema) > 0 {
 		_, problem := NewSchema(w.InstanceConfigSchema)
 		c.prefixed("instanceConfigSchema", problem)
@@ -231,7 +229,8 @@ func (c *checker) decode(field string, raw json.RawMessage, into any, dropUnknow
 	}
 }
 
-func (c *checker) minimumVersion(w wire) string {
+// minimumVersion checks what is asked of the host. It is of Paperclip's versions, with which ours cannot be compared.
+func (c *checker) minimumVersion(w wire) {
 	const remediation = "write it as semver, such as 1.0.0"
 	var host, paperclip string
 	if w.MinimumHostVersion != nil {
@@ -243,7 +242,6 @@ func (c *checker) minimumVersion(w wire) string {
 	if host != "" && paperclip != "" && host != paperclip {
 		c.add("minimumHostVersion", "differs from minimumPaperclipVersion", "declare one of them, or both alike")
 	}
-	return host
 }
 
 func (c *checker) drivers(w wire) []Driver {

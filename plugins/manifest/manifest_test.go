@@ -32,8 +32,8 @@ func TestAManifestIsReadWhole(t *testing.T) {
 	t.Parallel()
 	m, err := manifest.Parse([]byte(whole))
 	require.NoError(t, err)
-	require.Equal(t, []string{"acme.box", "1.2.3-rc.1", "Acme", "./dist/worker.js", "1.0.0"},
-		[]string{m.ID, m.Version, m.DisplayName, m.Worker, m.MinimumHostVersion})
+	require.Equal(t, []string{"acme.box", "1.2.3-rc.1", "Acme", "./dist/worker.js"},
+		[]string{m.ID, m.Version, m.DisplayName, m.Worker})
 	require.True(t, m.Declares(manifest.CapabilityDrivers))
 	require.False(t, m.Declares("http.outbound"))
 	require.JSONEq(t, whole, string(m.Raw))

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -35,13 +36,13 @@ type Package struct {
 	Worker string
 }
 
-// ReadOptions say how a package is read. Only Node is needed, and only for a manifest that is a module.
+// ReadOptions say how a manifest that is a module is evaluated. The zero value is complete.
 type ReadOptions struct {
 	// Node is the path of node; "" looks it up.
 	Node string
-	// As is who evaluates the manifest; an engine that is root names somebody else.
+	// As is who evaluates it; an engine that is root names somebody else.
 	As *Credential
-	// Timeout bounds the evaluation; 0 is 15 s.
+	// Timeout bounds that; 0 is 15 s.
 	Timeout time.Duration
 }
 
@@ -54,7 +55,7 @@ const (
 )
 
 // ReadPackage reads the plugin in dir. A manifest that is a module of JavaScript is evaluated: once, by a process that
-// gets no environment but PATH. The error is a [*drivers.Failure] with outcome definite, or retryable if the evaluation
+// gets no environment but PATH, and what that starts ends with it. The error is a [*drivers.Failure] with outcome definite, or retryable if the evaluation
 // was cut short.
 func ReadPackage(ctx context.Context, dir string, opts ReadOptions) (Package, error) {
 	dir, err := filepath.Abs(dir)
@@ -86,6 +87,23 @@ func ReadPackage(ctx context.Context, dir string, opts ReadOptions) (Package, er
 		return Package{}, unreadable("worker", fmt.Errorf("entrypoints.worker %q is no program", m.Worker), "build it, and make it executable")
 	}
 	return Package{Name: meta.Name, Version: meta.Version, Manifest: m, Worker: worker}, nil
+}
+
+// Command is how the worker of a plugin is started whose package lies in dir. node runs a module of JavaScript; "" is node on
+// PATH.
+func (m Manifest) Command(dir, node string) ([]string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	worker, err := inside(dir, m.Worker)
+	if err != nil {
+		return nil, fmt.Errorf("entrypoints.worker %q: %w", m.Worker, err)
+	}
+	if m.ForNode() {
+		return []string{cmp.Or(node, "node"), worker}, nil
+	}
+	return []string{worker}, nil
 }
 
 // ForNode reports whether the worker is a module that Node runs, and not a program.
@@ -240,7 +258,7 @@ func readManifest(ctx context.Context, path string, opts ReadOptions) ([]byte, e
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		err = cmd.Wait()
+		err = spawn.Wait(cmd)
 	}()
 	select {
 	case <-ended:

@@ -42,6 +42,16 @@ func TestAPackageOfNpmIsRead(t *testing.T) {
 	require.Equal(t, "1.2.3", p.Version)
 	require.Equal(t, "acme.box", p.Manifest.ID)
 	require.Equal(t, filepath.Join(dir, "dist/worker.js"), p.Worker)
+	command, err := p.Manifest.Command(dir, "")
+	require.NoError(t, err)
+	require.Equal(t, []string{"node", p.Worker}, command)
+	p.Manifest.Worker = "worker"
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "worker"), []byte("x"), 0o755))
+	command, err = p.Manifest.Command(dir, "/opt/node")
+	require.NoError(t, err)
+	require.Equal(t, []string{filepath.Join(dir, "worker")}, command)
+	_, err = p.Manifest.Command(t.TempDir(), "")
+	require.ErrorContains(t, err, `entrypoints.worker "worker"`)
 	require.JSONEq(t, whole, string(p.Manifest.Raw))
 }
 
@@ -134,7 +144,26 @@ await new Promise(() => {setInterval(() => {}, 1000)})`
 	require.True(t, ok, "%v", err)
 	require.Equal(t, drivers.OutcomeRetryable, failure.Outcome)
 	require.ErrorContains(t, err, "longer than 2s")
-	b, err := os.ReadFile(pid)
+	requireEnded(t, pid)
+}
+
+func TestWhatAModuleStartedEndsWithIt(t *testing.T) {
+	t.Parallel()
+	pid := filepath.Join(t.TempDir(), "pid")
+	module := `import {spawn} from "node:child_process"; import {writeFileSync} from "node:fs"
+const child = spawn("sleep", ["600"], {stdio: "inherit"})
+writeFileSync("` + pid + `", String(child.pid))
+` + goodModule
+	dir := install(t, map[string]string{"package.json": goodPackage, "dist/manifest.js": module, "dist/worker.js": "x"})
+	_, err := manifest.ReadPackage(t.Context(), dir, manifest.ReadOptions{})
+	require.NoError(t, err)
+	requireEnded(t, pid)
+}
+
+// requireEnded reads the pid of a process that must not run.
+func requireEnded(t *testing.T, file string) {
+	t.Helper()
+	b, err := os.ReadFile(file)
 	require.NoError(t, err)
 	stat, err := os.ReadFile(filepath.Join("/proc", strings.TrimSpace(string(b)), "stat"))
 	require.True(t, err != nil || strings.Contains(string(stat), ") Z "), "its child has ended as well: %s", stat)

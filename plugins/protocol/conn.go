@@ -44,7 +44,8 @@ type Options struct {
 	QueueBytes int
 	// WriteTimeout ends the connection if the peer takes nothing for so long while something waits; 0 is a minute.
 	WriteTimeout time.Duration
-	// MaxRequests bounds the requests of the peer that are served at once; 0 is 4096. More are refused.
+	// MaxRequests bounds the requests of the peer that are served at once, those whose answer waits to be written among
+	// them; 0 is 4096. More are refused.
 	MaxRequests int
 }
 

@@ -494,6 +494,27 @@ func TestTooManyRequestsAtOnceAreRefused(t *testing.T) {
 	require.Equal(t, "done", p.read()["result"])
 }
 
+// Who asks and does not read the answers is not served beyond the limit either: each answer that waits for room is memory.
+func TestRequestsOfAPeerThatDoesNotReadItsAnswersAreBounded(t *testing.T) {
+	t.Parallel()
+	var served atomic.Int64
+	seen := make(chan struct{})
+	p := dial(t, protocol.Options{
+		MaxRequests: 4, QueueBytes: 200,
+		Request: func(context.Context, protocol.Request) (any, error) {
+			served.Add(1)
+			return strings.Repeat("x", 100), nil
+		},
+		Notification: func(protocol.Notification) { close(seen) },
+	})
+	for id := range 1000 {
+		p.send(fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"m"}`, id))
+	}
+	p.send(`{"jsonrpc":"2.0","method":"n"}`)
+	<-seen
+	require.LessOrEqual(t, served.Load(), int64(4+2), "those at once, one answer in the queue and one that is being written")
+}
+
 func TestFlushWaitsForWhatWasWritten(t *testing.T) {
 	t.Parallel()
 	p := dial(t, protocol.Options{})

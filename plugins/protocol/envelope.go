@@ -126,7 +126,7 @@ func parseError(raw json.RawMessage) *Error {
 	return e
 }
 
-// parseInvocation reads the envelope's extensions; what is not as it should be is as if it were absent.
+// invocation reads the envelope's extensions; what is not as it should be is as if it were absent.
 func (f *incoming) invocation() (*Invocation, string) {
 	var inv *Invocation
 	if f.Invocation != nil {

@@ -131,13 +131,13 @@ type TenureToken struct {
 	Attempt int   `json:"attempt,omitempty"`
 }
 
-// ValidateConfigParams and its result.
+// ValidateConfigParams asks whether a configuration is good.
 type ValidateConfigParams struct {
 	DriverKey string          `json:"driverKey"`
 	Config    json.RawMessage `json:"config"`
 }
 
-// ValidateConfigResult judges a configuration.
+// ValidateConfigResult judges it.
 type ValidateConfigResult struct {
 	OK               bool            `json:"ok"`
 	Warnings         []string        `json:"warnings,omitempty"`

@@ -97,7 +97,7 @@ func (c *Conn) serve(ctx context.Context, f incoming) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	c.mu.Lock()
 	_, twice := c.active[id]
-	full := len(c.active) >= c.opts.MaxRequests
+	full := c.serving >= c.opts.MaxRequests
 	if !twice && !full {
 		c.active[id] = cancel
 		c.serving++

@@ -49,6 +49,7 @@ var frozen = map[string]string{
 	"leases v3":        "6c33b0cbe1c628ff",
 	"leases v4":        "332887fc1e07049b",
 	"plugins v1":       "9e88027d57f651b3",
+	"plugins v2":       "d5af9027bf03f7fb",
 	"runtimes v1":      "f7546cf9290bd055",
 	"secrets v1":       "a59ced4e03331b69",
 }

@@ -18,7 +18,7 @@ type Row = projections.Row[Plugin]
 
 // Model is the read model.
 var Model = &projections.Definition[Plugin]{
-	Name: "plugins", Revision: 1,
+	Name: "plugins", Revision: 2,
 	Categories: []string{plugin.Category},
 	Columns: []projections.Column[Plugin]{
 		{Name: "key", Type: "text NOT NULL", Of: func(p *Plugin) any { return p.Key }},

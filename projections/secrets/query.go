@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/tenure-dev/tenure/domain"
-	"github.com/tenure-dev/tenure/domain/secret"
 	"github.com/tenure-dev/tenure/projections"
 )
 
@@ -12,7 +11,6 @@ import (
 type Filter struct {
 	Company domain.CompanyID
 	Name    string
-	Status  secret.Status
 }
 
 // List answers with secrets, the oldest first.
@@ -23,9 +21,6 @@ func List(ctx context.Context, db projections.DB, f Filter, opts projections.Opt
 	}
 	if f.Name != "" {
 		q.Where("name = $", f.Name)
-	}
-	if f.Status != "" {
-		q.Where("status = $", string(f.Status))
 	}
 	return Model.List(ctx, db, q, projections.OldestFirst, opts)
 }

@@ -70,33 +70,40 @@ var _ api.EnvironmentChecker = checker{}
 
 // CheckConfig refuses what the driver cannot use.
 func (c checker) CheckConfig(driver string, config json.RawMessage) error {
-	provider, ok, err := c.drivers.Provider(driver, config)
-	if !ok {
-		return domain.Refuse(domain.KindInvalid, "unknown_driver", "%q is no driver of this engine", driver).On("driver").
-			Mend("use one of: %s", strings.Join(c.drivers.Names(), ", "))
-	}
+	d, err := c.driver(driver, config)
 	if err == nil {
-		err = c.check(drivers.Target{Driver: driver, Provider: provider}, config)
-	}
-	if problem, ok := errors.AsType[*drivers.ConfigError](err); ok && len(problem.Problems) > 0 {
-		p := problem.Problems[0]
-		return domain.Refuse(domain.KindInvalid, "invalid_config", "%s", p.Problem).On(p.Field).Mend("%s", p.Remediation)
+		err = drivers.CheckConfig(d, config)
 	}
 	if errors.Is(err, drivers.ErrUnsupported) {
 		return nil
 	}
-	return err
+	return refusalOf(err)
 }
 
-func (c checker) check(t drivers.Target, config json.RawMessage) error {
-	d, err := c.drivers.Resolve(t)
-	if f, ok := errors.AsType[*drivers.Failure](err); ok {
-		return domain.Refuse(domain.KindInvalid, f.Code, "%s", f.Err).On("config.provider").Mend("%s", f.Remediation)
+// driver is who would make the runtimes of an environment.
+func (c checker) driver(name string, config json.RawMessage) (drivers.Driver, error) {
+	provider, ok, err := c.drivers.Provider(name, config)
+	if !ok {
+		return nil, domain.Refuse(domain.KindInvalid, "unknown_driver", "%q is no driver of this engine", name).On("driver").
+			Mend("use one of: %s", strings.Join(c.drivers.Names(), ", "))
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return drivers.CheckConfig(d, config)
+	d, err := c.drivers.Resolve(drivers.Target{Driver: name, Provider: provider})
+	if f, ok := errors.AsType[*drivers.Failure](err); ok {
+		return nil, domain.Refuse(domain.KindInvalid, f.Code, "%s", f.Err).On("config.provider").Mend("%s", f.Remediation)
+	}
+	return d, err
+}
+
+// refusalOf makes of a configuration's problems the answer to who gave it.
+func refusalOf(err error) error {
+	if problem, ok := errors.AsType[*drivers.ConfigError](err); ok && len(problem.Problems) > 0 {
+		p := problem.Problems[0]
+		return domain.Refuse(domain.KindInvalid, "invalid_config", "%s", p.Problem).On(p.Field).Mend("%s", p.Remediation)
+	}
+	return err
 }
 
 // Provider is who makes the runtimes of an environment.
@@ -105,21 +112,17 @@ func (c checker) Provider(driver string, config json.RawMessage) (string, bool) 
 	return provider, ok
 }
 
-// SecretFields are the places for secrets in a configuration. A driver that cannot be told is asked by CheckConfig first.
-func (c checker) SecretFields(driver string, config json.RawMessage) []api.SecretField {
-	provider, ok, err := c.drivers.Provider(driver, config)
-	if !ok || err != nil {
-		return nil
-	}
-	d, err := c.drivers.Resolve(drivers.Target{Driver: driver, Provider: provider})
+// SecretFields are the places for secrets in a configuration.
+func (c checker) SecretFields(driver string, config json.RawMessage) ([]api.SecretField, error) {
+	d, err := c.driver(driver, config)
 	if err != nil {
-		return nil
+		return nil, refusalOf(err)
 	}
 	var fields []api.SecretField
 	for _, f := range drivers.SecretFields(d, config) {
 		fields = append(fields, api.SecretField(f))
 	}
-	return fields
+	return fields, nil
 }
 
 // outputs opens the journals of this node.

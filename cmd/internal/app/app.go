@@ -65,10 +65,9 @@ type Options struct {
 	ExecParent []string
 	// PluginUID runs the workers of plugins when the engine is root; 0 is [DefaultPluginUID].
 	PluginUID int
-	// PluginEnv are further variables of the workers of plugins, by the plugin's key.
-	PluginEnv map[string]map[string]string
-	// Node is the program that runs plugins in JavaScript; "" is node on PATH.
-	Node string
+	// PluginEnv and PluginSecretEnv are further variables of the workers of plugins, by the plugin's key. Values of the second
+	// are hidden wherever a worker repeats them.
+	PluginEnv, PluginSecretEnv map[string]map[string]string
 	// PublicURL, AllowedHosts and RuntimeCandidates are ways to this server for runtimes; AllowRuntimeURL and DenyRuntimeURL
 	// say what of them may be tried. See drivers/runtimeurl.
 	PublicURL                                     string
@@ -121,8 +120,10 @@ type App struct {
 	listener   net.Listener
 	address    string
 
-	// pluginTurn lets one at a time tell the host of plugins. heardOf are plugins that the read model may not show yet.
+	// pluginTurn lets one at a time tell the host of plugins; it is held while the database is asked.
 	pluginTurn sync.Mutex
+	// heardOf are plugins that the read model may not show yet. Whoever brings them waits for no database.
+	hearing    sync.Mutex
 	heardOf    map[domain.PluginID]bool
 	pluginNews chan struct{}
 }

@@ -21,6 +21,9 @@ import (
 // maxPluginBytes bounds the files of one version of a plugin.
 const maxPluginBytes = 2 << 30
 
+// unfinished begins the names of directories whose files are not all there, or not yet looked at.
+const unfinished = ".new-"
+
 // shelf keeps the files of plugins: one directory for each content, which never changes.
 type shelf struct{ a *App }
 
@@ -32,26 +35,29 @@ func (s shelf) InstallPlugin(ctx context.Context, source string) (plugin.Install
 	fail := func(code string, err error, remediation string) (plugin.Installed, error) {
 		return plugin.Installed{}, &drivers.Failure{Outcome: drivers.OutcomeDefinite, Code: code, Step: "install", Err: err, Remediation: remediation}
 	}
-	info, err := os.Stat(source)
-	if err != nil || !info.IsDir() {
+	directory, err := filepath.EvalSymlinks(source) // WalkDir does not follow its root
+	if info, stat := os.Stat(directory); err != nil || stat != nil || !info.IsDir() {
 		return fail("no_directory", fmt.Errorf("%s is no directory of this machine", source), "name the directory that holds the plugin's package.json or manifest.json")
 	}
 	if err := os.MkdirAll(s.a.filesDir(), 0o711); err != nil {
 		return fail("io_error", err, "let the engine write to its data directory")
 	}
-	dir, err := os.MkdirTemp(s.a.filesDir(), ".new-")
+	dir, err := os.MkdirTemp(s.a.filesDir(), unfinished)
 	if err != nil {
 		return fail("io_error", err, "let the engine write to its data directory")
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // renamed by then, or of no use
-	digest, err := copyTree(ctx, source, dir)
+	digest, err := copyTree(ctx, directory, dir)
 	if err != nil {
 		return fail("copy_failed", err, "make every file readable for the engine, and see that its disk has room")
 	}
 	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // workers of another user read it; it holds no secret
 		return fail("io_error", err, "let the engine write to its data directory")
 	}
-	read, err := manifest.ReadPackage(ctx, dir, manifest.ReadOptions{Node: s.a.opts.Node, As: s.a.workerUser()})
+	read, err := manifest.ReadPackage(ctx, dir, manifest.ReadOptions{As: s.a.workerUser()})
+	if f, ok := errors.AsType[*drivers.Failure](err); ok {
+		f.Err = errors.New(strings.ReplaceAll(f.Err.Error(), dir, source)) // who asked knows nothing of the copy
+	}
 	if err != nil {
 		return plugin.Installed{}, err
 	}
@@ -64,35 +70,7 @@ func (s shelf) InstallPlugin(ctx context.Context, source string) (plugin.Install
 	return plugin.Installed{Key: m.ID, Version: m.Version, Digest: digest, Manifest: m.Raw, Source: source}, nil
 }
 
-// within is a path below a directory, links followed.
-func within(dir, name string) (string, error) {
-	root, err := filepath.EvalSymlinks(dir)
-	if err != nil {
-		return "", err
-	}
-	path, err := filepath.EvalSymlinks(filepath.Join(root, name))
-	if err != nil {
-		return "", fmt.Errorf("%q is not there", name)
-	}
-	if !strings.HasPrefix(path, root+string(filepath.Separator)) {
-		return "", fmt.Errorf("%q is not within the plugin", name)
-	}
-	return path, nil
-}
-
 func (a *App) filesDir() string { return filepath.Join(a.pluginDir(), "files") }
-
-// workerOf is how an installed version is run.
-func (a *App) workerOf(v plugin.Installed, m manifest.Manifest) ([]string, error) {
-	worker, err := within(filepath.Join(a.filesDir(), v.Digest), m.Worker)
-	if err != nil {
-		return nil, err
-	}
-	if m.ForNode() {
-		return []string{"node", worker}, nil
-	}
-	return []string{worker}, nil
-}
 
 // copyTree copies directories, files and links below source, readable for everybody, and returns a SHA-256 over the names,
 // the contents and which of them are programs.
@@ -149,6 +127,9 @@ func copyFile(sum io.Writer, path, rel, target string, left *int64) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(io.MultiWriter(out, sum), from)
-	return errors.Join(err, out.Close())
+	n, err := io.Copy(io.MultiWriter(out, sum), io.LimitReader(from, info.Size()+1))
+	if err = errors.Join(err, out.Close()); err == nil && n != info.Size() {
+		err = fmt.Errorf("%s changed while it was copied", rel)
+	}
+	return err
 }

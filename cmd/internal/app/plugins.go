@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/tenure-dev/tenure/api"
@@ -39,12 +41,14 @@ func (a *App) workerUser() *host.Credential {
 func (a *App) pluginDir() string { return filepath.Join(a.lock.Dir(), "plugins") }
 
 // builtins are the plugins that come with this engine.
-func (a *App) builtins() []builtin { return builtins(a.opts.PluginEnv[DockerPlugin][dockerHostVar]) }
+func (a *App) builtins() []builtin {
+	return builtins(cmp.Or(a.opts.PluginSecretEnv[DockerPlugin][dockerHostVar], a.opts.PluginEnv[DockerPlugin][dockerHostVar]))
+}
 
 // makeHost makes the host of plugins. It knows none yet.
 func (a *App) makeHost() error {
-	if err := os.MkdirAll(a.pluginDir(), 0o711); err != nil {
-		return fmt.Errorf("plugins: %w", err)
+	if err := a.makePluginDir(); err != nil {
+		return err
 	}
 	identity := a.store.Identity()
 	var err error
@@ -56,6 +60,26 @@ func (a *App) makeHost() error {
 		return fmt.Errorf("plugins: %w", err)
 	}
 	a.onStop("plugins", a.host.Stop)
+	return nil
+}
+
+// makePluginDir makes the directory of plugins, and removes what an installation left in it that was killed.
+func (a *App) makePluginDir() error {
+	if err := os.MkdirAll(a.pluginDir(), 0o711); err != nil {
+		return fmt.Errorf("plugins: %w", err)
+	}
+	entries, err := os.ReadDir(a.filesDir())
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("plugins: %w", err)
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), unfinished) {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(a.filesDir(), e.Name())); err != nil {
+			return fmt.Errorf("plugins: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -103,9 +127,9 @@ func (a *App) refreshPlugins(ctx context.Context) error {
 			break
 		}
 	}
-	for id := range a.heardOf {
-		ids[id] = true
-	}
+	a.hearing.Lock()
+	maps.Copy(ids, a.heardOf)
+	a.hearing.Unlock()
 	var all []host.Installed
 	for id := range ids {
 		now, err := eventstore.Recall(ctx, a.commands.Ledger(), commands.Plugins, id.UUID)
@@ -134,7 +158,8 @@ func (a *App) versions(id domain.PluginID, p plugin.State) []host.Installed {
 		}
 		in := host.Installed{
 			Plugin: drivers.Plugin{ID: id.String(), Key: v.Key, Version: v.Version}, Manifest: m,
-			Enabled: p.Status == plugin.StatusEnabled && v.Version == p.Version, Env: a.opts.PluginEnv[v.Key],
+			Enabled: p.Status == plugin.StatusEnabled && v.Version == p.Version, Disabled: p.Disables,
+			Env: a.opts.PluginEnv[v.Key], SecretEnv: a.opts.PluginSecretEnv[v.Key],
 		}
 		if v.Source == builtIn {
 			if v.Version == p.Version {
@@ -142,7 +167,7 @@ func (a *App) versions(id domain.PluginID, p plugin.State) []host.Installed {
 			}
 			continue
 		}
-		if in.Command, err = a.workerOf(v, m); err != nil {
+		if in.Command, err = m.Command(filepath.Join(a.filesDir(), v.Digest), ""); err != nil {
 			a.log.Warn("a version of a plugin is not on this machine", "plugin", v.Key, "version", v.Version, "error", err)
 			continue
 		}
@@ -217,8 +242,8 @@ func (a *App) heardPlugin(r eventstore.Recorded) {
 
 // expectPlugin makes the next look at the plugins include this one, whether the read model shows it or not.
 func (a *App) expectPlugin(id domain.PluginID) {
-	a.pluginTurn.Lock()
-	defer a.pluginTurn.Unlock()
+	a.hearing.Lock()
+	defer a.hearing.Unlock()
 	a.heardOf[id] = true
 }
 
@@ -248,21 +273,33 @@ func (a *App) followPlugins(ctx context.Context) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for {
-			select {
-			case <-a.pluginNews:
-			case <-follow.Done():
-				return
-			}
-			if err := a.refreshPlugins(follow); err != nil && follow.Err() == nil {
-				a.log.Error("the plugins could not be read", "error", err)
-			}
-		}
+		a.onPluginNews(follow, a.refreshPlugins)
 	}()
 	a.onStop("news of plugins", func(context.Context) error { cancel(); <-ended; return nil })
 }
 
-// processes tells the API how the processes of plugins stand.
+// lookAgain is how long to wait before plugins that could not be read are read again: nobody brings the same news twice.
+const lookAgain = time.Second
+
+// onPluginNews calls refresh for each of the news, until it works, until ctx ends.
+func (a *App) onPluginNews(ctx context.Context, refresh func(context.Context) error) {
+	var again <-chan time.Time
+	for {
+		select {
+		case <-a.pluginNews:
+		case <-again:
+		case <-ctx.Done():
+			return
+		}
+		again = nil
+		if err := refresh(ctx); err != nil && ctx.Err() == nil {
+			a.log.Error("the plugins could not be read", "error", err)
+			again = time.After(lookAgain)
+		}
+	}
+}
+
+// pluginProcesses tells the API how the processes of plugins stand.
 type pluginProcesses struct{ host *host.Host }
 
 var _ api.PluginProcesses = pluginProcesses{}

@@ -22,7 +22,7 @@ func Serve(version string) func(context.Context, cli.ServeOptions, io.Writer) er
 		}
 		a, err := Start(ctx, Options{
 			Version: version, Listen: o.Listen, DataDir: o.DataDir, DatabaseURL: o.DatabaseURL, DatabaseDirectURL: o.DatabaseDirectURL,
-			PluginUID: o.PluginUID, PluginEnv: o.PluginEnv, PublicURL: o.PublicURL, AllowedHosts: o.AllowedHosts,
+			PluginUID: o.PluginUID, PluginEnv: o.PluginEnv, PluginSecretEnv: o.PluginSecretEnv, PublicURL: o.PublicURL, AllowedHosts: o.AllowedHosts,
 			AllowRuntimeURL: o.AllowRuntimeURL, DenyRuntimeURL: o.DenyRuntimeURL, RuntimeCandidates: o.RuntimeCandidates, AgentSocket: o.AgentSocket,
 			Keyset: o.Keyset, ExecUID: o.ExecUID, AllowRootExec: o.AllowRootExec, InsecureListen: o.InsecureListen,
 			AllowFakeSelection: o.AllowFakeSelection,

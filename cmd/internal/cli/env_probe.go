@@ -26,6 +26,9 @@ func (r *root) envProbe() *cobra.Command {
 			if (len(args) == 1) == (driver != "") {
 				return usagef("probe: name an environment, or settings").mendBy("give NAME-OR-ID, or --driver with --config")
 			}
+			if driver == "" && config != "" {
+				return usagef("config: a saved environment is tried as it is saved").mendBy("give --driver in place of the name, or leave --config out")
+			}
 			raw, err := r.jsonValue("config", config)
 			if err != nil {
 				return err

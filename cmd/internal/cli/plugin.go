@@ -133,23 +133,11 @@ func (r *root) pluginShow() *cobra.Command {
 func (r *root) pluginEnable() *cobra.Command {
 	return r.verb(verb{
 		use:      "enable KEY-OR-ID",
-		short:    "Let a plugin make runtimes, and try to start one that has failed",
+		short:    "Let a disabled plugin work again; what it made before is served, too",
 		examples: [2]string{"tenure plugin enable acme.boxes", "tenure plugin enable acme.boxes -o json"},
 		exits:    exitsOfCalls,
 		run: func(ctx context.Context, args []string) error {
-			c, err := r.api(ctx)
-			if err != nil {
-				return err
-			}
-			p, err := r.plugin(ctx, c, args[0])
-			if err != nil {
-				return err
-			}
-			if p, err = c.EnablePlugin(ctx, p.ID); err != nil {
-				return err
-			}
-			visible(ctx, p.Position, c.Plugins)
-			return pluginView.show(r, p)
+			return r.changePlugin(ctx, args[0], func(c *client.Client, id uuid.UUID) (wire.Plugin, error) { return c.EnablePlugin(ctx, id) })
 		},
 	})
 }
@@ -157,28 +145,36 @@ func (r *root) pluginEnable() *cobra.Command {
 func (r *root) pluginDisable() *cobra.Command {
 	var in wire.DisablePlugin
 	cmd := r.verb(verb{
-		use:      "disable KEY-OR-ID",
-		short:    "Keep a plugin from making runtimes; what it made is driven to its end",
+		use:   "disable KEY-OR-ID",
+		short: "Keep a plugin from working; what it made waits until it is enabled again",
+		long: "Its process ends, and the commands that it runs end with it. Leases that it made stay as they are; one that is released\n" +
+			"meanwhile waits for its cleanup until the plugin is enabled.",
 		examples: [2]string{"tenure plugin disable acme.boxes --reason broken", "tenure plugin disable tenure.fake"},
 		exits:    exitsOfCalls,
 		run: func(ctx context.Context, args []string) error {
-			c, err := r.api(ctx)
-			if err != nil {
-				return err
-			}
-			p, err := r.plugin(ctx, c, args[0])
-			if err != nil {
-				return err
-			}
-			if p, err = c.DisablePlugin(ctx, p.ID, in); err != nil {
-				return err
-			}
-			visible(ctx, p.Position, c.Plugins)
-			return pluginView.show(r, p)
+			return r.changePlugin(ctx, args[0], func(c *client.Client, id uuid.UUID) (wire.Plugin, error) { return c.DisablePlugin(ctx, id, in) })
 		},
 	})
 	cmd.Flags().StringVar(&in.Reason, "reason", "", "why, as `text` for people")
 	return cmd
+}
+
+// changePlugin finds a plugin, changes it and shows it.
+func (r *root) changePlugin(ctx context.Context, name string, do func(*client.Client, uuid.UUID) (wire.Plugin, error)) error {
+	c, err := r.api(ctx)
+	if err != nil {
+		return err
+	}
+	found, err := r.plugin(ctx, c, name)
+	if err != nil {
+		return err
+	}
+	p, err := do(c, found.ID)
+	if err != nil {
+		return err
+	}
+	visible(ctx, p.Position, c.Plugins)
+	return pluginView.show(r, p)
 }
 
 // callWait is how long one call waits for what a worker does; the verb asks again until its own time is over.

@@ -14,7 +14,7 @@ func (r *root) pluginInstall() *cobra.Command {
 	return r.verb(verb{
 		use:   "install DIRECTORY",
 		short: "Install a plugin, or another version of one, from a directory of the server's machine",
-		long: "The server looks at the plugin's manifest and copies its files. What is installed is enabled; leases that an earlier\n" +
+		long: "The server looks at the plugin's manifest and copies its files. A plugin that is new is enabled; leases that an earlier\n" +
 			"version made are driven by that version to their end. A version that is installed again with other files is refused.",
 		examples: [2]string{"tenure plugin install /opt/plugins/acme", "tenure plugin install ./node_modules/paperclip-plugin-acme -o json"},
 		exits:    exitsOfCalls,

@@ -48,8 +48,9 @@ type ServeOptions struct {
 	Parallel int
 	// PluginUID is the user that workers of plugins run as when the server is root; 0 lets the server choose.
 	PluginUID int
-	// PluginEnv are further variables of workers, by the plugin's key.
-	PluginEnv map[string]map[string]string
+	// PluginEnv and PluginSecretEnv are further variables of workers, by the plugin's key. Values of the second are hidden in
+	// what a worker says.
+	PluginEnv, PluginSecretEnv map[string]map[string]string
 	// PublicURL, AllowedHosts and RuntimeCandidates (a JSON array) are ways to this server for runtimes; AllowRuntimeURL and
 	// DenyRuntimeURL say what of them may be tried.
 	PublicURL         string
@@ -169,7 +170,7 @@ func (r *root) serve() *cobra.Command {
 			o.DataDir, o.Keyset = r.flags.dataDir, r.Env("TENURE_KEYSET")
 			o.RuntimeCandidates, o.AgentSocket = r.Env("PAPERCLIP_RUNTIME_API_CANDIDATES_JSON"), r.Env("SSH_AUTH_SOCK")
 			var err error
-			if o.PluginEnv, err = parsePluginEnv(pluginEnv, r.Env); err != nil {
+			if o.PluginEnv, o.PluginSecretEnv, err = parsePluginEnv(pluginEnv, r.Env); err != nil {
 				return err
 			}
 			if err := o.Validate(); err != nil {
@@ -187,7 +188,7 @@ func (r *root) serve() *cobra.Command {
 	f.BoolVar(&o.AllowRootExec, "allow-root-exec", false, "let commands of the local driver run as root")
 	f.BoolVar(&o.InsecureListen, "insecure-listen", false, "allow --listen on an address that others can reach, without TLS")
 	f.IntVar(&o.PluginUID, "plugin-uid", 0, "`uid` that workers of plugins run as when the server is root; 0 lets it choose one without rights")
-	f.StringArrayVar(&pluginEnv, "plugin-env", nil, "`PLUGIN=NAME` gives the worker of a plugin the server's variable NAME, PLUGIN=NAME=VALUE one with that value, which others on this machine can see; may be repeated")
+	f.StringArrayVar(&pluginEnv, "plugin-env", nil, "`PLUGIN=NAME` gives the worker of a plugin the server's variable NAME, and hides its value in what the worker says; PLUGIN=NAME=VALUE gives one that is no secret, since others on this machine can see it here; may be repeated")
 	f.StringVar(&o.PublicURL, "public-url", "", "`URL` of this server for others, such as runtimes elsewhere; taken as it is written")
 	f.StringArrayVar(&o.AllowedHosts, "allowed-host", nil, "further `host`, host:port or URL by which runtimes reach this server; may be repeated")
 	f.StringArrayVar(&o.AllowRuntimeURL, "allow-runtime-url", nil, "name, address or `prefix` that runtimes may look for this server at although it is denied by default; may be repeated")

@@ -4,6 +4,7 @@
 package spawn
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -61,4 +62,18 @@ func Start(cmd *exec.Cmd, as *Credential) error {
 		started <- cmd.Start()
 	}()
 	return <-started
+}
+
+// Wait waits for the end of a process that [Start] has started, ends what it left in its process group, and returns how it
+// ended, as cmd.Wait does.
+func Wait(cmd *exec.Cmd) error {
+	pid := cmd.Process.Pid
+	for {
+		// The process stays in the table until cmd.Wait: its group can be ended and no stranger gets its pid.
+		if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	_ = unix.Kill(-pid, unix.SIGKILL)
+	return cmd.Wait()
 }

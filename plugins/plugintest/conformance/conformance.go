@@ -2,7 +2,7 @@
 //
 //	report, err := conformance.Run(ctx, conformance.Target{Dir: "./my-plugin"}, conformance.Options{})
 //	report.WriteTable(os.Stdout)
-//	os.Exit(report.ExitCode())
+//	if report.Failed() > 0 { … }
 //
 // It starts the worker as an engine does, speaks to it as an engine does, and judges each answer by one sentence of the
 // contract. A check that does not apply, because the worker does not claim what it is about, says why. Nothing here needs
@@ -17,7 +17,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -122,9 +121,6 @@ func (r Report) Failed() (n int) {
 	return n
 }
 
-// ExitCode is 0 if no check failed, else 1.
-func (r Report) ExitCode() int { return min(r.Failed(), 1) }
-
 // check is one sentence of the contract and how to find out.
 type check struct {
 	name, sentence string
@@ -177,13 +173,8 @@ func prepare(ctx context.Context, t Target, o Options) (*host, Report, error) {
 			return nil, Report{}, fmt.Errorf("conformance: read the plugin in %s: %w", t.Dir, err)
 		}
 		h.manifest = &p.Manifest
-		h.command = []string{p.Worker}
-		if slices.Contains([]string{".js", ".mjs", ".cjs"}, filepath.Ext(p.Worker)) {
-			node := t.Node
-			if node == "" {
-				node = "node"
-			}
-			h.command = []string{node, p.Worker}
+		if h.command, err = p.Manifest.Command(t.Dir, t.Node); err != nil {
+			return nil, Report{}, fmt.Errorf("conformance: %w", err)
 		}
 	default:
 		h.command = t.Command

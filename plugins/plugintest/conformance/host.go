@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -45,14 +46,56 @@ func (h *host) environment(marker string) []string {
 	}, h.env...)
 }
 
-// worker is one process.
+// process is one process of the worker under test.
+type process struct {
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	out    *os.File
+	stderr *tail
+	ended  chan struct{} // closed once cmd.ProcessState says how
+}
+
+// spawn starts one. Whoever reads out closes it.
+func (h *host) spawn(marker string) (process, error) {
+	p := process{stderr: new(tail), ended: make(chan struct{})}
+	p.cmd = exec.Command(h.command[0], h.command[1:]...) //nolint:noctx // its group is ended in kill
+	p.cmd.Env = h.environment(marker)
+	p.cmd.Stderr, p.cmd.WaitDelay = p.stderr, time.Second
+	var err error
+	if p.in, err = p.cmd.StdinPipe(); err != nil {
+		return p, fmt.Errorf("start the worker: %w", err)
+	}
+	out, theirs, err := os.Pipe()
+	if err != nil {
+		return p, fmt.Errorf("start the worker: %w", err)
+	}
+	p.out, p.cmd.Stdout = out, theirs
+	err = spawn.Start(p.cmd, h.as)
+	if err := errors.Join(err, theirs.Close()); err != nil {
+		return p, fmt.Errorf("start the worker: %w", errors.Join(err, out.Close()))
+	}
+	go func() {
+		defer close(p.ended)
+		_ = spawn.Wait(p.cmd) // how it ended is in ProcessState
+	}()
+	return p, nil
+}
+
+// kill ends the process and everything in its group.
+func (p process) kill() {
+	select {
+	case <-p.ended:
+	default:
+		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // it has not been waited for, so the pid is its own
+		<-p.ended
+	}
+}
+
+// worker is one process that is spoken to.
 type worker struct {
 	*protocol.Conn
-	cmd    *exec.Cmd
+	process
 	marker string
-	stderr *tail
-	ended  chan struct{}
-	err    error // of the process, valid once ended is closed
 
 	mu   sync.Mutex
 	runs map[string]*running
@@ -83,40 +126,18 @@ func (t *tail) String() string {
 
 // start starts a worker and does not speak to it.
 func (h *host) start() (*worker, error) {
-	w := &worker{marker: uuid.NewString(), stderr: new(tail), ended: make(chan struct{}), runs: map[string]*running{}}
-	w.cmd = exec.CommandContext(context.Background(), h.command[0], h.command[1:]...) // Its whole group is ended, in kill.
-	w.cmd.Env = h.environment(w.marker)
-	w.cmd.Stderr = w.stderr
-	in, err := w.cmd.StdinPipe()
-	if err != nil {
-		return nil, fmt.Errorf("start the worker: %w", err)
+	w := &worker{marker: uuid.NewString(), runs: map[string]*running{}}
+	var err error
+	if w.process, err = h.spawn(w.marker); err != nil {
+		return nil, err
 	}
-	outR, outW, err := os.Pipe()
-	if err != nil {
-		return nil, fmt.Errorf("start the worker: %w", err)
-	}
-	w.cmd.Stdout = outW
-	w.cmd.WaitDelay = time.Second
-	err = spawn.Start(w.cmd, h.as)
-	if err := errors.Join(err, outW.Close()); err != nil {
-		return nil, fmt.Errorf("start the worker: %w", errors.Join(err, outR.Close()))
-	}
-	w.Conn = protocol.NewConn(outR, in, protocol.Options{Notification: w.notification})
-	go func() {
-		w.err = w.cmd.Wait()
-		close(w.ended)
-	}()
+	w.Conn = protocol.NewConn(w.out, w.in, protocol.Options{Notification: w.notification})
 	return w, nil
 }
 
-// kill ends a worker and everything in its process group.
+// kill ends a worker and the wire to it.
 func (w *worker) kill() {
-	select {
-	case <-w.ended:
-	default:
-		_ = syscall.Kill(-w.cmd.Process.Pid, syscall.SIGKILL) // it has not been waited for, so the pid is its own
-		<-w.ended
-	}
+	w.process.kill()
 	_ = w.Close()
 }
 

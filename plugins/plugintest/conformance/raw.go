@@ -8,48 +8,27 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"syscall"
 	"time"
 
 	"github.com/google/uuid"
-
-	"github.com/tenure-dev/tenure/plugins/internal/spawn"
 )
 
 // raw is a worker to which anything can be said.
 type raw struct {
-	cmd    *exec.Cmd
-	in     io.WriteCloser
-	lines  chan []byte
-	stderr *tail
-	ended  chan struct{}
+	process
+	lines chan []byte
 }
 
 func (h *host) startRaw() (*raw, error) {
-	r := &raw{lines: make(chan []byte, 64), stderr: new(tail), ended: make(chan struct{})}
-	r.cmd = exec.Command(h.command[0], h.command[1:]...) //nolint:noctx // its group is ended in kill
-	r.cmd.Env = h.environment(uuid.NewString())
-	r.cmd.Stderr, r.cmd.WaitDelay = r.stderr, time.Second
+	r := &raw{lines: make(chan []byte, 64)}
 	var err error
-	if r.in, err = r.cmd.StdinPipe(); err != nil {
-		return nil, fmt.Errorf("start the worker: %w", err)
+	if r.process, err = h.spawn(uuid.NewString()); err != nil {
+		return nil, err
 	}
-	outR, outW, err := os.Pipe()
-	if err != nil {
-		return nil, fmt.Errorf("start the worker: %w", err)
-	}
-	r.cmd.Stdout = outW
-	err = spawn.Start(r.cmd, h.as)
-	if err := errors.Join(err, outW.Close()); err != nil {
-		return nil, fmt.Errorf("start the worker: %w", errors.Join(err, outR.Close()))
-	}
-	read := make(chan struct{})
 	go func() {
-		defer close(read)
 		defer close(r.lines)
-		defer outR.Close() //nolint:errcheck // only read
-		b := bufio.NewReader(outR)
+		defer r.out.Close() //nolint:errcheck // only read
+		b := bufio.NewReader(r.out)
 		for {
 			line, err := b.ReadBytes('\n')
 			if len(line) > 0 {
@@ -62,10 +41,6 @@ func (h *host) startRaw() (*raw, error) {
 				return
 			}
 		}
-	}()
-	go func() {
-		_ = r.cmd.Wait() // how it ended is in ProcessState
-		close(r.ended)
 	}()
 	return r, nil
 }
@@ -104,12 +79,7 @@ func (r *raw) explain(err error) error {
 }
 
 func (r *raw) kill() {
-	select {
-	case <-r.ended:
-	default:
-		_ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL) // it has not been waited for, so the pid is its own
-		<-r.ended
-	}
+	r.process.kill()
 	_ = r.in.Close()
 }
 
