@@ -85,3 +85,6 @@ func Clean(s string, limit int) string {
 	}
 	return string([]rune(s)[:limit-1]) + "…"
 }
+
+// CleanWord is [Clean] for a word such as a code, of at most [MaxName] characters.
+func CleanWord(s string) string { return Clean(s, MaxName) }

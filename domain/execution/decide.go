@@ -134,14 +134,11 @@ func finish(s State, c Finish) ([]Event, error) {
 	if err := checkEnd(s, ended); err != nil {
 		return nil, err
 	}
-	ended.Signal, ended.Stage, ended.Code = clean(ended.Signal), clean(ended.Stage), clean(ended.Code)
+	ended.Signal, ended.Stage, ended.Code = domain.CleanWord(ended.Signal), domain.CleanWord(ended.Stage), domain.CleanWord(ended.Code)
 	ended.Message = domain.Clean(ended.Message, domain.MaxMessage)
 	ended.Why = domain.Clean(ended.Why, domain.MaxMessage)
 	return []Event{ended, *c.OutputSealed}, nil
 }
-
-// clean makes a word of a driver's fit for the log.
-func clean(word string) string { return domain.Clean(word, domain.MaxName) }
 
 // checkEnd refuses an end that contradicts itself or what is known of the start.
 func checkEnd(s State, e Ended) error {
@@ -201,7 +198,7 @@ func refuse(s State, c Refuse) ([]Event, error) {
 	switch s.Status {
 	case StatusRequested:
 		return []Event{
-			Ended{End: EndStartFailed, Stage: clean(c.Stage), Code: clean(c.Code), Message: domain.Clean(c.Message, domain.MaxMessage)},
+			Ended{End: EndStartFailed, Stage: domain.CleanWord(c.Stage), Code: domain.CleanWord(c.Code), Message: domain.Clean(c.Message, domain.MaxMessage)},
 			NoOutput,
 		}, nil
 	case StatusClaimed, StatusRunning:

@@ -52,6 +52,8 @@ type FailProvisioning struct {
 	Code        string
 	Step        string
 	Message     string
+	// ProviderLeaseID is the name of what the attempt made and the lease cannot have; nil if there is none.
+	ProviderLeaseID *string
 	// RetryAt is when to try again; nil gives up.
 	RetryAt *time.Time
 }

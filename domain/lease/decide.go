@@ -182,22 +182,22 @@ func failProvisioning(s State, c FailProvisioning) ([]Event, error) {
 	}
 	nothing := c.Kind == FailureDefinite || c.Kind == FailureRetryable && c.NothingMade
 	if s.ReleaseReason != "" {
-		abandoned := ProvisioningAbandoned{Attempt: c.Attempt, Code: c.Code, NothingMade: nothing}
+		abandoned := ProvisioningAbandoned{Attempt: c.Attempt, Code: domain.CleanWord(c.Code), NothingMade: nothing, ProviderLeaseID: c.ProviderLeaseID}
 		if nothing && !s.MaybeMade {
 			return []Event{abandoned, s.ending()}, nil
 		}
 		return []Event{abandoned}, nil
 	}
 	failed := ProvisioningFailed{
-		Attempt: c.Attempt, Kind: c.Kind, NothingMade: c.NothingMade && c.Kind == FailureRetryable, Code: c.Code, Step: c.Step,
-		Message: domain.Clean(c.Message, domain.MaxMessage),
+		Attempt: c.Attempt, Kind: c.Kind, NothingMade: c.NothingMade && c.Kind == FailureRetryable, Code: domain.CleanWord(c.Code), Step: domain.CleanWord(c.Step),
+		Message: domain.Clean(c.Message, domain.MaxMessage), ProviderLeaseID: c.ProviderLeaseID,
 	}
 	if c.Kind == FailureRetryable && c.RetryAt != nil {
 		failed.RetryAt = c.RetryAt
 		return []Event{failed}, nil
 	}
 	return []Event{failed, Failed{
-		Code: c.Code, Message: failed.Message, CleanupPending: s.MaybeMade || !nothing,
+		Code: failed.Code, Message: failed.Message, CleanupPending: s.MaybeMade || !nothing,
 	}}, nil
 }
 
@@ -292,7 +292,7 @@ func failRelease(s State, c FailRelease) ([]Event, error) {
 		return nil, err
 	}
 	return []Event{ReleaseFailed{
-		Attempt: c.Attempt, Code: c.Code, Message: domain.Clean(c.Message, domain.MaxMessage), RetryAt: c.RetryAt,
+		Attempt: c.Attempt, Code: domain.CleanWord(c.Code), Message: domain.Clean(c.Message, domain.MaxMessage), RetryAt: c.RetryAt,
 	}}, nil
 }
 

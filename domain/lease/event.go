@@ -81,6 +81,8 @@ type ProvisioningFailed struct {
 	Code        string `json:"code"`
 	Step        string `json:"step,omitempty"`
 	Message     string `json:"message"`
+	// ProviderLeaseID is the name of what the attempt made all the same: some providers know a runtime by no other name.
+	ProviderLeaseID *string `json:"providerLeaseId,omitempty"`
 	// RetryAt is when the next attempt may start; absent when there is none.
 	RetryAt *time.Time `json:"retryAt,omitempty"`
 }

@@ -153,7 +153,7 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.Worker, s.Deadline, s.CleanupNeeded, s.Plugin = e.Worker, e.Deadline, true, e.Plugin
 	case ProvisioningFailed:
 		s.Attempting, s.RetryAt = false, timeOf(e.RetryAt)
-		s.FailureCode, s.FailureMessage = e.Code, e.Message
+		s.FailureCode, s.FailureMessage, s.ProviderLeaseID = e.Code, e.Message, e.ProviderLeaseID
 		s.MaybeMade = s.MaybeMade || e.Kind != FailureDefinite && !e.NothingMade
 		s.CleanupNeeded = s.MaybeMade
 	case ProvisioningAbandoned:

@@ -2,6 +2,7 @@ package lease_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -196,4 +197,20 @@ func TestALeaseReleasedWhileAnAttemptMakesNothingEndsWithIt(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestTheWordsOfADriverAreMadeFitForTheLog(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 10_000)
+	s := at(t, lease.StatusProvisioning)
+	facts, err := lease.Decider.Decide(s.State(), lease.FailProvisioning{
+		Attempt: 1, Worker: worker, Kind: lease.FailureAmbiguous, Code: "a\x00" + long, Step: long, Message: long, ProviderLeaseID: &long,
+	})
+	require.NoError(t, err)
+	got := facts[0].(lease.ProvisioningFailed)
+	require.Len(t, []rune(got.Code), domain.MaxName)
+	require.NotContains(t, got.Code, "\x00")
+	require.Len(t, []rune(got.Step), domain.MaxName)
+	require.Len(t, []rune(got.Message), domain.MaxMessage)
+	require.Equal(t, &long, got.ProviderLeaseID, "a name that is cut names nothing")
 }

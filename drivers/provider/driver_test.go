@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -434,4 +435,23 @@ func TestAFailureSaysThatNothingWasMade(t *testing.T) {
 			require.Equal(t, tc.nothing, f.NothingMade)
 		})
 	}
+}
+
+func TestAnErrorWithoutItsSecretIsStillTheSameError(t *testing.T) {
+	t.Parallel()
+	desk := blind()
+	desk.end = func(string, provider.EndRequest) (provider.Receipt, error) {
+		return provider.Receipt{}, fmt.Errorf("no box for hunter2-token: %w", drivers.ErrGone)
+	}
+	d := driverOf(desk, provider.NewLate())
+	made, err := d.Acquire(t.Context(), request())
+	require.NoError(t, err)
+	require.NoError(t, d.Release(t.Context(), drivers.ReleaseRequest{Handle: driverstest.HandleOf(request(), made)}))
+
+	desk.acquire = func(context.Context, provider.AcquireRequest) (provider.Lease, error) {
+		return provider.Lease{}, fmt.Errorf("hunter2-token: %w", drivers.ErrUnsupported)
+	}
+	_, err = d.Acquire(t.Context(), request())
+	require.ErrorIs(t, err, drivers.ErrUnsupported)
+	require.NotContains(t, err.Error(), "hunter2")
 }

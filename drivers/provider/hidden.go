@@ -38,19 +38,38 @@ func (h hidden) clean(err error) error {
 	if err == nil || h.text(err.Error()) == err.Error() {
 		return err
 	}
-	said := errors.New(h.text(err.Error()))
 	if f, ok := errors.AsType[*drivers.Failure](err); ok {
 		c := *f
-		c.Err, c.Remediation = errors.New(h.text(f.Err.Error())), h.text(f.Remediation)
+		c.Err, c.Remediation = h.cleaned(f.Err), h.text(f.Remediation)
 		return &c
 	}
 	if f, ok := errors.AsType[*drivers.StartError](err); ok {
 		c := *f
-		c.Err, c.Remediation = errors.New(h.text(f.Err.Error())), h.text(f.Remediation)
+		c.Err, c.Remediation = h.cleaned(f.Err), h.text(f.Remediation)
 		return &c
 	}
-	return said
+	return h.cleaned(err)
 }
+
+// cleaned keeps of an error what it says and which of the vocabulary it is.
+func (h hidden) cleaned(err error) error {
+	c := &cleaned{text: h.text(err.Error())}
+	for _, is := range []error{drivers.ErrGone, drivers.ErrUnsupported} {
+		if errors.Is(err, is) {
+			c.is = is
+		}
+	}
+	return c
+}
+
+type cleaned struct {
+	text string
+	is   error
+}
+
+func (c *cleaned) Error() string { return c.text }
+
+func (c *cleaned) Unwrap() error { return c.is }
 
 // strip is a provider's metadata without the fields that the configuration has its secrets in, and without their values.
 // What is no object is nothing.

@@ -236,7 +236,7 @@ func (s *Supervisor) recordEnd(id domain.ExecID, cause uuid.UUID, end execution.
 		})
 	}
 	err := record(end)
-	if err == nil || !refused(err) || lostClaim(err) {
+	if err == nil || lostClaim(err) || !refused(err) && !tooMuch(err) {
 		return err
 	}
 	s.log.Error("a driver reported an end that cannot be", "exec", id, "end", end.Ended.End, "error", err)

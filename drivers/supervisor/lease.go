@@ -178,9 +178,15 @@ func (s *Supervisor) provisioned(id domain.LeaseID, l lease.State, cause uuid.UU
 	case lostClaim(err):
 		l.ProviderLeaseID, l.Metadata = made.ProviderLeaseID, made.Metadata
 		s.discardLater(id, l)
-	case errors.Is(err, eventstore.ErrInvalid), invalid(err):
+	case tooMuch(err):
 		// The log can never hold what the driver said, such as metadata beyond every limit.
-		return s.provisionFailed(id, l, cause, "", &drivers.Failure{Outcome: drivers.OutcomeAmbiguous, Code: "result_invalid", Err: err})
+		said := &drivers.Failure{Outcome: drivers.OutcomeAmbiguous, Code: "result_invalid", Err: err}
+		l.ProviderLeaseID = made.ProviderLeaseID
+		if err := s.provisionFailed(id, l, cause, "", said); !tooMuch(err) {
+			return err
+		}
+		l.ProviderLeaseID = nil // it is what cannot be held
+		return s.provisionFailed(id, l, cause, "", said)
 	}
 	return err
 }
@@ -195,7 +201,7 @@ func (s *Supervisor) provisionFailed(id domain.LeaseID, l lease.State, cause uui
 	fail := lease.FailProvisioning{
 		Attempt: l.Attempt, Worker: s.deps.Process.ID, Kind: lease.FailureKind(f.Outcome), Code: f.Code, Step: f.Step,
 		Message:     messageOf(f, failure),
-		NothingMade: f.NothingMade,
+		NothingMade: f.NothingMade, ProviderLeaseID: l.ProviderLeaseID,
 	}
 	if f.Outcome == drivers.OutcomeRetryable && l.Attempt < s.opts.MaxAttempts {
 		at := s.now().Add(commands.Backoff(l.Attempt, s.opts.RetryBase, s.opts.RetryLimit))

@@ -239,6 +239,7 @@ func TestAnAnswerThatTheLogCannotHoldFailsTheLease(t *testing.T) {
 		require.NoError(t, w.prepareWith(registry, supervisor.Options{}).Start(t.Context()))
 		l := w.isLease(lease.StatusFailed, w.acquire())
 		require.Equal(t, "result_invalid", l.FailureCode)
+		require.Equal(t, "fake://"+l.Runtime.String()+"/1", *l.ProviderLeaseID, "there may be no other way to find it")
 		require.Equal(t, lease.CleanupSuccess, l.CleanupStatus())
 		require.Empty(t, w.driver.Live())
 	})

@@ -25,10 +25,10 @@ func lostClaim(err error) bool {
 	return ok && r.Kind == domain.KindStale
 }
 
-// invalid reports whether the log can never hold what it was given.
-func invalid(err error) bool {
+// tooMuch reports whether the log can never hold what it was given, such as a driver's word beyond every limit.
+func tooMuch(err error) bool {
 	r, ok := errors.AsType[*domain.Refusal](err)
-	return ok && r.Kind == domain.KindInvalid
+	return ok && r.Kind == domain.KindInvalid || errors.Is(err, eventstore.ErrInvalid)
 }
 
 // transient reports whether the same may well succeed a little later. An append whose outcome is not known is among it:
