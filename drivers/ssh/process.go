@@ -42,7 +42,9 @@ type process struct {
 	who     drivers.Process
 	noise   tail
 
-	mu      sync.Mutex // of what is written to the channel
+	sending sync.Mutex // of what is written to the channel; its holder may block
+
+	mu      sync.Mutex
 	killWhy string
 	// ending is the end that was brought about over another channel; swept says that it worked, cut that the channel was
 	// closed over it, held that something held the output of a command without a parent.
