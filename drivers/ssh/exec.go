@@ -51,6 +51,12 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 	if err := checkRuntimeID(req.RuntimeID); err != nil {
 		return nil, &drivers.StartError{Stage: "runtime", Code: "bad_runtime_id", Err: err}
 	}
+	if len(req.ExecID) > 200 || !plainName.MatchString(req.ExecID) {
+		return nil, &drivers.StartError{
+			Stage: "process", Code: "bad_exec_id", Err: errors.New("the command's id is not a plain word"),
+			Remediation: "use an id of 1 to 200 letters, digits, '.', '_' and '-' that begins with a letter or digit",
+		}
+	}
 	c, err := configOf(req.Config)
 	if err != nil {
 		return nil, &drivers.StartError{Stage: "runtime", Code: "bad_config", Err: err}

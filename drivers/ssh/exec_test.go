@@ -183,22 +183,29 @@ func TestAStartThatMayHaveHappenedIsUnknown(t *testing.T) {
 
 func TestAStartThatIsCanceledLeavesNothingRunning(t *testing.T) {
 	t.Parallel()
-	r := acquireOn(t, sshtest.Start(t, sshtest.Options{}), nil, Options{})
-	mark := fmt.Sprintf("604.%d", os.Getpid())
-	for i := range 10 {
-		ctx, cancel := withCause(t, time.Duration(i)*3*time.Millisecond)
-		e, err := drivers.StartExec(ctx, r.Driver, drivers.ExecRequest{
-			Handle: r.Handle, ExecID: fmt.Sprint("e", i), Argv: []string{"sleep", mark}, JournalDir: filepath.Join(t.TempDir(), "j"),
+	s := sshtest.Start(t, sshtest.Options{})
+	for i, hide := range [][]string{nil, {"perl"}, {"perl", "python3"}} {
+		t.Run(fmt.Sprint("without ", hide), func(t *testing.T) {
+			t.Parallel()
+			r := acquireOn(t, s, nil, Options{hide: hide})
+			require.Zero(t, r.Sh("true").ExitCode) // the host was looked at
+			mark := fmt.Sprintf("604.%d%d", i, os.Getpid())
+			for i := range 16 {
+				ctx, cancel := withCause(t, time.Duration(i)*3*time.Millisecond)
+				e, err := drivers.StartExec(ctx, r.Driver, drivers.ExecRequest{
+					Handle: r.Handle, ExecID: fmt.Sprint("e", i), Argv: []string{"sleep", mark}, JournalDir: filepath.Join(t.TempDir(), "j"),
+				})
+				cancel()
+				if err != nil {
+					require.ErrorIs(t, err, errGaveUp)
+					continue
+				}
+				require.NoError(t, e.Kill(t.Context(), "started after all"))
+			}
+			require.NoError(t, r.Release())
+			requireNoProcess(t, mark)
 		})
-		cancel()
-		if err != nil {
-			require.ErrorIs(t, err, errGaveUp)
-			continue
-		}
-		require.NoError(t, e.Kill(t.Context(), "started after all"))
 	}
-	require.NoError(t, r.Release())
-	requireNoProcess(t, mark)
 }
 
 func TestAHostThatHangsIsGivenUp(t *testing.T) {
@@ -446,6 +453,30 @@ func TestAParentThatIsKilledMakesTheEndUnknownAndItsTreeEndsAllTheSame(t *testin
 	require.Equal(t, drivers.ExecUnknown, done.End)
 	require.Equal(t, "parent_gone", done.Why)
 	require.Equal(t, "begun\n", string(done.Stdout))
+	requireNoProcess(t, mark)
+}
+
+func TestACommandWhoseParentIsStoppedCanBeEnded(t *testing.T) {
+	t.Parallel()
+	r := acquireOn(t, sshtest.Start(t, sshtest.Options{}), nil, Options{})
+	mark := fmt.Sprintf("606.%d", os.Getpid())
+	e, err := r.Start(drivers.ExecRequest{
+		Argv: []string{"sh", "-c", `echo begun; sleep 0.5; kill -STOP $PPID; echo stopped >stopped; exec sleep ` + mark}, Grace: 100 * time.Millisecond,
+	})
+	require.NoError(t, err)
+	driverstest.AwaitOutput(t, e, "begun")
+	await(t, func() bool {
+		_, err := os.Stat(filepath.Join(r.Field("remoteCwd"), "stopped"))
+		return err == nil
+	}, func() string { return "the parent is not stopped" })
+	began := time.Now()
+	require.NoError(t, e.Kill(t.Context(), "asked for"))
+	ctx, cancel := withCause(t, 40*time.Second)
+	defer cancel()
+	done, err := e.Wait(ctx)
+	require.NoError(t, err)
+	require.Equal(t, drivers.ExecKilled, done.End)
+	require.Less(t, time.Since(began), endLimit+15*time.Second)
 	requireNoProcess(t, mark)
 }
 

@@ -103,9 +103,11 @@ func (s *process) readHead(line string) (runs bool, err error) {
 		s.tell(startFailed([]byte(strings.ReplaceAll(rest, "\t", "\x00"))))
 		return false, nil
 	}
-	if s.who, err = parseProcess([]byte(strings.ReplaceAll(rest, " ", "\x00"))); err != nil {
+	who, _, err := parseProcess([]byte(strings.ReplaceAll(rest, " ", "\x00")))
+	if err != nil {
 		return false, err
 	}
+	s.runs(who, drivers.Process{})
 	s.tell(nil)
 	return true, nil
 }
@@ -130,7 +132,7 @@ func (s *process) drainRaw() {
 		s.mu.Unlock()
 		ctx, cancel := context.WithTimeoutCause(context.Background(), endLimit, errors.New("the command's children do not end"))
 		defer cancel()
-		if s.sweep(ctx, 0) != nil {
+		if s.sweep(ctx, s.Process(), 0) != nil {
 			_ = s.ch.Close()
 		}
 	}()
@@ -140,7 +142,6 @@ func (s *process) drainRaw() {
 var magic = []byte("\x00tenure-exec-1\x00")
 
 func (s *process) read(in io.Reader) (*end, error) {
-	var err error
 	var last *end
 	head := make([]byte, 5)
 	var data []byte
@@ -172,16 +173,20 @@ func (s *process) read(in io.Reader) (*end, error) {
 				}
 			}
 		case 'S':
-			if s.who, err = parseProcess(data); err != nil {
+			who, parent, err := parseProcess(data)
+			if err != nil {
 				return last, err
 			}
+			s.runs(who, parent)
 			s.tell(nil)
 		case 'F':
 			s.tell(startFailed(data))
 		case 'E':
-			if last, err = parseEnd(data); err != nil {
+			said, err := parseEnd(data)
+			if err != nil {
 				return nil, err
 			}
+			last = said
 		}
 	}
 }

@@ -39,13 +39,13 @@ type process struct {
 	spec    spec
 	journal *journal.Writer
 	ch      *channel
-	who     drivers.Process
 	noise   tail
 
 	sending sync.Mutex // of what is written to the channel; its holder may block
 
-	mu      sync.Mutex
-	killWhy string
+	mu          sync.Mutex
+	who, parent drivers.Process
+	killWhy     string
 	// ending is the end that was brought about over another channel; swept says that it worked, cut that the channel was
 	// closed over it, held that something held the output of a command without a parent.
 	ending           drivers.ExecEnd
@@ -151,7 +151,7 @@ func (s *process) bringDown(how drivers.ExecEnd, grace time.Duration) {
 	}
 	ctx, cancel := context.WithTimeoutCause(context.Background(), grace+endLimit, errors.New("the command does not end"))
 	defer cancel()
-	err := s.sweep(ctx, grace)
+	err := s.sweep(ctx, s.Process(), grace)
 	s.mu.Lock()
 	s.swept = err == nil
 	s.mu.Unlock()
@@ -160,20 +160,51 @@ func (s *process) bringDown(how drivers.ExecEnd, grace time.Duration) {
 	defer limit.Stop()
 	select {
 	case <-s.ch.ended:
+		return
 	case <-limit.C:
-		_ = s.ch.Close()
-		s.mu.Lock()
-		s.cut = true
-		s.mu.Unlock()
+	}
+	_ = s.ch.Close()
+	s.mu.Lock()
+	s.cut = true
+	s.mu.Unlock()
+	s.hunt()
+}
+
+// hunt ends what keeps the server from closing the channel: a launcher that was not there yet when the command was swept
+// away, or a parent that was stopped.
+func (s *process) hunt() {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), endLimit, errors.New("the command does not end"))
+	defer cancel()
+	s.mu.Lock()
+	parent := s.parent
+	s.mu.Unlock()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		_ = s.sweep(ctx, parent, 0) // the channel's end tells whether it worked
+		select {
+		case <-s.ch.ended:
+			return
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
 	}
 }
 
-// sweep ends the main process, with its grace, and everything that has the command's id in its environment.
-func (s *process) sweep(ctx context.Context, grace time.Duration) error {
+// sweep ends a process and its group, with their grace, and everything that has the command's id in its environment.
+func (s *process) sweep(ctx context.Context, p drivers.Process, grace time.Duration) error {
 	_, err := s.pool.run(ctx, s.pins, stopScript, variable{"own", execVar + "=" + s.spec.req.ExecID},
-		variable{"pid", strconv.Itoa(s.who.PID)}, variable{"start", strconv.FormatUint(s.who.StartTime, 10)},
+		variable{"pid", strconv.Itoa(p.PID)}, variable{"start", strconv.FormatUint(p.StartTime, 10)},
 		variable{"grace", strconv.FormatInt(grace.Milliseconds(), 10)})
 	return err
+}
+
+// runs notes which process the command is, and which its parent is, if it has one.
+func (s *process) runs(who, parent drivers.Process) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.who, s.parent = who, parent
 }
 
 func cancelOr(ctx context.Context, err error) error {
@@ -184,7 +215,11 @@ func cancelOr(ctx context.Context, err error) error {
 }
 
 // Process implements [drivers.Exec].
-func (s *process) Process() drivers.Process { return s.who }
+func (s *process) Process() drivers.Process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.who
+}
 
 // Wait implements [drivers.Exec].
 func (s *process) Wait(ctx context.Context) (drivers.ExecResult, error) {

@@ -80,4 +80,3 @@ func TestACommandThatLeavesItsStdinUnreadCanBeEnded(t *testing.T) {
 		})
 	}
 }
-
