@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -231,22 +232,25 @@ func (p *pool) script(ctx context.Context, pins []string, command string, stdin 
 		}
 	}()
 	var stdout, stderr bytes.Buffer
-	done := make(chan struct{})
+	read := make(chan struct{})
 	go func() {
-		defer close(done)
-		_, _ = io.Copy(&capped{&stderr, 64 << 10}, ch.Stderr())
+		defer close(read)
+		var errs sync.WaitGroup
+		errs.Go(func() { _, _ = io.Copy(&capped{&stderr, 64 << 10}, ch.Stderr()) })
+		_, _ = io.Copy(&capped{&stdout, maxScriptOutput}, ch)
+		errs.Wait()
+		<-ch.ended
 	}()
-	_, _ = io.Copy(&capped{&stdout, maxScriptOutput}, ch)
-	<-done
 	select {
-	case <-ch.ended:
+	case <-read:
 	case <-ctx.Done():
-	}
-	if ctx.Err() != nil {
-		_ = ch.Close()
+		// Over a link that fell silent the channel ends when the connection is given up, which is not waited for.
 		return output{}, nil, context.Cause(ctx)
 	}
 	if !ch.end.status && ch.end.signal == "" {
+		if ctx.Err() != nil {
+			return output{}, nil, context.Cause(ctx)
+		}
 		err := errLinkLost
 		if !ch.lost() {
 			err = errors.New("the server closed the session without saying how the command ended")
