@@ -231,13 +231,13 @@ func (p *pool) script(ctx context.Context, pins []string, command string, stdin 
 			_ = ch.CloseWrite()
 		}
 	}()
-	var stdout, stderr bytes.Buffer
+	stdout, stderr := capped{left: maxScriptOutput}, capped{left: 64 << 10}
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
 		var errs sync.WaitGroup
-		errs.Go(func() { _, _ = io.Copy(&capped{&stderr, 64 << 10}, ch.Stderr()) })
-		_, _ = io.Copy(&capped{&stdout, maxScriptOutput}, ch)
+		errs.Go(func() { _, _ = io.Copy(&stderr, ch.Stderr()) })
+		_, _ = io.Copy(&stdout, ch)
 		errs.Wait()
 		<-ch.ended
 	}()
@@ -257,12 +257,15 @@ func (p *pool) script(ctx context.Context, pins []string, command string, stdin 
 		}
 		return output{}, nil, failedAt(phaseSession, "session_lost", err)
 	}
-	return output{stdout.Bytes(), stderr.Bytes(), ch.end}, ch.c, nil
+	if stdout.left == 0 {
+		return output{}, nil, failedAt(phaseSession, "answer_too_long", fmt.Errorf("the host's answer is %d bytes long or longer", maxScriptOutput))
+	}
+	return output{stdout.b.Bytes(), stderr.b.Bytes(), ch.end}, ch.c, nil
 }
 
 // capped keeps the first bytes and lets the rest go.
 type capped struct {
-	b    *bytes.Buffer
+	b    bytes.Buffer
 	left int
 }
 

@@ -92,7 +92,7 @@ func (d *Driver) start(ctx context.Context, c config, pins []string, env []drive
 		return nil, journalFailed(err)
 	}
 	s := &process{
-		driver: d, pool: d.pool(c), pins: pins, spec: spec{req: req, env: env, marker: c.marker(req.RuntimeID), drain: d.opts.Drain},
+		pool: d.pool(c), pins: pins, complaints: capped{left: keptNoise}, chatter: capped{left: keptNoise}, spec: spec{req: req, env: env, marker: c.marker(req.RuntimeID), drain: d.opts.Drain},
 		journal: w, done: make(chan struct{}), brought: make(chan struct{}),
 	}
 	if err := s.begin(ctx); err != nil {

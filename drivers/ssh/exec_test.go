@@ -553,6 +553,27 @@ func TestASecretIsInNoArgumentListAndNoFile(t *testing.T) {
 	}
 }
 
+// An account that sends back what it is sent, instead of running it.
+func TestASecretIsInNoErrorOfAnAccountThatEchoes(t *testing.T) {
+	t.Parallel()
+	s := sshtest.Start(t, sshtest.Options{Lines: []string{
+		`ForceCommand case "$SSH_ORIGINAL_COMMAND" in *"exec env -i"*) timeout 1 cat; exit 1;; *) eval "$SSH_ORIGINAL_COMMAND";; esac`,
+	}})
+	for name, hide := range map[string][]string{"perl": nil, "python3": {"perl"}, "sh": {"perl", "python3"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := acquireOn(t, s, nil, Options{hide: hide})
+			_, err := r.Start(drivers.ExecRequest{
+				Argv: []string{"true"}, Env: []drivers.EnvVar{{Name: "TOKEN", Value: strings.Repeat("MARK", 1000)}}, Stdin: []byte("MARK"),
+			})
+			start, ok := errors.AsType[*drivers.StartError](err)
+			require.True(t, ok, "%v", err)
+			require.Equal(t, "no_shell", start.Code)
+			require.NotContains(t, err.Error(), "MARK")
+		})
+	}
+}
+
 // sampleArguments looks at every argument list of the machine until stop, and returns the first that has text in it.
 func sampleArguments(text string, stop <-chan struct{}) string {
 	tick := time.NewTicker(2 * time.Millisecond)

@@ -17,6 +17,8 @@ const (
 	stdinChunk  = 32 << 10
 	// maxNoise bounds what a login shell may print before the parent speaks.
 	maxNoise = 64 << 10
+	// keptNoise is how much of it an error shows of each stream.
+	keptNoise = 200
 	// maxFrame bounds what the parent says at once.
 	maxFrame = 1 << 20
 	// endLimit is what an end may take beyond its grace before it is brought about another way.
@@ -33,13 +35,13 @@ type spec struct {
 
 // process is a command on a host. It implements [drivers.Exec].
 type process struct {
-	driver  *Driver
 	pool    *pool
 	pins    []string
 	spec    spec
 	journal *journal.Writer
 	ch      *channel
-	noise   tail
+	// complaints and chatter are what came on the second and the first stream before the command's own words.
+	complaints, chatter capped
 
 	sending sync.Mutex // of what is written to the channel; its holder may block
 
