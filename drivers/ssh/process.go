@@ -87,11 +87,14 @@ func (s *process) begin(ctx context.Context) error {
 	s.first = make(chan error, 1)
 	go s.follow()
 	stdin := s.spec.req.Stdin
-	if err := s.send(l.input); err != nil {
+	stop := context.AfterFunc(ctx, func() { _ = s.ch.Close() }) // ends a send to a login shell that does not read
+	err = s.send(l.input)
+	stop()
+	if err != nil {
 		// Less than the whole spec arrived, so nothing can have been started.
 		_ = s.ch.Close()
 		<-s.done
-		return notStarted(failedAt(phaseStart, "link_lost", errLinkLost))
+		return cancelOr(ctx, notStarted(failedAt(phaseStart, "link_lost", errLinkLost)))
 	}
 	s.spec.env, s.spec.req.Env, s.spec.req.Stdin = nil, nil, nil // secrets are not kept for the life of the command
 	if s.raw {
