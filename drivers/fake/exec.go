@@ -45,15 +45,8 @@ var builtin = map[string]Command{
 
 // StartExec implements [drivers.Executor].
 func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (drivers.Exec, error) {
-	if problems := drivers.ValidateExec(req); len(problems) > 0 {
-		stage, _, _ := strings.Cut(problems[0].Field, "[")
-		if stage == "env" {
-			stage = "environment"
-		}
-		return nil, &drivers.StartError{
-			Stage: stage, Code: "refused", Remediation: problems[0].Remediation,
-			Err: errors.New(problems[0].Field + " " + problems[0].Problem),
-		}
+	if err := drivers.Refuse(drivers.ValidateExec(req)); err != nil {
+		return nil, err
 	}
 	if before := d.opts.Hooks.BeforeExec; before != nil {
 		if err := before(ctx, req); err != nil {

@@ -3,10 +3,8 @@ package ssh
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"path"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -63,7 +61,7 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 	}
 	pins, m := pinsOf(req.Metadata)
 	env := environment(c, m, req)
-	if err := refuse(drivers.ValidateExec(drivers.ExecRequest{Argv: req.Argv, Cwd: req.Cwd, Env: req.Env}, env...)); err != nil {
+	if err := drivers.Refuse(drivers.ValidateExec(drivers.ExecRequest{Argv: req.Argv, Cwd: req.Cwd, Env: req.Env}, env...)); err != nil {
 		return nil, err
 	}
 	if req.JournalDir == "" {
@@ -100,24 +98,6 @@ func (d *Driver) start(ctx context.Context, c config, pins []string, env []drive
 		return nil, err
 	}
 	return s, nil
-}
-
-// refuse turns field problems into the error of the stage that they belong to.
-func refuse(problems []drivers.FieldProblem) error {
-	if len(problems) == 0 {
-		return nil
-	}
-	stage, _, _ := strings.Cut(problems[0].Field, "[")
-	if stage == "env" {
-		stage = "environment"
-	}
-	texts := make([]error, 0, len(problems))
-	for _, p := range problems {
-		texts = append(texts, fmt.Errorf("%s %s", p.Field, p.Problem))
-	}
-	return &drivers.StartError{
-		Stage: stage, Code: "refused", Remediation: problems[0].Remediation, Err: errors.Join(texts...),
-	}
 }
 
 func journalFailed(err error) error {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -24,7 +23,7 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 	}
 	cfg := lenientConfig(req.Config, d.opts)
 	// PATH is not known yet; what the image says instead is about as long.
-	if err := refuse(drivers.ValidateExec(req, baseEnv(pathOf(container.InspectResponse{Config: &container.Config{}}))...)); err != nil {
+	if err := drivers.Refuse(drivers.ValidateExec(req, baseEnv(pathOf(container.InspectResponse{Config: &container.Config{}}))...)); err != nil {
 		return nil, err
 	}
 	if req.JournalDir == "" {
@@ -111,24 +110,6 @@ func startError(ctx context.Context, err error) error {
 		f.Remediation = "see whether the container runs and has processes and memory left: docker inspect"
 	}
 	return &drivers.StartError{Stage: "runtime", Code: f.Code, Remediation: f.Remediation, Err: f.Err}
-}
-
-// refuse turns field problems into the error of the stage that they belong to.
-func refuse(problems []drivers.FieldProblem) error {
-	if len(problems) == 0 {
-		return nil
-	}
-	stage, _, _ := strings.Cut(problems[0].Field, "[")
-	if stage == "env" {
-		stage = "environment"
-	}
-	texts := make([]error, 0, len(problems))
-	for _, p := range problems {
-		texts = append(texts, fmt.Errorf("%s %s", p.Field, p.Problem))
-	}
-	return &drivers.StartError{
-		Stage: stage, Code: "refused", Remediation: problems[0].Remediation, Err: errors.Join(texts...),
-	}
 }
 
 // innerExec is the engine's exec that runs the parent of one command.

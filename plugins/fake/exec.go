@@ -113,15 +113,8 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 	if err != nil {
 		return nil, &drivers.StartError{Stage: "runtime", Code: "bad_config", Err: err}
 	}
-	if problems := drivers.ValidateExec(req); len(problems) > 0 {
-		stage, _, _ := strings.Cut(problems[0].Field, "[")
-		if stage == "env" {
-			stage = "environment"
-		}
-		return nil, &drivers.StartError{
-			Stage: stage, Code: "refused", Remediation: problems[0].Remediation,
-			Err: errors.New(problems[0].Field + " " + problems[0].Problem),
-		}
+	if err := drivers.Refuse(drivers.ValidateExec(req)); err != nil {
+		return nil, err
 	}
 	cl, err := d.world.begin(VerbExec, d.nameOf(req.Handle), c)
 	if err != nil {
