@@ -325,10 +325,8 @@ func (d *Driver) Probe(ctx context.Context, req drivers.ProbeRequest) (drivers.P
 	if !result.OK {
 		result.Phase = cmp.Or(result.Phase, "probe") // workers of the published SDK name none
 	}
-	result.Summary = cmp.Or(hidden.text(result.Summary), map[bool]string{true: "the provider answers", false: "the provider refuses"}[result.OK])
-	for i := range result.Diagnostics {
-		result.Diagnostics[i].Message = hidden.text(result.Diagnostics[i].Message)
-	}
+	result.Summary = cmp.Or(result.Summary, map[bool]string{true: "the provider answers", false: "the provider refuses"}[result.OK])
+	hidden.probe(&result)
 	return result, nil
 }
 

@@ -35,21 +35,34 @@ func (h hidden) text(s string) string { return h.values.Clean(s) }
 
 // clean is err without secrets. One that has none stays what it is.
 func (h hidden) clean(err error) error {
-	if err == nil || h.text(err.Error()) == err.Error() {
-		return err
+	if err == nil {
+		return nil
 	}
-	said := errors.New(h.text(err.Error()))
-	if f, ok := errors.AsType[*drivers.Failure](err); ok {
+	text := h.text(err.Error())
+	said := text != err.Error()
+	if f, ok := errors.AsType[*drivers.Failure](err); ok && (said || h.text(f.Remediation) != f.Remediation) {
 		c := *f
 		c.Err, c.Remediation = errors.New(h.text(f.Err.Error())), h.text(f.Remediation)
 		return &c
 	}
-	if f, ok := errors.AsType[*drivers.StartError](err); ok {
+	if f, ok := errors.AsType[*drivers.StartError](err); ok && (said || h.text(f.Remediation) != f.Remediation) {
 		c := *f
 		c.Err, c.Remediation = errors.New(h.text(f.Err.Error())), h.text(f.Remediation)
 		return &c
 	}
-	return said
+	if said {
+		return errors.New(text)
+	}
+	return err
+}
+
+// probe takes the secrets out of what a provider found.
+func (h hidden) probe(r *drivers.ProbeResult) {
+	r.Phase, r.Summary = h.text(r.Phase), h.text(r.Summary)
+	for i := range r.Diagnostics {
+		d := &r.Diagnostics[i]
+		d.Code, d.Message, d.Remediation = h.text(d.Code), h.text(d.Message), h.text(d.Remediation)
+	}
 }
 
 // strip is a provider's metadata without the fields that the configuration has its secrets in, and without their values.
