@@ -76,9 +76,6 @@ func (p *probe) failed(ctx context.Context, phase string, err error) drivers.Pro
 	if phase == "image" && isDenied(err) {
 		phase = "auth"
 	}
-	if f.Remediation == "" {
-		f.Remediation = "see the log of the Docker engine, and whether a container of this image and these limits can be started: docker run"
-	}
 	p.result.Phase = phase
 	p.result.Summary = f.Err.Error()
 	p.say(drivers.SeverityError, f.Code, f.Err.Error(), f.Remediation)
