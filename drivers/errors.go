@@ -68,6 +68,27 @@ func (e *StartError) Error() string { return fmt.Sprintf("start command: %s: %v"
 
 func (e *StartError) Unwrap() error { return e.Err }
 
+// NotStarted is the error of a command that certainly did not start because of err. A [*StartError] stays what it is, and a
+// [*Failure] gives its code and remediation; code is for any other.
+func NotStarted(stage, code string, err error) error {
+	if _, ok := errors.AsType[*StartError](err); ok {
+		return err
+	}
+	s := &StartError{Stage: stage, Code: code, Err: err, Remediation: "start it again, under a new id"}
+	if f, ok := errors.AsType[*Failure](err); ok {
+		s.Code, s.Remediation = f.Code, f.Remediation
+	}
+	return s
+}
+
+// BadConfig is the failure of a verb other than [CheckConfig] whose configuration is refused.
+func BadConfig(err error) *Failure {
+	return &Failure{
+		Outcome: OutcomeDefinite, Code: "bad_config", Step: "check_config", Err: err,
+		Remediation: "correct the environment's configuration",
+	}
+}
+
 // FieldProblem is one field at fault.
 type FieldProblem struct{ Field, Problem, Remediation string }
 

@@ -3,7 +3,6 @@ package fake
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"strings"
 	"time"
 
@@ -63,11 +62,7 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 	if err != nil {
 		d.leave(r)
 		close(r.done)
-		code := "journal_unusable"
-		if errors.Is(err, fs.ErrExist) {
-			code = "journal_exists"
-		}
-		return nil, &drivers.StartError{Stage: "journal", Code: code, Err: err}
+		return nil, journal.Unusable(err)
 	}
 	command, ok := d.opts.Commands[req.Argv[0]]
 	if !ok {
@@ -99,7 +94,7 @@ func (d *Driver) enter(r *run) error {
 		d.execs[r] = struct{}{}
 		return nil
 	}
-	return &drivers.StartError{Stage: "runtime", Code: "runtime_gone", Err: drivers.ErrGone}
+	return &drivers.StartError{Stage: "runtime", Code: "runtime_gone", Remediation: "acquire a new lease", Err: drivers.ErrGone}
 }
 
 func (d *Driver) leave(r *run) {

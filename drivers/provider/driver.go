@@ -73,7 +73,7 @@ func (d *Driver) Describe() drivers.Description {
 func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drivers.Runtime, error) {
 	config, envelope, err := d.shape.open(req.Config)
 	if err != nil {
-		return drivers.Runtime{}, badConfig(err)
+		return drivers.Runtime{}, drivers.BadConfig(err)
 	}
 	hidden := secretsOf(d.offer, config)
 	worker, err := d.offer.Worker(ctx)
@@ -169,7 +169,7 @@ func (d *Driver) undo(ctx context.Context, worker Worker, of LeaseRequest, failu
 func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error {
 	config, _, err := d.shape.open(req.Config)
 	if err != nil {
-		return badConfig(err)
+		return drivers.BadConfig(err)
 	}
 	hidden := secretsOf(d.offer, config)
 	worker, err := d.offer.Worker(ctx)
@@ -283,7 +283,7 @@ func (d *Driver) leaseOf(h drivers.Handle, config json.RawMessage) LeaseRequest 
 func (d *Driver) ListRuntimes(ctx context.Context, req drivers.ListRequest) ([]drivers.ListedRuntime, error) {
 	config, _, err := d.shape.open(req.Config)
 	if err != nil {
-		return nil, badConfig(err)
+		return nil, drivers.BadConfig(err)
 	}
 	hidden := secretsOf(d.offer, config)
 	worker, err := d.offer.Worker(ctx)
@@ -298,7 +298,7 @@ func (d *Driver) ListRuntimes(ctx context.Context, req drivers.ListRequest) ([]d
 func (d *Driver) Probe(ctx context.Context, req drivers.ProbeRequest) (drivers.ProbeResult, error) {
 	config, _, err := d.shape.open(req.Config)
 	if err != nil {
-		return drivers.ProbeResult{}, badConfig(err)
+		return drivers.ProbeResult{}, drivers.BadConfig(err)
 	}
 	hidden := secretsOf(d.offer, config)
 	worker, err := d.offer.Worker(ctx)
@@ -308,7 +308,7 @@ func (d *Driver) Probe(ctx context.Context, req drivers.ProbeRequest) (drivers.P
 	if _, err := worker.ValidateConfig(ctx, config); err != nil && !errors.Is(err, drivers.ErrUnsupported) {
 		err = hidden.clean(err)
 		if _, said := errors.AsType[*drivers.Failure](err); !said {
-			err = badConfig(err)
+			err = drivers.BadConfig(err)
 		}
 		return failedProbe("validate_config", err), nil
 	}
@@ -382,13 +382,6 @@ func (s Shape) within(problems []drivers.FieldProblem) []drivers.FieldProblem {
 		out[i].Field = strings.Replace(out[i].Field, "config", "config."+s.Within, 1)
 	}
 	return out
-}
-
-func badConfig(err error) error {
-	return &drivers.Failure{
-		Outcome: drivers.OutcomeDefinite, Code: "bad_config", Step: "check_config", Err: err,
-		Remediation: "correct the environment's configuration",
-	}
 }
 
 var (

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -19,9 +18,7 @@ const urlVar = "PAPERCLIP_API_URL"
 func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (drivers.Exec, error) {
 	config, _, err := d.shape.open(req.Config)
 	if err != nil {
-		return nil, &drivers.StartError{
-			Stage: "runtime", Code: "bad_config", Err: err, Remediation: "correct the environment's configuration and acquire a new lease",
-		}
+		return nil, drivers.NotStarted("runtime", "bad_config", drivers.BadConfig(err))
 	}
 	if url := URLOf(req.Metadata); url != "" {
 		req.Env = append([]drivers.EnvVar{{Name: urlVar, Value: url}}, req.Env...)
@@ -32,7 +29,7 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 	hidden := secretsOf(d.offer, config)
 	worker, err := d.offer.Worker(ctx)
 	if err != nil {
-		return nil, hidden.clean(notStarted(err))
+		return nil, hidden.clean(drivers.NotStarted("worker", "worker_unavailable", err))
 	}
 	of := d.leaseOf(req.Handle, config)
 	if d.about.Streams {
@@ -44,15 +41,6 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 		return nil, hidden.clean(err)
 	}
 	return exec, nil
-}
-
-// notStarted says that a command never reached its provider.
-func notStarted(err error) error {
-	s := &drivers.StartError{Stage: "worker", Code: "worker_unavailable", Err: err}
-	if f, ok := errors.AsType[*drivers.Failure](err); ok {
-		s.Code, s.Remediation = f.Code, f.Remediation
-	}
-	return s
 }
 
 // URLOf is the way back to the control plane that a runtime's metadata names; "" for none.

@@ -40,9 +40,7 @@ func execute(ctx context.Context, worker Worker, of LeaseRequest, req drivers.Ex
 	}
 	w, err := journal.Create(req.JournalDir, journal.Options{})
 	if err != nil {
-		return nil, &drivers.StartError{
-			Stage: "journal", Code: "journal_failed", Err: err, Remediation: "look at the engine's data directory, and start the command under a new id",
-		}
+		return nil, journal.Unusable(err)
 	}
 	call, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	x := &execution{

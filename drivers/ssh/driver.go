@@ -95,10 +95,7 @@ const forgetAfter = time.Hour
 func configOf(raw json.RawMessage) (config, error) {
 	c, err := decodeConfig(raw)
 	if err != nil {
-		return c, &drivers.Failure{
-			Outcome: drivers.OutcomeDefinite, Code: "bad_config", Step: "check_config",
-			Remediation: "correct the environment's configuration", Err: err,
-		}
+		return c, drivers.BadConfig(err)
 	}
 	return c, nil
 }

@@ -46,7 +46,7 @@ func startFailed(data []byte) error {
 	for len(parts) < 3 {
 		parts = append(parts, "")
 	}
-	f := &drivers.StartError{Stage: parts[0], Code: parts[1], Err: errors.New(clip(parts[2], 4096))}
+	f := &drivers.StartError{Stage: parts[0], Code: parts[1], Err: errors.New(clip(parts[2], 4096)), Remediation: "look at the host; the message is that of its own program"}
 	switch f.Code {
 	case "runtime_gone":
 		f.Err, f.Remediation = drivers.ErrGone, "acquire a new lease"

@@ -3,10 +3,7 @@ package ssh
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"path"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/journal"
@@ -47,7 +44,7 @@ func environment(c config, m metadata, req drivers.ExecRequest) []drivers.EnvVar
 // StartExec implements [drivers.Executor].
 func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (drivers.Exec, error) {
 	if err := checkRuntimeID(req.RuntimeID); err != nil {
-		return nil, &drivers.StartError{Stage: "runtime", Code: "bad_runtime_id", Err: err}
+		return nil, drivers.NotStarted("runtime", "bad_runtime_id", err)
 	}
 	if len(req.ExecID) > 200 || !plainName.MatchString(req.ExecID) {
 		return nil, &drivers.StartError{
@@ -57,7 +54,7 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 	}
 	c, err := configOf(req.Config)
 	if err != nil {
-		return nil, &drivers.StartError{Stage: "runtime", Code: "bad_config", Err: err}
+		return nil, drivers.NotStarted("runtime", "bad_config", err)
 	}
 	pins, m := pinsOf(req.Metadata)
 	env := environment(c, m, req)
@@ -65,7 +62,7 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 		return nil, err
 	}
 	if req.JournalDir == "" {
-		return nil, &drivers.StartError{Stage: "journal", Code: "journal_missing", Err: errors.New("no journal directory is given")}
+		return nil, drivers.NotStarted("journal", "journal_missing", errors.New("no journal directory is given"))
 	}
 	if err := d.active.BeginStart(req.RuntimeID); err != nil {
 		return nil, err
@@ -87,7 +84,7 @@ func (d *Driver) start(ctx context.Context, c config, pins []string, env []drive
 	}
 	w, err := journal.Create(req.JournalDir, journal.Options{})
 	if err != nil {
-		return nil, journalFailed(err)
+		return nil, journal.Unusable(err)
 	}
 	s := &process{
 		pool: d.pool(c), pins: pins, complaints: capped{left: keptNoise}, chatter: capped{left: keptNoise}, spec: spec{req: req, env: env, marker: c.marker(req.RuntimeID), drain: d.opts.Drain},
@@ -98,27 +95,4 @@ func (d *Driver) start(ctx context.Context, c config, pins []string, env []drive
 		return nil, err
 	}
 	return s, nil
-}
-
-func journalFailed(err error) error {
-	f := &drivers.StartError{Stage: "journal", Code: "journal_unusable", Err: err}
-	switch {
-	case errors.Is(err, fs.ErrExist):
-		f.Code, f.Remediation = "journal_exists", "a command of this id was started before; it is never started twice"
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-		f.Code, f.Remediation = "disk_full", "free some space under the engine's data directory"
-	}
-	return f
-}
-
-// notStarted is the error of a command that certainly did not start because of err.
-func notStarted(err error) error {
-	if _, ok := errors.AsType[*drivers.StartError](err); ok {
-		return err
-	}
-	s := &drivers.StartError{Stage: "process", Code: "host_unreachable", Err: err}
-	if f, ok := errors.AsType[*drivers.Failure](err); ok {
-		s.Code, s.Remediation = f.Code, f.Remediation
-	}
-	return s
 }

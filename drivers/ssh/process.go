@@ -70,17 +70,17 @@ func (s *process) Done() <-chan struct{} { return s.done }
 func (s *process) begin(ctx context.Context) error {
 	t, err := s.pool.toolsOf(ctx, s.pins)
 	if err != nil {
-		return cancelOr(ctx, notStarted(err))
+		return cancelOr(ctx, drivers.NotStarted("process", "host_unreachable", err))
 	}
 	l, err := s.spec.launch(t)
 	if err != nil {
 		return err
 	}
 	if s.ch, err = s.pool.channel(ctx, s.pins); err != nil {
-		return cancelOr(ctx, notStarted(err))
+		return cancelOr(ctx, drivers.NotStarted("process", "host_unreachable", err))
 	}
 	if err := s.ch.start(ctx, l.command); err != nil {
-		return cancelOr(ctx, notStarted(err))
+		return cancelOr(ctx, drivers.NotStarted("process", "host_unreachable", err))
 	}
 	s.raw = !l.parent
 	s.credit = make(chan int, 64)
@@ -94,7 +94,7 @@ func (s *process) begin(ctx context.Context) error {
 		// Less than the whole spec arrived, so nothing can have been started.
 		_ = s.ch.Close()
 		<-s.done
-		return cancelOr(ctx, notStarted(failedAt(phaseStart, "link_lost", errLinkLost)))
+		return cancelOr(ctx, drivers.NotStarted("process", "", failedAt(phaseStart, "link_lost", errLinkLost)))
 	}
 	s.spec.env, s.spec.req.Env, s.spec.req.Stdin = nil, nil, nil // secrets are not kept for the life of the command
 	if s.raw {

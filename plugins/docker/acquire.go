@@ -22,7 +22,7 @@ func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drive
 	}
 	cfg, err := decodeConfig(req.Config, d.opts)
 	if err != nil {
-		return drivers.Runtime{}, badConfig(err)
+		return drivers.Runtime{}, drivers.BadConfig(err)
 	}
 	done, err := d.acquireTurn(ctx, req.RuntimeID)
 	if err != nil {
@@ -31,7 +31,7 @@ func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drive
 	defer done()
 	e, err := d.engineOf(cfg)
 	if err != nil {
-		return drivers.Runtime{}, badConfig(err)
+		return drivers.Runtime{}, drivers.BadConfig(err)
 	}
 	m := markOf(req, time.Now())
 	// A second round only if a Release, or the Acquire of another process, came between.

@@ -19,7 +19,7 @@ import (
 // StartExec implements [drivers.Executor].
 func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (drivers.Exec, error) {
 	if err := checkRuntimeID(req.RuntimeID); err != nil {
-		return nil, &drivers.StartError{Stage: "runtime", Code: "bad_runtime_id", Err: err}
+		return nil, drivers.NotStarted("runtime", "bad_runtime_id", err)
 	}
 	cfg := lenientConfig(req.Config, d.opts)
 	// PATH is not known yet; what the image says instead is about as long.
@@ -27,11 +27,11 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 		return nil, err
 	}
 	if req.JournalDir == "" {
-		return nil, &drivers.StartError{Stage: "journal", Code: "journal_missing", Err: errors.New("no journal directory is given")}
+		return nil, drivers.NotStarted("journal", "journal_missing", errors.New("no journal directory is given"))
 	}
 	e, err := d.engineOf(cfg)
 	if err != nil {
-		return nil, &drivers.StartError{Stage: "runtime", Code: "bad_config", Err: err}
+		return nil, drivers.NotStarted("runtime", "bad_config", drivers.BadConfig(err))
 	}
 	if err := d.active.BeginStart(req.RuntimeID); err != nil {
 		return nil, err

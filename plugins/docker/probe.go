@@ -35,7 +35,7 @@ func (d *Driver) Probe(ctx context.Context, req drivers.ProbeRequest) (drivers.P
 	}
 	e, err := d.engineOf(cfg)
 	if err != nil {
-		return drivers.ProbeResult{}, badConfig(err)
+		return drivers.ProbeResult{}, drivers.BadConfig(err)
 	}
 	ctx, cancel := within(ctx, cfg.Timeout, "the probe")
 	defer cancel()

@@ -3,7 +3,6 @@ package fake
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -111,14 +110,14 @@ func environment(env []drivers.EnvVar) []drivers.EnvVar {
 func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (drivers.Exec, error) {
 	c, err := decodeConfig(req.Config)
 	if err != nil {
-		return nil, &drivers.StartError{Stage: "runtime", Code: "bad_config", Err: err}
+		return nil, drivers.NotStarted("runtime", "bad_config", drivers.BadConfig(err))
 	}
 	if err := drivers.Refuse(drivers.ValidateExec(req)); err != nil {
 		return nil, err
 	}
 	cl, err := d.world.begin(VerbExec, d.nameOf(req.Handle), c)
 	if err != nil {
-		return nil, &drivers.StartError{Stage: "process", Code: "script_unreadable", Err: err}
+		return nil, drivers.NotStarted("process", "script_unreadable", err)
 	}
 	if err := startFailed(cl.at(ctx, PlaceBefore)); err != nil {
 		return nil, err
@@ -157,7 +156,7 @@ func (d *Driver) start(ctx context.Context, req drivers.ExecRequest) (*run, erro
 		}
 		return nil
 	}); err != nil {
-		return nil, &drivers.StartError{Stage: "runtime", Code: "ledger_unusable", Err: err}
+		return nil, drivers.NotStarted("runtime", "ledger_unusable", ledgerFailed(err))
 	}
 	if r.id == "" {
 		return nil, &drivers.StartError{Stage: "runtime", Code: "runtime_gone", Remediation: "acquire a new lease", Err: drivers.ErrGone}
@@ -166,11 +165,7 @@ func (d *Driver) start(ctx context.Context, req drivers.ExecRequest) (*run, erro
 	if err != nil {
 		d.world.leave(r)
 		close(r.done)
-		code := "journal_unusable"
-		if errors.Is(err, fs.ErrExist) {
-			code = "journal_exists"
-		}
-		return nil, &drivers.StartError{Stage: "journal", Code: code, Err: err}
+		return nil, journal.Unusable(err)
 	}
 	program, ok := commands[req.Argv[0]]
 	if !ok {
