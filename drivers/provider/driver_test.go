@@ -412,7 +412,9 @@ func TestALookForTheWayBackThatIsCutShortDecidesNothing(t *testing.T) {
 	_, err := provider.NewDriver(desk, shape, provider.NewLate(), slow{cancel}).Acquire(ctx, req)
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, drivers.OutcomeRetryable, drivers.OutcomeOf(err), "it is taken down, and may well work the next time")
-	require.IsType(t, &drivers.Failure{}, err)
+	failure := &drivers.Failure{}
+	require.ErrorAs(t, err, &failure)
+	require.NotEmpty(t, failure.Remediation)
 	require.Equal(t, []string{"release box-1"}, desk.endings())
 }
 

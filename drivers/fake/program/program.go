@@ -52,7 +52,7 @@ func Missing(_ context.Context, c Call) int {
 type Run struct {
 	process drivers.Process
 	// ended is the context of the command; its cause says how it was ended.
-	ended  context.Context //nolint:containedctx // the command outlives every call, and End is not Start's caller
+	ended  context.Context
 	cancel context.CancelCauseFunc
 	done   chan struct{}
 	result drivers.ExecResult // valid once done is closed
