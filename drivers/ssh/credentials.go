@@ -50,7 +50,7 @@ func decodeCredentials(f *fields) credentials {
 		f.problem("passphrase", "is given without a private key", "give the private key, or leave the passphrase out")
 	}
 	if c.key.value != "" {
-		if problem, remediation := checkKey(c.key.value, c.passphrase); problem != "" {
+		if problem, remediation := checkKey(c.key.value, c.passphrase, f.decrypt); problem != "" {
 			f.problem(place, problem, remediation)
 		}
 	}
@@ -65,7 +65,7 @@ func decodeCredentials(f *fields) credentials {
 }
 
 // checkKey says what is wrong with a private key, in words that hold nothing of it.
-func checkKey(key string, passphrase secret) (problem, remediation string) {
+func checkKey(key string, passphrase secret, decrypt bool) (problem, remediation string) {
 	_, err := ssh.ParseRawPrivateKey([]byte(key))
 	missing := &ssh.PassphraseMissingError{}
 	if !errors.As(err, &missing) {
@@ -77,8 +77,8 @@ func checkKey(key string, passphrase secret) (problem, remediation string) {
 	if !passphrase.given() {
 		return "is encrypted and there is no passphrase", "give passphrase or passphraseSecretRef, or a key without one"
 	}
-	if passphrase.value == "" {
-		return "", "" // a reference, not to be read here
+	if passphrase.value == "" || !decrypt { // the former is a reference, not to be read here
+		return "", ""
 	}
 	if _, err := ssh.ParseRawPrivateKeyWithPassphrase([]byte(key), []byte(passphrase.value)); err != nil {
 		return "cannot be decrypted: the passphrase is wrong or the key is damaged", "correct the passphrase"

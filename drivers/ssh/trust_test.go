@@ -130,7 +130,7 @@ func TestTrustOnFirstUseIsPerLease(t *testing.T) {
 
 func mustConfig(t *testing.T, raw json.RawMessage) config {
 	t.Helper()
-	c, err := decodeConfig(raw)
+	c, err := decodeConfig(raw, false)
 	require.NoError(t, err)
 	return c
 }
