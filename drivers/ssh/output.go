@@ -134,9 +134,14 @@ func (s *process) drainRaw() {
 		s.mu.Unlock()
 		ctx, cancel := context.WithTimeoutCause(context.Background(), endLimit, errors.New("the command's children do not end"))
 		defer cancel()
-		if s.sweep(ctx, s.Process(), 0) != nil {
-			_ = s.ch.Close()
+		if s.sweep(ctx, s.Process(), 0) == nil {
+			select {
+			case <-s.ch.ended:
+				return
+			case <-time.After(settleLimit):
+			}
 		}
+		_ = s.ch.Close() // what is left cannot be found
 	}()
 }
 

@@ -23,6 +23,8 @@ const (
 	maxFrame = 1 << 20
 	// endLimit is what an end may take beyond its grace before it is brought about another way.
 	endLimit = 15 * time.Second
+	// settleLimit bounds the wait for the rest of the output once every process that held it should be dead.
+	settleLimit = time.Second
 )
 
 // spec is what to run.
