@@ -56,8 +56,8 @@ func OutcomeOf(err error) Outcome {
 
 // StartError says that a command did not start.
 type StartError struct {
-	// Stage is where it failed: "runtime", "cwd", "argv", "environment", "parent", "process", "journal"; where there is a
-	// sandbox also "sandbox" and "limits".
+	// Stage is where it failed: "runtime", "cwd", "argv", "environment", "stdin", "parent", "process", "journal"; where there is
+	// a sandbox also "sandbox" and "limits", where there is a plugin also "worker".
 	Stage       string
 	Code        string
 	Remediation string

@@ -190,7 +190,7 @@ func TestAStartThatIsCanceledLeavesNothingRunning(t *testing.T) {
 			r := acquireOn(t, s, nil, Options{hide: hide})
 			require.Zero(t, r.Sh("true").ExitCode) // the host was looked at
 			mark := fmt.Sprintf("604.%d%d", i, os.Getpid())
-			for i := range 8 {
+			for i := range 6 {
 				ctx, cancel := withCause(t, time.Duration(i)*3*time.Millisecond)
 				e, err := drivers.StartExec(ctx, r.Driver, drivers.ExecRequest{
 					Handle: r.Handle, ExecID: fmt.Sprint("e", i), Argv: []string{"sleep", mark}, JournalDir: filepath.Join(t.TempDir(), "j"),
