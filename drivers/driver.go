@@ -72,7 +72,8 @@ type Description struct {
 	Provider string
 	// Class is what a repeated Acquire can do.
 	Class Class
-	// Isolation is what separates a command from the engine and from other leases, in a word: "none", "uid".
+	// Isolation is what separates a command from the engine and from other leases, in a word: "none", "uid", "namespaces",
+	// "container", "host" (another machine), or "provider" where a plugin does not say.
 	Isolation string
 	// Capabilities are the optional verbs that the driver offers.
 	Capabilities Capabilities
@@ -124,7 +125,8 @@ type AcquireRequest struct {
 	Config json.RawMessage
 	// StoredConfig is Config with the references as they are, for what may be kept.
 	StoredConfig json.RawMessage
-	// Settled, if set, is called once it is decided what came of a call that was still open when Acquire returned an error.
+	// Settled, if set, is called once it is decided what came of a call that was still open when Acquire returned an error: at
+	// most once, from a goroutine of the driver's, and it may block.
 	Settled func()
 }
 
@@ -174,7 +176,7 @@ type PruneRequest struct {
 // ExecRequest asks to run one command.
 type ExecRequest struct {
 	Handle
-	// ExecID names the command; the engine never starts the same id twice.
+	// ExecID names the command, in letters, digits, '.', '_' and '-'; the engine never starts the same id twice.
 	ExecID string
 	// Argv is the command and its arguments, passed on byte for byte, never through a shell. Argv[0] is looked up in
 	// the PATH of the command's own environment.

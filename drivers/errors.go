@@ -59,8 +59,8 @@ func OutcomeOf(err error) Outcome {
 
 // StartError says that a command did not start.
 type StartError struct {
-	// Stage is where it failed: "runtime", "cwd", "argv", "environment", "parent", "process", "journal"; where there is a
-	// sandbox also "sandbox" and "limits".
+	// Stage is where it failed: "runtime", "cwd", "argv", "environment", "stdin", "parent", "process", "journal"; where there is
+	// a sandbox also "sandbox" and "limits", where there is a plugin also "worker".
 	Stage       string
 	Code        string
 	Remediation string
@@ -70,6 +70,27 @@ type StartError struct {
 func (e *StartError) Error() string { return fmt.Sprintf("start command: %s: %v", e.Stage, e.Err) }
 
 func (e *StartError) Unwrap() error { return e.Err }
+
+// NotStarted is the error of a command that certainly did not start because of err. A [*StartError] stays what it is, and a
+// [*Failure] gives its code and remediation; code is for any other.
+func NotStarted(stage, code string, err error) error {
+	if _, ok := errors.AsType[*StartError](err); ok {
+		return err
+	}
+	s := &StartError{Stage: stage, Code: code, Err: err, Remediation: "start it again, under a new id"}
+	if f, ok := errors.AsType[*Failure](err); ok {
+		s.Code, s.Remediation = f.Code, f.Remediation
+	}
+	return s
+}
+
+// BadConfig is the failure of a verb other than [CheckConfig] whose configuration is refused.
+func BadConfig(err error) *Failure {
+	return &Failure{
+		Outcome: OutcomeDefinite, Code: "bad_config", Step: "check_config", Err: err,
+		Remediation: "correct the environment's configuration",
+	}
+}
 
 // FieldProblem is one field at fault.
 type FieldProblem struct{ Field, Problem, Remediation string }

@@ -3,6 +3,7 @@ package drivers
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -90,7 +91,7 @@ func ValidateExec(req ExecRequest, base ...EnvVar) []FieldProblem {
 	for _, arg := range req.Argv {
 		total += len(arg) + perString
 	}
-	for _, v := range append(base, req.Env...) {
+	for _, v := range slices.Concat(base, req.Env) { // base is the caller's
 		total += len(v.Name) + 1 + len(v.Value) + perString
 	}
 	if total > MaxExecBytes {

@@ -129,6 +129,7 @@ func requireStage(t *testing.T, err error, stage string) {
 	start, ok := errors.AsType[*drivers.StartError](err)
 	require.True(t, ok, "a StartError, not %v", err)
 	require.Equal(t, stage, start.Stage, "%v", err)
+	require.NotEmpty(t, start.Remediation, "%v", err)
 }
 
 func spaces(n int) string {

@@ -2,40 +2,19 @@ package fake
 
 import (
 	"context"
-	"errors"
-	"io/fs"
-	"strings"
-	"time"
 
 	"github.com/tenure-dev/tenure/drivers"
-	"github.com/tenure-dev/tenure/drivers/journal"
+	"github.com/tenure-dev/tenure/drivers/fake/program"
 )
 
-// Command is a program. It ends when it returns, and must return soon after ctx is done. Its result is the exit code.
-type Command func(ctx context.Context, c Call) int
+// Command is a program.
+type Command = program.Func
 
 // Call is what a program gets.
-type Call struct {
-	drivers.ExecRequest
-	out *journal.Writer
-}
-
-// Stdout writes to the standard output.
-func (c Call) Stdout(s string) { c.out.Append(journal.Stdout, []byte(s)) }
-
-// Stderr writes to the standard error.
-func (c Call) Stderr(s string) { c.out.Append(journal.Stderr, []byte(s)) }
+type Call = program.Call
 
 var builtin = map[string]Command{
-	"echo": func(_ context.Context, c Call) int {
-		c.Stdout(strings.Join(c.Argv[1:], " ") + "\n")
-		return 0
-	},
-	"cat": func(_ context.Context, c Call) int {
-		c.Stdout(string(c.Stdin))
-		return 0
-	},
-	"false": func(context.Context, Call) int { return 1 },
+	"echo": program.Echo, "cat": program.Cat, "false": program.False,
 	// sleep sleeps until it is ended, whatever its argument.
 	"sleep": func(ctx context.Context, _ Call) int {
 		<-ctx.Done()
@@ -45,133 +24,50 @@ var builtin = map[string]Command{
 
 // StartExec implements [drivers.Executor].
 func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (drivers.Exec, error) {
-	if problems := drivers.ValidateExec(req); len(problems) > 0 {
-		stage, _, _ := strings.Cut(problems[0].Field, "[")
-		if stage == "env" {
-			stage = "environment"
-		}
-		return nil, &drivers.StartError{
-			Stage: stage, Code: "refused", Remediation: problems[0].Remediation,
-			Err: errors.New(problems[0].Field + " " + problems[0].Problem),
-		}
+	if err := drivers.Refuse(drivers.ValidateExec(req)); err != nil {
+		return nil, err
 	}
 	if before := d.opts.Hooks.BeforeExec; before != nil {
 		if err := before(ctx, req); err != nil {
 			return nil, err
 		}
 	}
-	r := &run{driver: d, runtimeID: req.RuntimeID, done: make(chan struct{})}
-	runCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	r.cancel = cancel
-	if err := d.enter(r); err != nil {
-		return nil, err
-	}
-	out, err := journal.Create(req.JournalDir, journal.Options{})
+	r, err := d.enter(req.RuntimeID)
 	if err != nil {
-		d.leave(r)
-		close(r.done)
-		code := "journal_unusable"
-		if errors.Is(err, fs.ErrExist) {
-			code = "journal_exists"
-		}
-		return nil, &drivers.StartError{Stage: "journal", Code: code, Err: err}
+		return nil, err
 	}
 	command, ok := d.opts.Commands[req.Argv[0]]
 	if !ok {
 		command, ok = builtin[req.Argv[0]]
 	}
 	if !ok {
-		command = notFound
+		command = program.Missing
 	}
-	go r.run(runCtx, command, Call{ExecRequest: req, out: out})
+	if err := r.Start(req, command, func() { d.leave(r) }); err != nil {
+		return nil, err
+	}
 	return r, nil
 }
 
-func notFound(_ context.Context, c Call) int {
-	c.Stderr("fake: " + c.Argv[0] + ": command not found\n")
-	return 127
-}
-
-// enter registers r, so that Release finds it, in a runtime that must exist.
-func (d *Driver) enter(r *run) error {
+// enter registers a command, so that Release finds it, in a runtime that must exist.
+func (d *Driver) enter(runtimeID string) (*program.Run, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, i := range d.live {
-		if i.Request.RuntimeID != r.runtimeID {
+		if i.Request.RuntimeID != runtimeID {
 			continue
 		}
 		d.nextPID++
 		d.startTime += 10
-		r.process = drivers.Process{PID: d.nextPID, StartTime: d.startTime, BootID: "fake"}
-		d.execs[r] = struct{}{}
-		return nil
+		r := program.New(drivers.Process{PID: d.nextPID, StartTime: d.startTime, BootID: "fake"})
+		d.execs[r] = runtimeID
+		return r, nil
 	}
-	return &drivers.StartError{Stage: "runtime", Code: "runtime_gone", Err: drivers.ErrGone}
+	return nil, &drivers.StartError{Stage: "runtime", Code: "runtime_gone", Remediation: "acquire a new lease", Err: drivers.ErrGone}
 }
 
-func (d *Driver) leave(r *run) {
+func (d *Driver) leave(r *program.Run) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.execs, r)
 }
-
-// run is one command.
-type run struct {
-	driver    *Driver
-	runtimeID string
-	process   drivers.Process
-	cancel    context.CancelCauseFunc
-	done      chan struct{}
-	result    drivers.ExecResult // valid once done is closed
-}
-
-// ended is the cause of the context of a command that was ended.
-type ended struct {
-	how drivers.ExecEnd
-	why string
-}
-
-func (e ended) Error() string { return string(e.how) + ": " + e.why }
-
-func (r *run) run(ctx context.Context, command Command, c Call) {
-	defer close(r.done)
-	defer r.driver.leave(r)
-	defer r.cancel(nil)
-	if c.Timeout > 0 {
-		timer := time.AfterFunc(c.Timeout, func() { r.end(drivers.ExecTimedOut, "") })
-		defer timer.Stop()
-	}
-	code := command(ctx, c)
-	result := drivers.ExecResult{End: drivers.ExecExited, ExitCode: code}
-	if e, ok := errors.AsType[ended](context.Cause(ctx)); ok {
-		result = drivers.ExecResult{End: e.how, Why: e.why}
-	}
-	var err error
-	if result.Output, err = c.out.Seal(drivers.OutputComplete); err != nil {
-		result.Output.State = drivers.OutputLost
-	}
-	r.result = result
-}
-
-func (r *run) end(how drivers.ExecEnd, why string) { r.cancel(ended{how, why}) }
-
-// Process implements [drivers.Exec].
-func (r *run) Process() drivers.Process { return r.process }
-
-// Wait implements [drivers.Exec].
-func (r *run) Wait(ctx context.Context) (drivers.ExecResult, error) {
-	select {
-	case <-r.done:
-		return r.result, nil
-	case <-ctx.Done():
-		return drivers.ExecResult{}, context.Cause(ctx)
-	}
-}
-
-// Kill implements [drivers.Exec].
-func (r *run) Kill(_ context.Context, why string) error {
-	r.end(drivers.ExecKilled, why)
-	return nil
-}
-
-var _ drivers.Exec = (*run)(nil)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/drivers/fake/program"
 )
 
 // Options of the driver. The zero value is an idempotent driver called fake that can do everything.
@@ -69,7 +70,7 @@ type Driver struct {
 	live      map[int]Instance
 	made      int
 	released  int
-	execs     map[*run]struct{}
+	execs     map[*program.Run]string // with their runtimes
 	nextPID   int
 	startTime uint64
 }
@@ -81,7 +82,7 @@ func New(opts Options) *Driver {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	return &Driver{opts: opts, live: make(map[int]Instance), execs: make(map[*run]struct{})}
+	return &Driver{opts: opts, live: make(map[int]Instance), execs: make(map[*program.Run]string)}
 }
 
 // Describe implements [drivers.Driver].
@@ -157,16 +158,16 @@ func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error 
 			d.released++
 		}
 	}
-	var running []*run
-	for r := range d.execs {
-		if r.runtimeID == req.RuntimeID {
+	var running []*program.Run
+	for r, runtimeID := range d.execs {
+		if runtimeID == req.RuntimeID {
 			running = append(running, r)
 		}
 	}
 	d.mu.Unlock()
 	for _, r := range running {
-		r.end(drivers.ExecKilled, "lease_released")
-		<-r.done
+		r.End(drivers.ExecKilled, "lease_released")
+		<-r.Done()
 	}
 	if after := d.opts.Hooks.AfterRelease; after != nil {
 		return after(ctx, req)

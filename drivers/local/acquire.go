@@ -13,10 +13,7 @@ func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drive
 		return drivers.Runtime{}, err
 	}
 	if _, err := decodeConfig(req.Config); err != nil {
-		return drivers.Runtime{}, &drivers.Failure{
-			Outcome: drivers.OutcomeDefinite, Code: "bad_config", Step: "check_config",
-			Remediation: "correct the environment's configuration", Err: err,
-		}
+		return drivers.Runtime{}, drivers.BadConfig(err)
 	}
 	resumed, err := d.runtimes.Acquire(ctx, req)
 	if err != nil {

@@ -29,11 +29,11 @@ func (d *Driver) baseEnv(c Config, l rundir.Layout) []drivers.EnvVar {
 // StartExec implements [drivers.Executor].
 func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (drivers.Exec, error) {
 	if err := rundir.CheckID(req.RuntimeID); err != nil {
-		return nil, &drivers.StartError{Stage: "runtime", Code: "bad_runtime_id", Err: err}
+		return nil, drivers.NotStarted("runtime", "bad_runtime_id", err)
 	}
 	config, err := decodeConfig(req.Config)
 	if err != nil {
-		return nil, &drivers.StartError{Stage: "runtime", Code: "bad_config", Err: err}
+		return nil, drivers.NotStarted("runtime", "bad_config", drivers.BadConfig(err))
 	}
 	l := d.runtimes.Layout(req.RuntimeID)
 	base := d.baseEnv(config, l)

@@ -73,7 +73,7 @@ func (d *Driver) Describe() drivers.Description {
 func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drivers.Runtime, error) {
 	config, envelope, err := d.shape.open(req.Config)
 	if err != nil {
-		return drivers.Runtime{}, badConfig(err)
+		return drivers.Runtime{}, drivers.BadConfig(err)
 	}
 	hidden := secretsOf(d.offer, config)
 	worker, err := d.offer.Worker(ctx)
@@ -166,24 +166,35 @@ func (d *Driver) find(ctx context.Context, worker Worker, scope Scope, token Tok
 	return found, nil
 }
 
-// undo takes down a runtime whose acquisition fails after it was made. If that fails too, something is left.
+// undo takes down a runtime whose acquisition fails after it was made. What is left if that fails too is known to a next
+// attempt and to the release. Once the attempt's time is over the runtime is left to them at once: another attempt may have
+// it already.
 func (d *Driver) undo(ctx context.Context, worker Worker, of LeaseRequest, failure error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
-	defer cancel()
-	if err := d.end(ctx, worker, of); err != nil {
-		return &drivers.Failure{
-			Outcome: drivers.OutcomeAmbiguous, Code: "cleanup_failed", Step: "undo_acquire", Err: errors.Join(failure, err),
-			Remediation: "the teardown is tried again",
-		}
+	err := context.Cause(ctx)
+	over := err != nil
+	if !over {
+		ctx, cancel := context.WithTimeout(ctx, undoTimeout)
+		defer cancel()
+		err = d.end(ctx, worker, of)
 	}
-	return failure
+	if err == nil {
+		return failure
+	}
+	d.late.keep(of.Token.RuntimeID, of.Lease)
+	if over && d.about.Class != drivers.ClassBlind && drivers.OutcomeOf(failure) == drivers.OutcomeRetryable {
+		return failure
+	}
+	return &drivers.Failure{
+		Outcome: drivers.OutcomeAmbiguous, Code: "cleanup_failed", Step: "undo_acquire", Err: errors.Join(failure, err),
+		Remediation: "the teardown is tried again",
+	}
 }
 
 // Release implements [drivers.Driver].
 func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error {
 	config, _, err := d.shape.open(req.Config)
 	if err != nil {
-		return badConfig(err)
+		return drivers.BadConfig(err)
 	}
 	hidden := secretsOf(d.offer, config)
 	worker, err := d.offer.Worker(ctx)
@@ -297,7 +308,7 @@ func (d *Driver) leaseOf(h drivers.Handle, config json.RawMessage) LeaseRequest 
 func (d *Driver) ListRuntimes(ctx context.Context, req drivers.ListRequest) ([]drivers.ListedRuntime, error) {
 	config, _, err := d.shape.open(req.Config)
 	if err != nil {
-		return nil, badConfig(err)
+		return nil, drivers.BadConfig(err)
 	}
 	hidden := secretsOf(d.offer, config)
 	worker, err := d.offer.Worker(ctx)
@@ -312,7 +323,7 @@ func (d *Driver) ListRuntimes(ctx context.Context, req drivers.ListRequest) ([]d
 func (d *Driver) Probe(ctx context.Context, req drivers.ProbeRequest) (drivers.ProbeResult, error) {
 	config, _, err := d.shape.open(req.Config)
 	if err != nil {
-		return drivers.ProbeResult{}, badConfig(err)
+		return drivers.ProbeResult{}, drivers.BadConfig(err)
 	}
 	hidden := secretsOf(d.offer, config)
 	worker, err := d.offer.Worker(ctx)
@@ -322,7 +333,7 @@ func (d *Driver) Probe(ctx context.Context, req drivers.ProbeRequest) (drivers.P
 	if _, err := worker.ValidateConfig(ctx, config); err != nil && !errors.Is(err, drivers.ErrUnsupported) {
 		err = hidden.clean(err)
 		if _, said := errors.AsType[*drivers.Failure](err); !said {
-			err = badConfig(err)
+			err = drivers.BadConfig(err)
 		}
 		return failedProbe("validate_config", err), nil
 	}
@@ -339,10 +350,8 @@ func (d *Driver) Probe(ctx context.Context, req drivers.ProbeRequest) (drivers.P
 	if !result.OK {
 		result.Phase = cmp.Or(result.Phase, "probe") // workers of the published SDK name none
 	}
-	result.Summary = cmp.Or(hidden.text(result.Summary), map[bool]string{true: "the provider answers", false: "the provider refuses"}[result.OK])
-	for i := range result.Diagnostics {
-		result.Diagnostics[i].Message = hidden.text(result.Diagnostics[i].Message)
-	}
+	result.Summary = cmp.Or(result.Summary, map[bool]string{true: "the provider answers", false: "the provider refuses"}[result.OK])
+	hidden.probe(&result)
 	return result, nil
 }
 
@@ -398,13 +407,6 @@ func (s Shape) within(problems []drivers.FieldProblem) []drivers.FieldProblem {
 		out[i].Field = strings.Replace(out[i].Field, "config", "config."+s.Within, 1)
 	}
 	return out
-}
-
-func badConfig(err error) error {
-	return &drivers.Failure{
-		Outcome: drivers.OutcomeDefinite, Code: "bad_config", Step: "check_config", Err: err,
-		Remediation: "correct the environment's configuration",
-	}
 }
 
 var (

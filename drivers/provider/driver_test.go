@@ -107,7 +107,9 @@ func (d *desk) Probe(context.Context, provider.Scope) (drivers.ProbeResult, erro
 	if !d.about.Probe {
 		return drivers.ProbeResult{}, drivers.ErrUnsupported
 	}
-	return drivers.ProbeResult{OK: true, Summary: "fine with hunter2-token"}, nil
+	return drivers.ProbeResult{OK: true, Summary: "fine with hunter2-token", Phase: "hunter2-token", Diagnostics: []drivers.Diagnostic{{
+		Severity: drivers.SeverityInfo, Code: "hunter2-token", Message: "hunter2-token", Remediation: "replace hunter2-token",
+	}}}, nil
 }
 
 func (d *desk) ValidateConfig(context.Context, json.RawMessage) (provider.ConfigVerdict, error) {
@@ -164,6 +166,26 @@ func TestAProviderSeesItsOwnConfigurationAndNoSecretComesBack(t *testing.T) {
 	probed, err := d.Probe(t.Context(), drivers.ProbeRequest{Config: request().Config})
 	require.NoError(t, err)
 	require.Equal(t, "fine with [secret]", probed.Summary)
+	require.NotContains(t, fmt.Sprintf("%+v", probed), "hunter2")
+
+	desk.acquire = func(context.Context, provider.AcquireRequest) (provider.Lease, error) {
+		return provider.Lease{}, &drivers.Failure{Outcome: drivers.OutcomeDefinite, Code: "denied", Err: errors.New("no"), Remediation: "replace hunter2-token"}
+	}
+	_, err = d.Acquire(t.Context(), request())
+	failure, ok := errors.AsType[*drivers.Failure](err)
+	require.True(t, ok)
+	require.Equal(t, "replace [secret]", failure.Remediation)
+
+	desk.execute = func(context.Context, provider.ExecuteRequest) (provider.ExecuteResult, error) {
+		return provider.ExecuteResult{}, errors.New("hunter2-token is no good")
+	}
+	exec, err := d.StartExec(t.Context(), drivers.ExecRequest{
+		Handle: drivers.Handle{Config: request().Config}, Argv: []string{"x"}, JournalDir: filepath.Join(t.TempDir(), "j"),
+	})
+	require.NoError(t, err)
+	result, err := exec.Wait(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "[secret] is no good", result.Why)
 }
 
 func TestAnEndIsConfirmedOrTheRuntimeDestroyed(t *testing.T) {
@@ -378,6 +400,66 @@ func TestARuntimeWithoutTheWayBackIsTakenDownWhereThatIsRequired(t *testing.T) {
 	require.Equal(t, drivers.OutcomeAmbiguous, drivers.OutcomeOf(err), "something is left")
 }
 
+// slow is a finder that has found nothing by the time that its caller leaves.
+type slow struct{ leave context.CancelFunc }
+
+func (s slow) FindURL(ctx context.Context, _ provider.URLQuery, _ provider.RunScript) (string, string) {
+	s.leave()
+	<-ctx.Done()
+	return "", "https://a: not_tried"
+}
+
+func TestALookForTheWayBackThatIsCutShortDecidesNothing(t *testing.T) {
+	t.Parallel()
+	for class, outcome := range map[drivers.Class]drivers.Outcome{
+		drivers.ClassIdempotent: drivers.OutcomeRetryable, drivers.ClassListable: drivers.OutcomeRetryable,
+		drivers.ClassBlind: drivers.OutcomeAmbiguous, // it is not asked again
+	} {
+		t.Run(string(class), func(t *testing.T) {
+			t.Parallel()
+			desk := blind()
+			desk.about.Class = class
+			req := request()
+			req.Config = json.RawMessage(`{"provider":"box","runtimeUrl":"required"}`)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			late := provider.NewLate()
+			_, err := provider.NewDriver(desk, shape, late, slow{cancel}).Acquire(ctx, req)
+			require.ErrorIs(t, err, context.Canceled)
+			require.Equal(t, outcome, drivers.OutcomeOf(err))
+			failure := &drivers.Failure{}
+			require.ErrorAs(t, err, &failure)
+			require.NotEmpty(t, failure.Remediation)
+			require.Empty(t, desk.endings(), "another attempt may have it by now")
+
+			made, err := provider.NewDriver(desk, shape, late, finder{"https://a"}).Acquire(t.Context(), req)
+			require.NoError(t, err)
+			require.Equal(t, "box-1", *made.ProviderLeaseID)
+			require.Len(t, desk.seen, 1, "it is taken up again")
+		})
+	}
+}
+
+func TestWhatCouldNotBeUndoneIsKnownToTheRelease(t *testing.T) {
+	t.Parallel()
+	desk := blind()
+	req := request()
+	req.Config = json.RawMessage(`{"provider":"box","runtimeUrl":"required"}`)
+	busy := true
+	desk.end = func(string, provider.EndRequest) (provider.Receipt, error) {
+		if busy {
+			return provider.Receipt{}, errors.New("busy")
+		}
+		return provider.Receipt{State: provider.ReceiptDestroyed}, nil
+	}
+	d := provider.NewDriver(desk, shape, provider.NewLate(), finder{})
+	_, err := d.Acquire(t.Context(), req)
+	require.Equal(t, drivers.OutcomeAmbiguous, drivers.OutcomeOf(err))
+	busy = false
+	require.NoError(t, d.Release(t.Context(), drivers.ReleaseRequest{Handle: driverstest.HandleOf(req, drivers.Runtime{})}))
+	require.Equal(t, []string{"release box-1", "release box-1"}, desk.endings())
+}
+
 func TestTheEnvelopeIsCheckedBesideTheProvidersOwn(t *testing.T) {
 	t.Parallel()
 	d := driverOf(blind(), provider.NewLate())
@@ -388,6 +470,7 @@ func TestTheEnvelopeIsCheckedBesideTheProvidersOwn(t *testing.T) {
 		"config.runtimeUrl":              `{"runtimeUrl":"maybe"}`,
 		"config.runtimeApiCandidates":    `{"runtimeApiCandidates":"https://x"}`,
 		"config.runtimeApiCandidates[1]": `{"runtimeApiCandidates":["https://x","ftp://y"]}`,
+		"config.runtimeApiCandidates[0]": `{"runtimeApiCandidates":["https://user:word@x"]}`,
 	} {
 		problem := &drivers.ConfigError{}
 		require.ErrorAs(t, d.CheckConfig(json.RawMessage(config)), &problem, config)

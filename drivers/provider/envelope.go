@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/url"
 	"slices"
 
 	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/drivers/runtimeurl"
 )
 
 // envelope is what the engine reads of a configuration that otherwise belongs to the provider.
@@ -83,8 +83,8 @@ func (e *envelope) read(fields map[string]json.RawMessage) {
 		}
 	}
 	for i, c := range e.Candidates {
-		if u, err := url.Parse(c); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			e.problem(fmt.Sprintf("%s[%d]", fieldCandidates, i), "is not an http or https URL", "write for example https://tenure.example.com")
+		if err := runtimeurl.CheckURL(c); err != nil {
+			e.problem(fmt.Sprintf("%s[%d]", fieldCandidates, i), err.Error(), "write for example https://tenure.example.com")
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -19,7 +18,7 @@ const urlVar = "PAPERCLIP_API_URL"
 func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (drivers.Exec, error) {
 	config, _, err := d.shape.open(req.Config)
 	if err != nil {
-		return nil, &drivers.StartError{Stage: "runtime", Code: "bad_config", Err: err}
+		return nil, drivers.NotStarted("runtime", "bad_config", drivers.BadConfig(err))
 	}
 	if url := URLOf(req.Metadata); url != "" {
 		req.Env = append([]drivers.EnvVar{{Name: urlVar, Value: url}}, req.Env...)
@@ -30,27 +29,18 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 	hidden := secretsOf(d.offer, config)
 	worker, err := d.offer.Worker(ctx)
 	if err != nil {
-		return nil, hidden.clean(notStarted(err))
+		return nil, hidden.clean(drivers.NotStarted("worker", "worker_unavailable", err))
 	}
 	of := d.leaseOf(req.Handle, config)
 	if d.about.Streams {
 		exec, err := worker.StartExec(ctx, StartRequest{LeaseRequest: of, Exec: req})
 		return exec, hidden.clean(err)
 	}
-	exec, err := execute(ctx, worker, of, req)
+	exec, err := execute(ctx, worker, of, req, hidden)
 	if err != nil {
 		return nil, hidden.clean(err)
 	}
 	return exec, nil
-}
-
-// notStarted says that a command never reached its provider.
-func notStarted(err error) error {
-	s := &drivers.StartError{Stage: "worker", Code: "worker_unavailable", Err: err}
-	if f, ok := errors.AsType[*drivers.Failure](err); ok {
-		s.Code, s.Remediation = f.Code, f.Remediation
-	}
-	return s
 }
 
 // URLOf is the way back to the control plane that a runtime's metadata names; "" for none.
@@ -98,6 +88,12 @@ func (d *Driver) findURL(ctx context.Context, worker Worker, of LeaseRequest, e 
 		return run(ctx, worker, d.about.Streams, of, []string{"sh", "-c", script}, stdin)
 	})
 	if url == "" && e.RuntimeURL == urlRequired {
+		if ctx.Err() != nil { // it says nothing of those that were not tried
+			return nil, &drivers.Failure{
+				Outcome: drivers.OutcomeRetryable, Code: "canceled", Step: discoverStep, Err: context.Cause(ctx),
+				Remediation: "try again; the runtime took all the time there was",
+			}
+		}
 		return nil, noURL(tried)
 	}
 	if url == "" {
@@ -112,9 +108,11 @@ func offline(metadata json.RawMessage) bool {
 	return len(metadata) > 0 && json.Unmarshal(metadata, &said) == nil && said.Network == "none"
 }
 
+const discoverStep = "discover_runtime_url"
+
 func noURL(tried string) error {
 	return &drivers.Failure{
-		Outcome: drivers.OutcomeDefinite, Code: "runtime_url_unreachable", Step: "discover_runtime_url",
+		Outcome: drivers.OutcomeDefinite, Code: "runtime_url_unreachable", Step: discoverStep,
 		Err:         fmt.Errorf("no candidate for the control plane's URL answers from the runtime: %s", cmp.Or(strings.TrimSpace(tried), "there is none")),
 		Remediation: "name one that the runtime reaches in config.runtimeApiCandidates, or make config.runtimeUrl optional",
 	}

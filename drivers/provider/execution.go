@@ -19,6 +19,7 @@ import (
 // the result has the last word.
 type execution struct {
 	journal *journal.Writer
+	hidden  hidden
 	cancel  context.CancelCauseFunc
 	done    chan struct{}
 	result  drivers.ExecResult // valid once done is closed
@@ -33,16 +34,18 @@ type tally struct {
 	sum   hash.Hash
 }
 
-func execute(ctx context.Context, worker Worker, of LeaseRequest, req drivers.ExecRequest) (*execution, error) {
+func execute(ctx context.Context, worker Worker, of LeaseRequest, req drivers.ExecRequest, hidden hidden) (*execution, error) {
 	if err := plainText(req); err != nil {
 		return nil, err
 	}
 	w, err := journal.Create(req.JournalDir, journal.Options{})
 	if err != nil {
-		return nil, &drivers.StartError{Stage: "journal", Code: "journal_failed", Err: err}
+		return nil, journal.Unusable(err)
 	}
 	call, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	x := &execution{journal: w, cancel: cancel, done: make(chan struct{}), seen: [2]tally{{sum: sha256.New()}, {sum: sha256.New()}}}
+	x := &execution{
+		journal: w, hidden: hidden, cancel: cancel, done: make(chan struct{}), seen: [2]tally{{sum: sha256.New()}, {sum: sha256.New()}},
+	}
 	go func() {
 		defer close(x.done)
 		defer cancel(nil)
@@ -75,7 +78,7 @@ func streamOf(name string) journal.Stream {
 func (x *execution) finish(ctx context.Context, got ExecuteResult, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.result = endOf(ctx, got, err)
+	x.result = endOf(ctx, got, x.hidden.clean(err))
 	state := drivers.OutputComplete
 	if err != nil {
 		state = drivers.OutputTruncated // what came before is all there is

@@ -35,20 +35,33 @@ func (h hidden) text(s string) string { return h.values.Clean(s) }
 
 // clean is err without secrets. One that has none stays what it is.
 func (h hidden) clean(err error) error {
-	if err == nil || h.text(err.Error()) == err.Error() {
-		return err
+	if err == nil {
+		return nil
 	}
-	if f, ok := errors.AsType[*drivers.Failure](err); ok {
+	said := h.text(err.Error()) != err.Error()
+	if f, ok := errors.AsType[*drivers.Failure](err); ok && (said || h.text(f.Remediation) != f.Remediation) {
 		c := *f
 		c.Err, c.Remediation = h.cleaned(f.Err), h.text(f.Remediation)
 		return &c
 	}
-	if f, ok := errors.AsType[*drivers.StartError](err); ok {
+	if f, ok := errors.AsType[*drivers.StartError](err); ok && (said || h.text(f.Remediation) != f.Remediation) {
 		c := *f
 		c.Err, c.Remediation = h.cleaned(f.Err), h.text(f.Remediation)
 		return &c
 	}
-	return h.cleaned(err)
+	if said {
+		return h.cleaned(err)
+	}
+	return err
+}
+
+// probe takes the secrets out of what a provider found.
+func (h hidden) probe(r *drivers.ProbeResult) {
+	r.Phase, r.Summary = h.text(r.Phase), h.text(r.Summary)
+	for i := range r.Diagnostics {
+		d := &r.Diagnostics[i]
+		d.Code, d.Message, d.Remediation = h.text(d.Code), h.text(d.Message), h.text(d.Remediation)
+	}
 }
 
 // cleaned keeps of an error what it says and which of the vocabulary it is.

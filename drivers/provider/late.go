@@ -121,7 +121,7 @@ func (d *Driver) Prune(ctx context.Context, req drivers.PruneRequest) error {
 	}
 	config, _, err := d.shape.open(req.Config)
 	if err != nil {
-		return badConfig(err)
+		return drivers.BadConfig(err)
 	}
 	hidden := secretsOf(d.offer, config)
 	worker, err := d.offer.Worker(ctx)

@@ -91,7 +91,9 @@ func TestHalfAReleaseIsListedAndFinished(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, listed, 1)
 	h := driverstest.HandleOf(req, rt)
-	_, err = d.StartExec(t.Context(), drivers.ExecRequest{Handle: h, Argv: []string{"true"}, JournalDir: filepath.Join(t.TempDir(), "j")})
+	_, err = d.StartExec(t.Context(), drivers.ExecRequest{
+		Handle: h, ExecID: "late", Argv: []string{"true"}, JournalDir: filepath.Join(t.TempDir(), "j"),
+	})
 	require.ErrorIs(t, err, drivers.ErrGone)
 	require.NoError(t, d.Release(t.Context(), drivers.ReleaseRequest{Handle: h}))
 	left, err := os.ReadDir(root)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -230,35 +231,41 @@ func (p *pool) script(ctx context.Context, pins []string, command string, stdin 
 			_ = ch.CloseWrite()
 		}
 	}()
-	var stdout, stderr bytes.Buffer
-	done := make(chan struct{})
+	stdout, stderr := capped{left: maxScriptOutput}, capped{left: 64 << 10}
+	read := make(chan struct{})
 	go func() {
-		defer close(done)
-		_, _ = io.Copy(&capped{&stderr, 64 << 10}, ch.Stderr())
+		defer close(read)
+		var errs sync.WaitGroup
+		errs.Go(func() { _, _ = io.Copy(&stderr, ch.Stderr()) })
+		_, _ = io.Copy(&stdout, ch)
+		errs.Wait()
+		<-ch.ended
 	}()
-	_, _ = io.Copy(&capped{&stdout, maxScriptOutput}, ch)
-	<-done
 	select {
-	case <-ch.ended:
+	case <-read:
 	case <-ctx.Done():
-	}
-	if ctx.Err() != nil {
-		_ = ch.Close()
+		// Over a link that fell silent the channel ends when the connection is given up, which is not waited for.
 		return output{}, nil, context.Cause(ctx)
 	}
 	if !ch.end.status && ch.end.signal == "" {
+		if ctx.Err() != nil {
+			return output{}, nil, context.Cause(ctx)
+		}
 		err := errLinkLost
 		if !ch.lost() {
 			err = errors.New("the server closed the session without saying how the command ended")
 		}
 		return output{}, nil, failedAt(phaseSession, "session_lost", err)
 	}
-	return output{stdout.Bytes(), stderr.Bytes(), ch.end}, ch.c, nil
+	if stdout.left == 0 {
+		return output{}, nil, failedAt(phaseSession, "answer_too_long", fmt.Errorf("the host's answer is %d bytes long or longer", maxScriptOutput))
+	}
+	return output{stdout.b.Bytes(), stderr.b.Bytes(), ch.end}, ch.c, nil
 }
 
 // capped keeps the first bytes and lets the rest go.
 type capped struct {
-	b    *bytes.Buffer
+	b    bytes.Buffer
 	left int
 }
 

@@ -38,12 +38,14 @@ type config struct {
 	candidates []string
 }
 
-// decodeConfig is strict: every field that is unknown, missing or cannot work is named. unresolved references are fine, as
-// they are where nothing is to be reached.
-func decodeConfig(raw json.RawMessage) (config, error) {
+// decodeConfig is strict: every field that is unknown, missing or cannot work is named; with decrypt also a passphrase that
+// does not fit its key, which else is found when a connection is made. Unresolved references are fine, as they are where
+// nothing is to be reached.
+func decodeConfig(raw json.RawMessage, decrypt bool) (config, error) {
 	var problems []drivers.FieldProblem
 	c := config{strict: true}
 	if f, ok := open("config", raw, &problems); ok {
+		f.decrypt = decrypt
 		c.decode(f)
 		f.rest()
 	}
@@ -135,6 +137,7 @@ func (c *config) decodeJumps(f *fields) {
 		if !ok {
 			continue
 		}
+		sub.decrypt = f.decrypt
 		c.jumps = append(c.jumps, decodeHop(sub, &c.hop))
 		sub.rest()
 	}

@@ -175,6 +175,7 @@ func TestEveryKindOfCredentialLogsIn(t *testing.T) {
 		o      Options
 	}{
 		"certificate of another key": {"bad_certificate", map[string]any{"certificate": certificateFor(t, certifiedKey, ca)}, Options{}},
+		"a wrong passphrase":         {"bad_private_key", map[string]any{"privateKeySecretRef": locked, "passphraseSecretRef": "open"}, Options{}},
 		"no agent":                   {"no_agent", map[string]any{"privateKeySecretRef": nil, "useAgent": true}, Options{}},
 		"a dead agent":               {"agent_unreachable", map[string]any{"privateKeySecretRef": nil, "useAgent": true}, Options{AgentSocket: "/no/such/socket"}},
 	} {

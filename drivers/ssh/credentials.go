@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"hash"
 	"net"
+	"os"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
@@ -47,7 +50,7 @@ func decodeCredentials(f *fields) credentials {
 		f.problem("passphrase", "is given without a private key", "give the private key, or leave the passphrase out")
 	}
 	if c.key.value != "" {
-		if problem, remediation := checkKey(c.key.value, c.passphrase); problem != "" {
+		if problem, remediation := checkKey(c.key.value, c.passphrase, f.decrypt); problem != "" {
 			f.problem(place, problem, remediation)
 		}
 	}
@@ -62,7 +65,7 @@ func decodeCredentials(f *fields) credentials {
 }
 
 // checkKey says what is wrong with a private key, in words that hold nothing of it.
-func checkKey(key string, passphrase secret) (problem, remediation string) {
+func checkKey(key string, passphrase secret, decrypt bool) (problem, remediation string) {
 	_, err := ssh.ParseRawPrivateKey([]byte(key))
 	missing := &ssh.PassphraseMissingError{}
 	if !errors.As(err, &missing) {
@@ -74,8 +77,8 @@ func checkKey(key string, passphrase secret) (problem, remediation string) {
 	if !passphrase.given() {
 		return "is encrypted and there is no passphrase", "give passphrase or passphraseSecretRef, or a key without one"
 	}
-	if passphrase.value == "" {
-		return "", "" // a reference, not to be read here
+	if passphrase.value == "" || !decrypt { // the former is a reference, not to be read here
+		return "", ""
 	}
 	if _, err := ssh.ParseRawPrivateKeyWithPassphrase([]byte(key), []byte(passphrase.value)); err != nil {
 		return "cannot be decrypted: the passphrase is wrong or the key is damaged", "correct the passphrase"
@@ -116,9 +119,10 @@ func badCredentials(code, why string) error {
 	}
 }
 
-// methods are the ways to log in; done gives back what they hold. The agent is asked once the server wants a key.
-func (c credentials) methods(ctx context.Context, socket string) (methods []ssh.AuthMethod, done func(), err error) {
-	done = func() {}
+// methods are the ways to log in; done gives back what they hold, and says what the agent failed at, if it did. The agent is
+// asked once the server wants a key, and has limit to answer.
+func (c credentials) methods(ctx context.Context, socket string, limit time.Duration) (methods []ssh.AuthMethod, done func() error, err error) {
+	done = func() error { return nil }
 	signer, err := c.signer()
 	if err != nil {
 		return nil, done, err
@@ -139,9 +143,13 @@ func (c credentials) methods(ctx context.Context, socket string) (methods []ssh.
 			Remediation: "start the SSH agent of the engine, or correct its socket",
 		}
 	}
+	held := &agentConn{Conn: conn}
 	cert, certified := parseCertificate(c.certificate)
 	methods = append(methods, ssh.PublicKeysCallback(func() ([]ssh.Signer, error) {
-		signers, err := agent.NewClient(conn).Signers()
+		if err := conn.SetDeadline(time.Now().Add(limit)); err != nil {
+			return nil, err
+		}
+		signers, err := agent.NewClient(held).Signers()
 		if err != nil || !certified {
 			return signers, err
 		}
@@ -155,7 +163,32 @@ func (c credentials) methods(ctx context.Context, socket string) (methods []ssh.
 		}
 		return nil, errors.New("the agent does not have the key of the certificate")
 	}))
-	return methods, func() { conn.Close() }, nil
+	return methods, func() error {
+		_ = conn.Close()
+		if !held.silent.Load() {
+			return nil
+		}
+		return &drivers.Failure{
+			Outcome: drivers.OutcomeRetryable, Code: "agent_silent", Step: "credentials",
+			Err:         fmt.Errorf("the SSH agent did not answer within %s", limit),
+			Remediation: "see whether the SSH agent of the engine works (ssh-add -l), and whether it waits for a confirmation",
+		}
+	}, nil
+}
+
+// agentConn notes that an agent did not answer in time. The words of the library do not say so.
+type agentConn struct {
+	net.Conn
+	silent atomic.Bool
+}
+
+// Read implements [net.Conn].
+func (a *agentConn) Read(p []byte) (int, error) {
+	n, err := a.Conn.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		a.silent.Store(true)
+	}
+	return n, err
 }
 
 // hashInto makes connections of other credentials other connections.

@@ -2,6 +2,7 @@ package ssh
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -196,8 +197,7 @@ func (d *dialed) reach(ctx context.Context, h hop, limit time.Duration) (net.Con
 func (d *dialed) shake(ctx context.Context, opts Options, t trust, l *link) error {
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
-	methods, done, err := t.hop.credentials.methods(ctx, opts.AgentSocket)
-	defer done()
+	methods, done, err := t.hop.credentials.methods(ctx, opts.AgentSocket, l.limit)
 	if err != nil {
 		l.enter("")
 		_ = l.Close()
@@ -222,14 +222,12 @@ func (d *dialed) shake(ctx context.Context, opts Options, t trust, l *link) erro
 			return refused
 		},
 	})
+	agentFailed := done()
 	if err != nil {
 		failure := l.failed(t.hop, err)
 		l.enter("")
 		_ = l.Close()
-		if refused != nil {
-			return refused
-		}
-		return failure
+		return cmp.Or(refused, agentFailed, failure)
 	}
 	l.enter("")
 	if d.client != nil {

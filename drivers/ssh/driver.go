@@ -54,7 +54,7 @@ func (d *Driver) Describe() drivers.Description {
 
 // CheckConfig implements [drivers.ConfigChecker].
 func (d *Driver) CheckConfig(config json.RawMessage) error {
-	_, err := decodeConfig(config)
+	_, err := decodeConfig(config, true)
 	return err
 }
 
@@ -93,12 +93,9 @@ const forgetAfter = time.Hour
 
 // configOf is the configuration of a verb.
 func configOf(raw json.RawMessage) (config, error) {
-	c, err := decodeConfig(raw)
+	c, err := decodeConfig(raw, false)
 	if err != nil {
-		return c, &drivers.Failure{
-			Outcome: drivers.OutcomeDefinite, Code: "bad_config", Step: "check_config",
-			Remediation: "correct the environment's configuration", Err: err,
-		}
+		return c, drivers.BadConfig(err)
 	}
 	return c, nil
 }

@@ -21,14 +21,24 @@ type end struct {
 	held      bool
 }
 
-func parseProcess(data []byte) (drivers.Process, error) {
-	parts := strings.Split(strings.TrimSpace(string(data)), "\x00")
-	if len(parts) != 3 {
-		return drivers.Process{}, errors.New("no process")
+// parseProcess reads which process a command is, and which its parent is, if it has one.
+func parseProcess(data []byte) (who, parent drivers.Process, err error) {
+	parts := strings.Split(string(data), "\x00")
+	if len(parts) != 3 && len(parts) != 5 {
+		return who, parent, errors.New("no process")
 	}
-	pid, err1 := strconv.Atoi(parts[0])
-	start, err2 := strconv.ParseUint(parts[1], 10, 64)
-	return drivers.Process{PID: pid, StartTime: start, BootID: parts[2]}, errors.Join(err1, err2)
+	identify := func(pid, start string) (p drivers.Process) {
+		var err1, err2 error
+		p.PID, err1 = strconv.Atoi(pid)
+		p.StartTime, err2 = strconv.ParseUint(start, 10, 64)
+		p.BootID, err = strings.TrimSpace(parts[2]), errors.Join(err, err1, err2)
+		return p
+	}
+	who = identify(parts[0], parts[1])
+	if len(parts) == 5 {
+		parent = identify(parts[3], parts[4])
+	}
+	return who, parent, err
 }
 
 func startFailed(data []byte) error {
@@ -36,7 +46,7 @@ func startFailed(data []byte) error {
 	for len(parts) < 3 {
 		parts = append(parts, "")
 	}
-	f := &drivers.StartError{Stage: parts[0], Code: parts[1], Err: errors.New(clip(parts[2], 4096))}
+	f := &drivers.StartError{Stage: parts[0], Code: parts[1], Err: errors.New(clip(parts[2], 4096)), Remediation: "look at the host; the message is that of its own program"}
 	switch f.Code {
 	case "runtime_gone":
 		f.Err, f.Remediation = drivers.ErrGone, "acquire a new lease"
@@ -96,7 +106,7 @@ func (s *process) settle(e *end) {
 			r.Why = "engine_gone"
 		}
 	}
-	if (e == nil || s.raw) && s.told && s.who.PID != 0 && !swept {
+	if (e == nil || s.raw) && s.told && s.Process().PID != 0 && !swept {
 		s.sweepAfter(&r)
 	}
 	seal, err := s.journal.Seal(state)
@@ -136,7 +146,7 @@ func (s *process) sweepAfter(r *drivers.ExecResult) {
 	}
 	ctx, cancel := context.WithTimeoutCause(context.Background(), endLimit, errors.New("the command's children do not end"))
 	defer cancel()
-	if s.sweep(ctx, 0) != nil {
+	if s.sweep(ctx, s.Process(), 0) != nil {
 		r.Leftovers = 1 // at least: nobody could look
 	}
 }

@@ -3,12 +3,7 @@ package ssh
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"path"
-	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/journal"
@@ -49,19 +44,25 @@ func environment(c config, m metadata, req drivers.ExecRequest) []drivers.EnvVar
 // StartExec implements [drivers.Executor].
 func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (drivers.Exec, error) {
 	if err := checkRuntimeID(req.RuntimeID); err != nil {
-		return nil, &drivers.StartError{Stage: "runtime", Code: "bad_runtime_id", Err: err}
+		return nil, drivers.NotStarted("runtime", "bad_runtime_id", err)
+	}
+	if len(req.ExecID) > 200 || !plainName.MatchString(req.ExecID) {
+		return nil, &drivers.StartError{
+			Stage: "process", Code: "bad_exec_id", Err: errors.New("the command's id is not a plain word"),
+			Remediation: "use an id of 1 to 200 letters, digits, '.', '_' and '-' that begins with a letter or digit",
+		}
 	}
 	c, err := configOf(req.Config)
 	if err != nil {
-		return nil, &drivers.StartError{Stage: "runtime", Code: "bad_config", Err: err}
+		return nil, drivers.NotStarted("runtime", "bad_config", err)
 	}
 	pins, m := pinsOf(req.Metadata)
 	env := environment(c, m, req)
-	if err := refuse(drivers.ValidateExec(drivers.ExecRequest{Argv: req.Argv, Cwd: req.Cwd, Env: req.Env}, env...)); err != nil {
+	if err := drivers.Refuse(drivers.ValidateExec(drivers.ExecRequest{Argv: req.Argv, Cwd: req.Cwd, Env: req.Env}, env...)); err != nil {
 		return nil, err
 	}
 	if req.JournalDir == "" {
-		return nil, &drivers.StartError{Stage: "journal", Code: "journal_missing", Err: errors.New("no journal directory is given")}
+		return nil, drivers.NotStarted("journal", "journal_missing", errors.New("no journal directory is given"))
 	}
 	if err := d.active.BeginStart(req.RuntimeID); err != nil {
 		return nil, err
@@ -83,10 +84,10 @@ func (d *Driver) start(ctx context.Context, c config, pins []string, env []drive
 	}
 	w, err := journal.Create(req.JournalDir, journal.Options{})
 	if err != nil {
-		return nil, journalFailed(err)
+		return nil, journal.Unusable(err)
 	}
 	s := &process{
-		driver: d, pool: d.pool(c), pins: pins, spec: spec{req: req, env: env, marker: c.marker(req.RuntimeID), drain: d.opts.Drain},
+		pool: d.pool(c), pins: pins, complaints: capped{left: keptNoise}, chatter: capped{left: keptNoise}, spec: spec{req: req, env: env, marker: c.marker(req.RuntimeID), drain: d.opts.Drain},
 		journal: w, done: make(chan struct{}), brought: make(chan struct{}),
 	}
 	if err := s.begin(ctx); err != nil {
@@ -94,45 +95,4 @@ func (d *Driver) start(ctx context.Context, c config, pins []string, env []drive
 		return nil, err
 	}
 	return s, nil
-}
-
-// refuse turns field problems into the error of the stage that they belong to.
-func refuse(problems []drivers.FieldProblem) error {
-	if len(problems) == 0 {
-		return nil
-	}
-	stage, _, _ := strings.Cut(problems[0].Field, "[")
-	if stage == "env" {
-		stage = "environment"
-	}
-	texts := make([]error, 0, len(problems))
-	for _, p := range problems {
-		texts = append(texts, fmt.Errorf("%s %s", p.Field, p.Problem))
-	}
-	return &drivers.StartError{
-		Stage: stage, Code: "refused", Remediation: problems[0].Remediation, Err: errors.Join(texts...),
-	}
-}
-
-func journalFailed(err error) error {
-	f := &drivers.StartError{Stage: "journal", Code: "journal_unusable", Err: err}
-	switch {
-	case errors.Is(err, fs.ErrExist):
-		f.Code, f.Remediation = "journal_exists", "a command of this id was started before; it is never started twice"
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-		f.Code, f.Remediation = "disk_full", "free some space under the engine's data directory"
-	}
-	return f
-}
-
-// notStarted is the error of a command that certainly did not start because of err.
-func notStarted(err error) error {
-	if _, ok := errors.AsType[*drivers.StartError](err); ok {
-		return err
-	}
-	s := &drivers.StartError{Stage: "process", Code: "host_unreachable", Err: err}
-	if f, ok := errors.AsType[*drivers.Failure](err); ok {
-		s.Code, s.Remediation = f.Code, f.Remediation
-	}
-	return s
 }

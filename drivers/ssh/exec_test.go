@@ -183,22 +183,29 @@ func TestAStartThatMayHaveHappenedIsUnknown(t *testing.T) {
 
 func TestAStartThatIsCanceledLeavesNothingRunning(t *testing.T) {
 	t.Parallel()
-	r := acquireOn(t, sshtest.Start(t, sshtest.Options{}), nil, Options{})
-	mark := fmt.Sprintf("604.%d", os.Getpid())
-	for i := range 10 {
-		ctx, cancel := withCause(t, time.Duration(i)*3*time.Millisecond)
-		e, err := drivers.StartExec(ctx, r.Driver, drivers.ExecRequest{
-			Handle: r.Handle, ExecID: fmt.Sprint("e", i), Argv: []string{"sleep", mark}, JournalDir: filepath.Join(t.TempDir(), "j"),
+	s := sshtest.Start(t, sshtest.Options{})
+	for i, hide := range [][]string{nil, {"perl"}, {"perl", "python3"}} {
+		t.Run(fmt.Sprint("without ", hide), func(t *testing.T) {
+			t.Parallel()
+			r := acquireOn(t, s, nil, Options{hide: hide})
+			require.Zero(t, r.Sh("true").ExitCode) // the host was looked at
+			mark := fmt.Sprintf("604.%d%d", i, os.Getpid())
+			for i := range 6 {
+				ctx, cancel := withCause(t, time.Duration(i)*3*time.Millisecond)
+				e, err := drivers.StartExec(ctx, r.Driver, drivers.ExecRequest{
+					Handle: r.Handle, ExecID: fmt.Sprint("e", i), Argv: []string{"sleep", mark}, JournalDir: filepath.Join(t.TempDir(), "j"),
+				})
+				cancel()
+				if err != nil {
+					require.ErrorIs(t, err, errGaveUp)
+					continue
+				}
+				require.NoError(t, e.Kill(t.Context(), "started after all"))
+			}
+			require.NoError(t, r.Release())
+			requireNoProcess(t, mark)
 		})
-		cancel()
-		if err != nil {
-			require.ErrorIs(t, err, errGaveUp)
-			continue
-		}
-		require.NoError(t, e.Kill(t.Context(), "started after all"))
 	}
-	require.NoError(t, r.Release())
-	requireNoProcess(t, mark)
 }
 
 func TestAHostThatHangsIsGivenUp(t *testing.T) {
@@ -449,6 +456,30 @@ func TestAParentThatIsKilledMakesTheEndUnknownAndItsTreeEndsAllTheSame(t *testin
 	requireNoProcess(t, mark)
 }
 
+func TestACommandWhoseParentIsStoppedCanBeEnded(t *testing.T) {
+	t.Parallel()
+	r := acquireOn(t, sshtest.Start(t, sshtest.Options{}), nil, Options{})
+	mark := fmt.Sprintf("606.%d", os.Getpid())
+	e, err := r.Start(drivers.ExecRequest{
+		Argv: []string{"sh", "-c", `echo begun; sleep 0.5; kill -STOP $PPID; echo stopped >stopped; exec sleep ` + mark}, Grace: 100 * time.Millisecond,
+	})
+	require.NoError(t, err)
+	driverstest.AwaitOutput(t, e, "begun")
+	await(t, func() bool {
+		_, err := os.Stat(filepath.Join(r.Field("remoteCwd"), "stopped"))
+		return err == nil
+	}, func() string { return "the parent is not stopped" })
+	began := time.Now()
+	require.NoError(t, e.Kill(t.Context(), "asked for"))
+	ctx, cancel := withCause(t, 40*time.Second)
+	defer cancel()
+	done, err := e.Wait(ctx)
+	require.NoError(t, err)
+	require.Equal(t, drivers.ExecKilled, done.End)
+	require.Less(t, time.Since(began), endLimit+15*time.Second)
+	requireNoProcess(t, mark)
+}
+
 func requireNoProcess(t *testing.T, mark string) {
 	t.Helper()
 	names, err := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -518,6 +549,27 @@ func TestASecretIsInNoArgumentListAndNoFile(t *testing.T) {
 				require.NotContains(t, string(b), secret, path)
 				return err
 			}))
+		})
+	}
+}
+
+// An account that sends back what it is sent, instead of running it.
+func TestASecretIsInNoErrorOfAnAccountThatEchoes(t *testing.T) {
+	t.Parallel()
+	s := sshtest.Start(t, sshtest.Options{Lines: []string{
+		`ForceCommand case "$SSH_ORIGINAL_COMMAND" in *"exec env -i"*) timeout 1 cat; exit 1;; *) eval "$SSH_ORIGINAL_COMMAND";; esac`,
+	}})
+	for name, hide := range map[string][]string{"perl": nil, "python3": {"perl"}, "sh": {"perl", "python3"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := acquireOn(t, s, nil, Options{hide: hide})
+			_, err := r.Start(drivers.ExecRequest{
+				Argv: []string{"true"}, Env: []drivers.EnvVar{{Name: "TOKEN", Value: strings.Repeat("MARK", 1000)}}, Stdin: []byte("MARK"),
+			})
+			start, ok := errors.AsType[*drivers.StartError](err)
+			require.True(t, ok, "%v", err)
+			require.Equal(t, "no_shell", start.Code)
+			require.NotContains(t, err.Error(), "MARK")
 		})
 	}
 }

@@ -17,6 +17,8 @@ type fields struct {
 	raw      map[string]json.RawMessage
 	known    []string
 	problems *[]drivers.FieldProblem
+	// decrypt says that passphrases are tried, which takes a tenth of a second for each.
+	decrypt bool
 }
 
 func (f *fields) problem(name, problem, remediation string) {

@@ -1,18 +1,13 @@
 package ssh
 
-import (
-	"encoding/binary"
-)
+import "encoding/binary"
 
-func (s *process) send(parts ...[]byte) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, p := range parts {
-		if _, err := s.ch.Write(p); err != nil {
-			return err
-		}
-	}
-	return nil
+// send writes to the channel. It blocks while nobody reads at the other end.
+func (s *process) send(b []byte) error {
+	s.sending.Lock()
+	defer s.sending.Unlock()
+	_, err := s.ch.Write(b)
+	return err
 }
 
 func frame(kind byte, data []byte) []byte {
@@ -20,8 +15,18 @@ func frame(kind byte, data []byte) []byte {
 	return append(b, data...)
 }
 
-// feed sends the command's stdin, no faster than it is read, so that the parent can always be told to end it.
+// feed sends the command's stdin, no faster than it is read, so that the parent can always be told to end it. It takes what
+// the parent says of that until the command has ended, also over a channel that broke: else nobody would read the rest.
 func (s *process) feed(stdin []byte) {
+	defer func() {
+		for {
+			select {
+			case <-s.credit:
+			case <-s.done:
+				return
+			}
+		}
+	}()
 	window := stdinWindow
 	for len(stdin) > 0 {
 		n := min(len(stdin), stdinChunk)
@@ -40,13 +45,6 @@ func (s *process) feed(stdin []byte) {
 		stdin = stdin[n:]
 	}
 	_ = s.send(frame('C', nil)) // a broken channel is noticed by who reads it
-	for {
-		select {
-		case <-s.credit:
-		case <-s.done:
-			return
-		}
-	}
 }
 
 // pour sends stdin to a command that has no parent.

@@ -37,9 +37,11 @@ type launch struct {
 	parent bool
 }
 
-// marks is what a release looks for. A launcher has it from its first moment: so it either sees that the runtime's marker
-// is gone, or is found.
-func (s spec) marks() string { return runtimeVar + "=" + s.req.RuntimeID }
+// marks are what a release and the end of the command look for. A launcher has them from its first moment: so it either sees
+// that the runtime's marker is gone, or is found. Both ids are plain words.
+func (s spec) marks() string {
+	return runtimeVar + "=" + s.req.RuntimeID + " " + execVar + "=" + s.req.ExecID
+}
 
 // shellName is what every shell takes for a name and leaves alone.
 var shellName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -67,7 +68,7 @@ func FuzzWhatTheHostSays(f *testing.F) {
 		w, err := journal.Create(filepath.Join(t.TempDir(), "j"), journal.Options{})
 		require.NoError(t, err)
 		p := &process{journal: w, first: make(chan error, 1), done: make(chan struct{}), credit: make(chan int, 1<<16), raw: raw}
-		in, err := p.skipNoise(bytes.NewReader(said))
+		in, err := p.skipNoise(bytes.NewReader(said), io.Discard)
 		if err != nil {
 			return
 		}
@@ -106,6 +107,24 @@ func TestCommandsRunWithoutPerl(t *testing.T) {
 			done = r.Sh(`kill -SEGV $$`)
 			require.Equal(t, drivers.ExecSignaled, done.End)
 			require.Equal(t, "SIGSEGV", done.Signal)
+		})
+	}
+}
+
+// What cleared its environment is not found without a parent; it must not keep the command from ending all the same.
+func TestWhatHoldsTheOutputWithoutAParentIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	s := sshtest.Start(t, sshtest.Options{})
+	for name, hide := range map[string][]string{"with python3": {"perl"}, "with a shell alone": {"perl", "python3"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := acquireOn(t, s, nil, Options{hide: hide})
+			done := r.Sh(`env -i setsid sleep 15 & echo begun; exit 3`)
+			require.Equal(t, drivers.ExecExited, done.End)
+			require.Equal(t, 3, done.ExitCode)
+			require.Equal(t, drivers.OutputAbandoned, done.Output.State)
+			require.Equal(t, "begun\n", string(done.Stdout))
+			require.Less(t, done.Took, 10*time.Second)
 		})
 	}
 }

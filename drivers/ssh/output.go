@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/tenure-dev/tenure/drivers"
@@ -24,7 +23,7 @@ func (s *process) follow() {
 		s.readStderr()
 	}()
 	var last *end
-	in, err := s.skipNoise(s.ch)
+	in, err := s.skipNoise(s.ch, &s.chatter)
 	spoke := err == nil
 	if spoke && s.raw {
 		err = s.readRaw(in)
@@ -48,7 +47,7 @@ func (s *process) follow() {
 		s.pool.forget() // the host may have lost the program that it had
 		s.tell(&drivers.StartError{
 			Stage: "process", Code: "no_shell", Remediation: "give the user a login shell that runs commands, with env and sh in its PATH",
-			Err: fmt.Errorf("the account did not start the parent of the command (exit code %d): %q", s.ch.end.code, clip(s.noise.String(), 200)),
+			Err: fmt.Errorf("the account did not start the parent of the command (exit code %d): %q", s.ch.end.code, s.noise()),
 		})
 	default:
 		s.tell(nil) // nobody can say that it did not start: its end is unknown
@@ -60,11 +59,14 @@ func (s *process) follow() {
 // readStderr takes the channel's second stream: the parent's own complaints, or the command's where there is no parent.
 func (s *process) readStderr() {
 	if !s.raw {
-		_, _ = io.Copy(&s.noise, s.ch.Stderr())
+		_, _ = io.Copy(&s.complaints, s.ch.Stderr())
 		return
 	}
-	in, err := s.skipNoise(s.ch.Stderr())
+	in, err := s.skipNoise(s.ch.Stderr(), &s.complaints)
 	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			_ = s.ch.Close() // what is not read any more would hold the command up
+		}
 		return
 	}
 	copyTo(s.journal, journal.Stderr, in)
@@ -103,9 +105,11 @@ func (s *process) readHead(line string) (runs bool, err error) {
 		s.tell(startFailed([]byte(strings.ReplaceAll(rest, "\t", "\x00"))))
 		return false, nil
 	}
-	if s.who, err = parseProcess([]byte(strings.ReplaceAll(rest, " ", "\x00"))); err != nil {
+	who, _, err := parseProcess([]byte(strings.ReplaceAll(rest, " ", "\x00")))
+	if err != nil {
 		return false, err
 	}
+	s.runs(who, drivers.Process{})
 	s.tell(nil)
 	return true, nil
 }
@@ -130,9 +134,14 @@ func (s *process) drainRaw() {
 		s.mu.Unlock()
 		ctx, cancel := context.WithTimeoutCause(context.Background(), endLimit, errors.New("the command's children do not end"))
 		defer cancel()
-		if s.sweep(ctx, 0) != nil {
-			_ = s.ch.Close()
+		if s.sweep(ctx, s.Process(), 0) == nil {
+			select {
+			case <-s.ch.ended:
+				return
+			case <-time.After(settleLimit):
+			}
 		}
+		_ = s.ch.Close() // what is left cannot be found
 	}()
 }
 
@@ -140,7 +149,6 @@ func (s *process) drainRaw() {
 var magic = []byte("\x00tenure-exec-1\x00")
 
 func (s *process) read(in io.Reader) (*end, error) {
-	var err error
 	var last *end
 	head := make([]byte, 5)
 	var data []byte
@@ -172,60 +180,47 @@ func (s *process) read(in io.Reader) (*end, error) {
 				}
 			}
 		case 'S':
-			if s.who, err = parseProcess(data); err != nil {
+			who, parent, err := parseProcess(data)
+			if err != nil {
 				return last, err
 			}
+			s.runs(who, parent)
 			s.tell(nil)
 		case 'F':
 			s.tell(startFailed(data))
 		case 'E':
-			if last, err = parseEnd(data); err != nil {
+			said, err := parseEnd(data)
+			if err != nil {
 				return nil, err
 			}
+			last = said
 		}
 	}
 }
 
-// skipNoise returns what comes after the magic.
-func (s *process) skipNoise(from io.Reader) (io.Reader, error) {
+// skipNoise returns what comes after the magic, and gives what comes before to noise.
+func (s *process) skipNoise(from io.Reader, noise io.Writer) (io.Reader, error) {
 	var seen []byte
 	buf := make([]byte, 4096)
 	for {
 		n, err := from.Read(buf)
 		seen = append(seen, buf[:n]...)
 		if before, after, ok := bytes.Cut(seen, magic); ok {
-			_, _ = s.noise.Write(before)
+			_, _ = noise.Write(before)
 			return io.MultiReader(bytes.NewReader(after), from), nil
 		}
 		if err == nil && len(seen) > maxNoise {
 			err = errors.New("the login shell does not stop to print")
 		}
 		if err != nil {
-			_, _ = s.noise.Write(seen)
+			_, _ = noise.Write(seen)
 			return nil, err
 		}
 	}
 }
 
-// tail keeps the last words that are not for us.
-type tail struct {
-	mu sync.Mutex
-	b  []byte
-}
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	const most = 2048
-	t.b = append(t.b, p...)
-	if len(t.b) > most {
-		t.b = append(t.b[:0], t.b[len(t.b)-most:]...)
-	}
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return strings.TrimSpace(string(t.b))
+// noise is what the account said instead of starting the command. An account that sends back what it is sent begins with
+// a launcher of ours, which is longer than what is kept, so that none of the command's secrets is in it.
+func (s *process) noise() string {
+	return strings.TrimSpace(s.complaints.b.String() + "\n" + s.chatter.b.String())
 }

@@ -124,3 +124,34 @@ func TestACanceledAcquireReturnsAtOnce(t *testing.T) {
 	require.ErrorIs(t, err, errGaveUp)
 	require.Less(t, time.Since(began), 10*time.Second)
 }
+
+func TestAScriptIsGivenUpInTimeOverALinkThatFellSilent(t *testing.T) {
+	t.Parallel()
+	s := sshtest.StartFake(t, sshtest.FakeOptions{Hang: true})
+	proxy := sshtest.StartProxy(t, fmt.Sprintf("%s:%d", s.Host, s.Port))
+	config := encode(t, s.Fields(t.TempDir()), map[string]any{
+		"port": proxy.Port, "knownHosts": strings.ReplaceAll(s.KnownHosts(), fmt.Sprint(s.Port), fmt.Sprint(proxy.Port)),
+	})
+	d := newDriver(t, Options{ScriptLimit: time.Second})
+	frozen := time.AfterFunc(500*time.Millisecond, proxy.Freeze) // the script runs by then
+	defer frozen.Stop()
+	began := time.Now()
+	_, _, err := acquire(t, d, config)
+	requireFailure(t, err, drivers.OutcomeRetryable, "run_script", "host_timeout")
+	require.Less(t, time.Since(began), 5*time.Second)
+}
+
+func TestAnAgentThatSaysNothingIsGivenUp(t *testing.T) {
+	t.Parallel()
+	s := sshtest.StartFake(t, sshtest.FakeOptions{})
+	socket := filepath.Join(t.TempDir(), "s")
+	ln, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, ln.Close()) }) // it takes the connection and no more
+	config := encode(t, s.Fields(t.TempDir()), map[string]any{"privateKeySecretRef": nil, "useAgent": true, "connectTimeoutMs": 500})
+	d := newDriver(t, Options{AgentSocket: socket})
+	began := time.Now()
+	_, _, err = acquire(t, d, config)
+	requireFailure(t, err, drivers.OutcomeRetryable, "credentials", "agent_silent")
+	require.Less(t, time.Since(began), 5*time.Second)
+}

@@ -17,10 +17,14 @@ const (
 	stdinChunk  = 32 << 10
 	// maxNoise bounds what a login shell may print before the parent speaks.
 	maxNoise = 64 << 10
+	// keptNoise is how much of it an error shows of each stream.
+	keptNoise = 200
 	// maxFrame bounds what the parent says at once.
 	maxFrame = 1 << 20
 	// endLimit is what an end may take beyond its grace before it is brought about another way.
 	endLimit = 15 * time.Second
+	// settleLimit bounds the wait for the rest of the output once every process that held it should be dead.
+	settleLimit = time.Second
 )
 
 // spec is what to run.
@@ -33,17 +37,19 @@ type spec struct {
 
 // process is a command on a host. It implements [drivers.Exec].
 type process struct {
-	driver  *Driver
 	pool    *pool
 	pins    []string
 	spec    spec
 	journal *journal.Writer
 	ch      *channel
-	who     drivers.Process
-	noise   tail
+	// complaints and chatter are what came on the second and the first stream before the command's own words.
+	complaints, chatter capped
 
-	mu      sync.Mutex // of what is written to the channel
-	killWhy string
+	sending sync.Mutex // of what is written to the channel; its holder may block
+
+	mu          sync.Mutex
+	who, parent drivers.Process
+	killWhy     string
 	// ending is the end that was brought about over another channel; swept says that it worked, cut that the channel was
 	// closed over it, held that something held the output of a command without a parent.
 	ending           drivers.ExecEnd
@@ -66,28 +72,31 @@ func (s *process) Done() <-chan struct{} { return s.done }
 func (s *process) begin(ctx context.Context) error {
 	t, err := s.pool.toolsOf(ctx, s.pins)
 	if err != nil {
-		return cancelOr(ctx, notStarted(err))
+		return cancelOr(ctx, drivers.NotStarted("process", "host_unreachable", err))
 	}
 	l, err := s.spec.launch(t)
 	if err != nil {
 		return err
 	}
 	if s.ch, err = s.pool.channel(ctx, s.pins); err != nil {
-		return cancelOr(ctx, notStarted(err))
+		return cancelOr(ctx, drivers.NotStarted("process", "host_unreachable", err))
 	}
 	if err := s.ch.start(ctx, l.command); err != nil {
-		return cancelOr(ctx, notStarted(err))
+		return cancelOr(ctx, drivers.NotStarted("process", "host_unreachable", err))
 	}
 	s.raw = !l.parent
 	s.credit = make(chan int, 64)
 	s.first = make(chan error, 1)
 	go s.follow()
 	stdin := s.spec.req.Stdin
-	if err := s.send(l.input); err != nil {
+	stop := context.AfterFunc(ctx, func() { _ = s.ch.Close() }) // ends a send to a login shell that does not read
+	err = s.send(l.input)
+	stop()
+	if err != nil {
 		// Less than the whole spec arrived, so nothing can have been started.
 		_ = s.ch.Close()
 		<-s.done
-		return notStarted(failedAt(phaseStart, "link_lost", errLinkLost))
+		return cancelOr(ctx, drivers.NotStarted("process", "", failedAt(phaseStart, "link_lost", errLinkLost)))
 	}
 	s.spec.env, s.spec.req.Env, s.spec.req.Stdin = nil, nil, nil // secrets are not kept for the life of the command
 	if s.raw {
@@ -149,7 +158,7 @@ func (s *process) bringDown(how drivers.ExecEnd, grace time.Duration) {
 	}
 	ctx, cancel := context.WithTimeoutCause(context.Background(), grace+endLimit, errors.New("the command does not end"))
 	defer cancel()
-	err := s.sweep(ctx, grace)
+	err := s.sweep(ctx, s.Process(), grace)
 	s.mu.Lock()
 	s.swept = err == nil
 	s.mu.Unlock()
@@ -158,20 +167,51 @@ func (s *process) bringDown(how drivers.ExecEnd, grace time.Duration) {
 	defer limit.Stop()
 	select {
 	case <-s.ch.ended:
+		return
 	case <-limit.C:
-		_ = s.ch.Close()
-		s.mu.Lock()
-		s.cut = true
-		s.mu.Unlock()
+	}
+	_ = s.ch.Close()
+	s.mu.Lock()
+	s.cut = true
+	s.mu.Unlock()
+	s.hunt()
+}
+
+// hunt ends what keeps the server from closing the channel: a launcher that was not there yet when the command was swept
+// away, or a parent that was stopped.
+func (s *process) hunt() {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), endLimit, errors.New("the command does not end"))
+	defer cancel()
+	s.mu.Lock()
+	parent := s.parent
+	s.mu.Unlock()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		_ = s.sweep(ctx, parent, 0) // the channel's end tells whether it worked
+		select {
+		case <-s.ch.ended:
+			return
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
 	}
 }
 
-// sweep ends the main process, with its grace, and everything that has the command's id in its environment.
-func (s *process) sweep(ctx context.Context, grace time.Duration) error {
+// sweep ends a process and its group, with their grace, and everything that has the command's id in its environment.
+func (s *process) sweep(ctx context.Context, p drivers.Process, grace time.Duration) error {
 	_, err := s.pool.run(ctx, s.pins, stopScript, variable{"own", execVar + "=" + s.spec.req.ExecID},
-		variable{"pid", strconv.Itoa(s.who.PID)}, variable{"start", strconv.FormatUint(s.who.StartTime, 10)},
+		variable{"pid", strconv.Itoa(p.PID)}, variable{"start", strconv.FormatUint(p.StartTime, 10)},
 		variable{"grace", strconv.FormatInt(grace.Milliseconds(), 10)})
 	return err
+}
+
+// runs notes which process the command is, and which its parent is, if it has one.
+func (s *process) runs(who, parent drivers.Process) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.who, s.parent = who, parent
 }
 
 func cancelOr(ctx context.Context, err error) error {
@@ -182,7 +222,11 @@ func cancelOr(ctx context.Context, err error) error {
 }
 
 // Process implements [drivers.Exec].
-func (s *process) Process() drivers.Process { return s.who }
+func (s *process) Process() drivers.Process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.who
+}
 
 // Wait implements [drivers.Exec].
 func (s *process) Wait(ctx context.Context) (drivers.ExecResult, error) {

@@ -80,8 +80,8 @@ close $_ for $ir, $ow, $ew, $xw;
 my $bad = '';
 1 while sysread($xr, $bad, 65536, length $bad);
 close $xr;
-my $stat = slurp("/proc/$pid/stat");
-my $started = join "\0", $pid, (split ' ', substr($stat, rindex($stat, ')') + 2))[19], slurp('/proc/sys/kernel/random/boot_id');
+sub since { my $s = slurp("/proc/$_[0]/stat"); (split ' ', substr($s, rindex($s, ')') + 2))[19] }
+my $started = join "\0", $pid, since($pid), slurp('/proc/sys/kernel/random/boot_id'), $$, since($$);
 my @bad = split /\0/, $bad;
 if (@bad == 2) { # it ran, and its program could not be executed
   waitpid($pid, 0);

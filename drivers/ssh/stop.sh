@@ -15,6 +15,6 @@ if [ "$grace" -gt 0 ] && [ "$pid" -gt 0 ] && same; then
     left=$((left - 1))
   done
 fi
-if [ "$pid" -gt 0 ] && same; then kill -9 "-$pid" 2>/dev/null; fi
+if [ "$pid" -gt 0 ] && same; then kill -9 "-$pid" "$pid" 2>/dev/null; fi
 end_all "$own"
 echo ok

@@ -159,13 +159,20 @@ func (t trust) algorithms() []string {
 
 // check is the host key callback: it runs before any credential is sent.
 func (t trust) check(_ string, remote net.Addr, key ssh.PublicKey) error {
+	cert, certified := key.(*ssh.Certificate)
+	shown := []ssh.PublicKey{key}
+	if certified {
+		shown = append(shown, cert.Key, cert.SignatureKey)
+	}
 	for _, k := range t.known {
-		if k.marker == "revoked" && bytes.Equal(k.key.Marshal(), key.Marshal()) {
-			return t.refuse("host_key_revoked", "the key "+describe(key)+" is revoked in knownHosts",
-				"do not use this host until its key is replaced")
+		for _, s := range shown {
+			if k.marker == "revoked" && bytes.Equal(k.key.Marshal(), s.Marshal()) {
+				return t.refuse("host_key_revoked", "the key "+describe(s)+" is revoked in knownHosts",
+					"do not use this host until its key is replaced")
+			}
 		}
 	}
-	if cert, ok := key.(*ssh.Certificate); ok && t.authority() {
+	if certified && t.authority() {
 		return t.checkCertificate(cert, remote)
 	}
 	recorded := t.recorded()

@@ -130,7 +130,7 @@ func TestTrustOnFirstUseIsPerLease(t *testing.T) {
 
 func mustConfig(t *testing.T, raw json.RawMessage) config {
 	t.Helper()
-	c, err := decodeConfig(raw)
+	c, err := decodeConfig(raw, false)
 	require.NoError(t, err)
 	return c
 }
@@ -180,6 +180,10 @@ func TestARevokedKeyIsRefusedAndACertificateOfAnAuthorityAccepted(t *testing.T) 
 	require.Contains(t, authority.algorithms()[0], "-cert-")
 	requireFailure(t, authority.check("h:22", nil, key), drivers.OutcomeDefinite, "host_key", "host_key_mismatch")
 	requireFailure(t, trustOf("@cert-authority "+line(key)).check("h:22", &net.TCPAddr{}, cert), drivers.OutcomeDefinite, "host_key", "host_key_mismatch")
+	for _, revoked := range []ssh.PublicKey{ca, key, cert} {
+		requireFailure(t, trustOf("@cert-authority "+line(ca)+"@revoked "+line(revoked)).check("h:22", &net.TCPAddr{}, cert),
+			drivers.OutcomeDefinite, "host_key", "host_key_revoked")
+	}
 	other := trustOf("@cert-authority " + line(ca))
 	other.hop.host = "elsewhere"
 	requireFailure(t, other.check("elsewhere:22", &net.TCPAddr{}, cert), drivers.OutcomeDefinite, "host_key", "host_key_mismatch")

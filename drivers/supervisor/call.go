@@ -138,15 +138,17 @@ func failureOf(class drivers.Class, err error) *drivers.Failure {
 	if f, ok := errors.AsType[*drivers.Failure](err); ok {
 		return f
 	}
-	f := &drivers.Failure{Outcome: drivers.OutcomeRetryable, Code: "driver_failed", Err: err}
+	f := &drivers.Failure{
+		Outcome: drivers.OutcomeRetryable, Code: "driver_failed", Err: err, Remediation: "look at the engine's log, and probe the environment",
+	}
 	if class == drivers.ClassBlind {
 		f.Outcome = drivers.OutcomeAmbiguous
 	}
 	if errors.Is(err, errNoAnswer) {
-		f.Code = "driver_timeout"
+		f.Code, f.Remediation = "driver_timeout", "see whether what the driver reaches out to answers: probe the environment"
 	}
 	if _, ok := errors.AsType[*panicked](err); ok {
-		f.Code = "driver_panicked"
+		f.Code, f.Remediation = "driver_panicked", "report it, with the stack in the engine's log"
 	}
 	return f
 }

@@ -118,11 +118,13 @@ func (s *Supervisor) provision(ctx context.Context, id domain.LeaseID, l lease.S
 	case unseen:
 		err = &drivers.Failure{
 			Outcome: drivers.OutcomeAmbiguous, Code: "outcome_unknown",
-			Err: errors.New("the worker of the former attempt is gone, and what it made cannot be looked up"),
+			Err:         errors.New("the worker of the former attempt is gone, and what it made cannot be looked up"),
+			Remediation: "look at the provider for a runtime of this run and remove it there",
 		}
 	case l.Attempt > takeoverFactor*s.opts.MaxAttempts:
 		err = &drivers.Failure{
 			Outcome: drivers.OutcomeAmbiguous, Code: "too_many_attempts", Err: fmt.Errorf("%d attempts came to nothing", l.Attempt-1),
+			Remediation: "see what ended the processes that drove them: the engines' logs",
 		}
 	default:
 		made, err = s.acquire(ctx, driver, id, l, config)
@@ -180,7 +182,10 @@ func (s *Supervisor) provisioned(id domain.LeaseID, l lease.State, cause uuid.UU
 		s.discardLater(id, l)
 	case tooMuch(err):
 		// The log can never hold what the driver said, such as metadata beyond every limit.
-		said := &drivers.Failure{Outcome: drivers.OutcomeAmbiguous, Code: "result_invalid", Err: err}
+		said := &drivers.Failure{
+			Outcome: drivers.OutcomeAmbiguous, Code: "result_invalid", Err: err,
+			Remediation: "report it to whoever made the driver or plugin; what it says of a runtime is too large or no JSON object",
+		}
 		l.ProviderLeaseID = made.ProviderLeaseID
 		if err := s.provisionFailed(id, l, cause, "", said); !tooMuch(err) {
 			return err

@@ -76,6 +76,7 @@ func TestADriverThatFailsOrNeverAnswersAProbeIsAnAnswer(t *testing.T) {
 		id := w.ask("fake")
 		w.pass(2 * time.Minute)
 		require.Equal(t, "driver_timeout", w.answered(id).Diagnostics[0].Code)
+		require.NotEmpty(t, w.answered(id).Diagnostics[0].Remediation)
 		fails.Store(true)
 		answer := w.answered(w.ask("fake"))
 		require.Equal(t, "dial", answer.Phase)

@@ -74,7 +74,10 @@ func (s *Supervisor) readConfig(ctx context.Context, id domain.LeaseID, l lease.
 
 // noSecret says that a secret cannot be read, which is known before anything outside is touched.
 func noSecret(err error) error {
-	f := &drivers.Failure{Outcome: drivers.OutcomeDefinite, Code: "secret_unavailable", Step: "read_secrets", Err: err}
+	f := &drivers.Failure{
+		Outcome: drivers.OutcomeDefinite, Code: "secret_unavailable", Step: "read_secrets", Err: err,
+		Remediation: "see whether the secrets of the configuration exist and are enabled: tenure secret list",
+	}
 	if r, ok := errors.AsType[*domain.Refusal](err); ok {
 		f.Code, f.Remediation = r.Code, r.Remediation
 	}

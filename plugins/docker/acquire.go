@@ -22,7 +22,7 @@ func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drive
 	}
 	cfg, err := decodeConfig(req.Config, d.opts)
 	if err != nil {
-		return drivers.Runtime{}, badConfig(err)
+		return drivers.Runtime{}, drivers.BadConfig(err)
 	}
 	done, err := d.acquireTurn(ctx, req.RuntimeID)
 	if err != nil {
@@ -31,7 +31,7 @@ func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drive
 	defer done()
 	e, err := d.engineOf(cfg)
 	if err != nil {
-		return drivers.Runtime{}, badConfig(err)
+		return drivers.Runtime{}, drivers.BadConfig(err)
 	}
 	m := markOf(req, time.Now())
 	// A second round only if a Release, or the Acquire of another process, came between.
@@ -50,7 +50,8 @@ func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drive
 	}
 	return drivers.Runtime{}, &drivers.Failure{
 		Outcome: drivers.OutcomeRetryable, Code: "conflict", Step: "create_container",
-		Err: errors.New("containers of this runtime come and go"),
+		Err:         errors.New("containers of this runtime come and go"),
+		Remediation: "see who else makes and removes containers of this name: docker events",
 	}
 }
 
@@ -87,11 +88,7 @@ func (e *engine) resume(ctx context.Context, m mark) (drivers.Runtime, bool, err
 		return none, false, failed(ctx, "find_holder", err)
 	}
 	if holder.fence > m.fence {
-		return none, false, &drivers.Failure{
-			Outcome: drivers.OutcomeAmbiguous, Code: "stale_fence", Step: "find_holder",
-			Err:         fmt.Errorf("container %s is held with fence %d, newer than %d", c.ID, holder.fence, m.fence),
-			Remediation: "nothing: the runtime belongs to a newer holder of the lease",
-		}
+		return none, false, heldBy(holder, m)
 	}
 	if holder.fence < m.fence {
 		if err := e.takeOver(ctx, m); err != nil {
@@ -104,6 +101,15 @@ func (e *engine) resume(ctx context.Context, m mark) (drivers.Runtime, bool, err
 	rt := told(e.cfg, c)
 	rt.Resumed = true
 	return rt, true, nil
+}
+
+// heldBy refuses a holder that a newer one came after.
+func heldBy(newer, m mark) *drivers.Failure {
+	return &drivers.Failure{
+		Outcome: drivers.OutcomeAmbiguous, Code: "stale_fence", Step: "find_holder",
+		Err:         fmt.Errorf("the runtime is held with fence %d, newer than %d", newer.fence, m.fence),
+		Remediation: "nothing: the runtime belongs to a newer holder of the lease",
+	}
 }
 
 // complete makes a container that was found run. Its second result is false for one that is going away.
@@ -295,12 +301,18 @@ func stateWords(c container.InspectResponse) string {
 	return s
 }
 
-// undo removes what a failed Acquire made; id is "" if the engine did not say that it made anything. What cannot be
-// removed may exist, and the failure says so.
+// undo removes what a failed Acquire made, unless a newer holder has it by now; id is "" if the engine did not say that it
+// made anything. What cannot be removed may exist, and the failure says so.
 func (e *engine) undo(ctx context.Context, m mark, id string, f *drivers.Failure) error {
 	ctx, cancel := forCleanup(ctx)
 	defer cancel()
-	err := e.remove(ctx, m.runtime, m.installation)
+	holder, err := e.holder(ctx, m)
+	if err == nil && holder.fence > m.fence {
+		return heldBy(holder, m)
+	}
+	if err == nil {
+		err = e.remove(ctx, m.runtime, m.installation)
+	}
 	if err == nil {
 		return f
 	}

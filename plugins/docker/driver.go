@@ -61,14 +61,6 @@ func (d *Driver) Describe() drivers.Description {
 	}
 }
 
-// badConfig is the failure of a verb other than CheckConfig.
-func badConfig(err error) error {
-	return &drivers.Failure{
-		Outcome: drivers.OutcomeDefinite, Code: "bad_config", Step: "check_config",
-		Remediation: "correct the environment's configuration", Err: err,
-	}
-}
-
 // turn is held by the Acquire or Release of a runtime that is under way; wanted counts it and those that wait for it.
 type turn struct {
 	held   chan struct{}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -20,19 +19,19 @@ import (
 // StartExec implements [drivers.Executor].
 func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (drivers.Exec, error) {
 	if err := checkRuntimeID(req.RuntimeID); err != nil {
-		return nil, &drivers.StartError{Stage: "runtime", Code: "bad_runtime_id", Err: err}
+		return nil, drivers.NotStarted("runtime", "bad_runtime_id", err)
 	}
 	cfg := lenientConfig(req.Config, d.opts)
 	// PATH is not known yet; what the image says instead is about as long.
-	if err := refuse(drivers.ValidateExec(req, baseEnv(pathOf(container.InspectResponse{Config: &container.Config{}}))...)); err != nil {
+	if err := drivers.Refuse(drivers.ValidateExec(req, baseEnv(pathOf(container.InspectResponse{Config: &container.Config{}}))...)); err != nil {
 		return nil, err
 	}
 	if req.JournalDir == "" {
-		return nil, &drivers.StartError{Stage: "journal", Code: "journal_missing", Err: errors.New("no journal directory is given")}
+		return nil, drivers.NotStarted("journal", "journal_missing", errors.New("no journal directory is given"))
 	}
 	e, err := d.engineOf(cfg)
 	if err != nil {
-		return nil, &drivers.StartError{Stage: "runtime", Code: "bad_config", Err: err}
+		return nil, drivers.NotStarted("runtime", "bad_config", drivers.BadConfig(err))
 	}
 	if err := d.active.BeginStart(req.RuntimeID); err != nil {
 		return nil, err
@@ -111,24 +110,6 @@ func startError(ctx context.Context, err error) error {
 		f.Remediation = "see whether the container runs and has processes and memory left: docker inspect"
 	}
 	return &drivers.StartError{Stage: "runtime", Code: f.Code, Remediation: f.Remediation, Err: f.Err}
-}
-
-// refuse turns field problems into the error of the stage that they belong to.
-func refuse(problems []drivers.FieldProblem) error {
-	if len(problems) == 0 {
-		return nil
-	}
-	stage, _, _ := strings.Cut(problems[0].Field, "[")
-	if stage == "env" {
-		stage = "environment"
-	}
-	texts := make([]error, 0, len(problems))
-	for _, p := range problems {
-		texts = append(texts, fmt.Errorf("%s %s", p.Field, p.Problem))
-	}
-	return &drivers.StartError{
-		Stage: stage, Code: "refused", Remediation: problems[0].Remediation, Err: errors.Join(texts...),
-	}
 }
 
 // innerExec is the engine's exec that runs the parent of one command.

@@ -27,20 +27,22 @@ func failed(ctx context.Context, step string, err error) *drivers.Failure {
 	if f, ok := errors.AsType[*drivers.Failure](err); ok {
 		return f
 	}
-	f := &drivers.Failure{Outcome: drivers.OutcomeRetryable, Code: "engine_error", Step: step, Err: err}
+	const lookAtEngine = "see whether the Docker engine works: docker info"
+	f := &drivers.Failure{
+		Outcome: drivers.OutcomeRetryable, Code: "engine_error", Step: step, Err: err, Remediation: lookAtEngine + ", and its log",
+	}
 	// What the client says of a canceled request tells less than why it was canceled.
 	canceled := ctx.Err() != nil && !isAnswer(err)
 	if canceled {
 		err = context.Cause(ctx)
 	}
-	const lookAtEngine = "see whether the Docker engine works: docker info"
 	switch limit, isLimit := errors.AsType[*limitError](err); {
 	case isLimit:
 		f.Code, f.Remediation, f.Err = "engine_timeout", lookAtEngine+", or raise timeoutMs", limit
 	case errors.Is(err, context.DeadlineExceeded):
 		f.Code, f.Remediation, f.Err = "engine_timeout", lookAtEngine, err
 	case canceled, errors.Is(err, context.Canceled):
-		f.Code, f.Err = "canceled", err
+		f.Code, f.Remediation, f.Err = "canceled", "ask again, if it is still wanted", err
 	case errors.Is(err, fs.ErrPermission):
 		f.Code, f.Remediation = "engine_forbidden", "let the worker's user use the engine's socket, or name another host"
 	case isUntrusted(err):

@@ -30,6 +30,7 @@ func requireFailure(t *testing.T, err error, outcome drivers.Outcome, code strin
 	require.Equal(t, code, f.Code, "%v", err)
 	require.Equal(t, outcome, f.Outcome, "%v", err)
 	require.NotEmpty(t, f.Step)
+	require.NotEmpty(t, f.Remediation)
 	return f
 }
 
@@ -186,6 +187,30 @@ func TestACallerThatGivesUpLeavesNothing(t *testing.T) {
 	require.ErrorIs(t, err, cause)
 	_ = requireFailure(t, err, drivers.OutcomeRetryable, "canceled")
 	require.Zero(t, f.things())
+}
+
+// The acquire of a process that lost its claim fails when the next holder has taken the runtime over.
+func TestWhatANewerHolderHasIsNotTakenBack(t *testing.T) {
+	t.Parallel()
+	f := newFakeEngine(t)
+	req := f.request(nil)
+	newer := req
+	newer.Fence++
+	other := f.driver(t)
+	var raced atomic.Bool
+	f.rule = func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "/start") || !raced.CompareAndSwap(false, true) {
+			return false
+		}
+		if _, err := other.Acquire(t.Context(), newer); err != nil {
+			t.Error(err)
+		}
+		refuse(w, http.StatusInternalServerError, "no memory")
+		return true
+	}
+	_, err := f.driver(t).Acquire(t.Context(), req)
+	_ = requireFailure(t, err, drivers.OutcomeAmbiguous, "stale_fence")
+	require.Equal(t, container.StateRunning, f.container(req.RuntimeID).status)
 }
 
 func TestARemovalThatIsUnderWayIsAwaited(t *testing.T) {

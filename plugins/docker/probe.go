@@ -35,7 +35,7 @@ func (d *Driver) Probe(ctx context.Context, req drivers.ProbeRequest) (drivers.P
 	}
 	e, err := d.engineOf(cfg)
 	if err != nil {
-		return drivers.ProbeResult{}, badConfig(err)
+		return drivers.ProbeResult{}, drivers.BadConfig(err)
 	}
 	ctx, cancel := within(ctx, cfg.Timeout, "the probe")
 	defer cancel()
@@ -75,9 +75,6 @@ func (p *probe) failed(ctx context.Context, phase string, err error) drivers.Pro
 	f := failed(ctx, phase, err)
 	if phase == "image" && isDenied(err) {
 		phase = "auth"
-	}
-	if f.Remediation == "" {
-		f.Remediation = "see the log of the Docker engine, and whether a container of this image and these limits can be started: docker run"
 	}
 	p.result.Phase = phase
 	p.result.Summary = f.Err.Error()

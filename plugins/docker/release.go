@@ -21,7 +21,7 @@ func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error 
 	cfg := lenientConfig(req.Config, d.opts)
 	e, err := d.engineOf(cfg)
 	if err != nil {
-		return badConfig(err)
+		return drivers.BadConfig(err)
 	}
 	idle := d.active.BeginRelease(req.RuntimeID)
 	defer d.active.EndRelease(req.RuntimeID)

@@ -90,7 +90,7 @@ func (d *Driver) ListRuntimes(ctx context.Context, req drivers.ListRequest) ([]d
 	cfg := lenientConfig(req.Config, d.opts)
 	e, err := d.engineOf(cfg)
 	if err != nil {
-		return nil, badConfig(err)
+		return nil, drivers.BadConfig(err)
 	}
 	ctx, cancel := within(ctx, cfg.Timeout, "the engine's answer")
 	defer cancel()

@@ -121,7 +121,7 @@ func (c *call) canceled(cause error, p Place) error {
 	if c.verb == VerbAcquire && p != PlaceBefore && c.blind {
 		outcome = drivers.OutcomeAmbiguous
 	}
-	return &drivers.Failure{Outcome: outcome, Code: "canceled", Step: string(c.verb) + "_" + string(p), Err: cause}
+	return &drivers.Failure{Outcome: outcome, Code: "canceled", Step: string(c.verb) + "_" + string(p), Err: cause, Remediation: "ask again, if it is still wanted"}
 }
 
 // padding is what the reply is to be swollen by.

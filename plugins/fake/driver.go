@@ -36,7 +36,7 @@ func (d *Driver) CheckConfig(config json.RawMessage) error {
 func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drivers.Runtime, error) {
 	c, err := decodeConfig(req.Config)
 	if err != nil {
-		return drivers.Runtime{}, badConfig(err)
+		return drivers.Runtime{}, drivers.BadConfig(err)
 	}
 	if d.class != drivers.ClassBlind && req.RuntimeID == "" {
 		return drivers.Runtime{}, &drivers.Failure{
@@ -46,7 +46,7 @@ func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drive
 		}
 	}
 	if err := context.Cause(ctx); err != nil {
-		return drivers.Runtime{}, &drivers.Failure{Outcome: drivers.OutcomeRetryable, Code: "canceled", Step: "acquire", Err: err}
+		return drivers.Runtime{}, &drivers.Failure{Outcome: drivers.OutcomeRetryable, Code: "canceled", Step: "acquire", Err: err, Remediation: "ask again, if it is still wanted"}
 	}
 	cl, err := d.world.begin(VerbAcquire, cmp.Or(req.RuntimeID, req.EnvironmentID+" "+req.RunID), c)
 	if err != nil {
@@ -166,7 +166,7 @@ func (d *Driver) Resume(_ context.Context, h drivers.Handle) (drivers.Runtime, e
 func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error {
 	c, err := decodeConfig(req.Config)
 	if err != nil {
-		return badConfig(err)
+		return drivers.BadConfig(err)
 	}
 	if d.class == drivers.ClassBlind && req.ProviderLeaseID == nil {
 		return &drivers.Failure{
@@ -235,7 +235,7 @@ func (d *Driver) ListRuntimes(ctx context.Context, req drivers.ListRequest) ([]d
 	}
 	c, err := decodeConfig(req.Config)
 	if err != nil {
-		return nil, badConfig(err)
+		return nil, drivers.BadConfig(err)
 	}
 	cl, err := d.world.begin(VerbList, req.Installation, c)
 	if err != nil {
@@ -267,7 +267,7 @@ func (d *Driver) ListRuntimes(ctx context.Context, req drivers.ListRequest) ([]d
 func (d *Driver) Probe(ctx context.Context, req drivers.ProbeRequest) (drivers.ProbeResult, error) {
 	c, err := decodeConfig(req.Config)
 	if err != nil {
-		return drivers.ProbeResult{}, badConfig(err)
+		return drivers.ProbeResult{}, drivers.BadConfig(err)
 	}
 	cl, err := d.world.begin(VerbProbe, cmp.Or(req.EnvironmentID, req.CompanyID), c)
 	if err != nil {
@@ -298,13 +298,6 @@ func (c *call) saysBroken() bool {
 		}
 	}
 	return false
-}
-
-func badConfig(err error) error {
-	return &drivers.Failure{
-		Outcome: drivers.OutcomeDefinite, Code: "bad_config", Step: "check_config",
-		Remediation: "correct the environment's configuration", Err: err,
-	}
 }
 
 var (

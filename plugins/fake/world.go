@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/drivers/fake/program"
 )
 
 // Options of a worker.
@@ -32,8 +33,8 @@ type World struct {
 	close  sync.Once
 
 	mu    sync.Mutex
-	runs  map[*run]struct{}
-	begun int // commands so far, for the ids of their processes
+	runs  map[*program.Run]string // with the names of their runtimes
+	begun int                     // commands so far, for the ids of their processes
 }
 
 // Open opens a worker's directory.
@@ -51,7 +52,7 @@ func Open(opts Options) (*World, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fake: %w", err)
 	}
-	return &World{opts: opts, ledger: led, over: make(chan struct{}), runs: make(map[*run]struct{})}, nil
+	return &World{opts: opts, ledger: led, over: make(chan struct{}), runs: make(map[*program.Run]string)}, nil
 }
 
 // Close ends every command and every call that is silent. What is in the ledger stays.
