@@ -85,6 +85,8 @@ type PluginProcess struct {
 	State    string
 	PID      int
 	Restarts int
+	// Health is what it last said of itself, "" before that; it holds no secret.
+	Health string
 	// Error is why it last ended unasked, or did not start; it holds no secret. RetryAt is zero unless a start is due.
 	Error   string
 	RetryAt time.Time

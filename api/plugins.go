@@ -79,7 +79,7 @@ func (s *Server) answerPlugin(c *call, o eventstore.Outcome) error {
 	return c.answerThing(http.StatusOK, now.Version, out)
 }
 
-// showPlugin shows a plugin to whoever calls. A plugin's process serves every company, and why it ended is said in its own last
+// showPlugin shows a plugin to whoever calls. A plugin's process serves every company, and what it says of itself and of its end are its own
 // words: a key of one company is not shown what may be about another.
 func (c *call) showPlugin(id uuid.UUID, now eventstore.Loaded[plugin.State]) wire.Plugin {
 	p := now.State
@@ -96,10 +96,10 @@ func (c *call) showPlugin(id uuid.UUID, now eventstore.Loaded[plugin.State]) wir
 	if processes := c.server.deps.Plugins; processes != nil {
 		if process, ok := processes.PluginProcess(domain.PluginID{UUID: id}); ok {
 			if c.principal.Scoped() {
-				process.Error = ""
+				process.Error, process.Health = "", ""
 			}
 			out.Process = &wire.PluginProcess{
-				State: process.State, PID: process.PID, Restarts: process.Restarts, Error: textOrNull(process.Error), RetryAt: timeOrNull(process.RetryAt),
+				State: process.State, PID: process.PID, Restarts: process.Restarts, Health: textOrNull(process.Health), Error: textOrNull(process.Error), RetryAt: timeOrNull(process.RetryAt),
 			}
 		}
 	}

@@ -22,7 +22,7 @@ const soon = 20 * time.Second
 type processes struct{}
 
 func (processes) PluginProcess(domain.PluginID) (api.PluginProcess, bool) {
-	return api.PluginProcess{State: "resting", Restarts: 2, Error: "it ended", RetryAt: time.Unix(1_800_000_000, 0)}, true
+	return api.PluginProcess{State: "resting", Restarts: 2, Health: "degraded: slow", Error: "it ended", RetryAt: time.Unix(1_800_000_000, 0)}, true
 }
 
 func TestAPluginIsInstalledUpgradedDisabledAndEnabled(t *testing.T) {
@@ -43,6 +43,7 @@ func TestAPluginIsInstalledUpgradedDisabledAndEnabled(t *testing.T) {
 	require.JSONEq(t, `{"id":"acme.boxes"}`, string(p.Manifest))
 	require.Equal(t, "resting", p.Process.State)
 	require.Equal(t, "it ended", *p.Process.Error)
+	require.Equal(t, "degraded: slow", *p.Process.Health)
 
 	up, err := s.admin.InstallPlugin(t.Context(), wire.InstallPlugin{Source: "/opt/acme/1.1"}, client.Wait(soon))
 	require.NoError(t, err)
@@ -65,6 +66,7 @@ func TestAPluginIsInstalledUpgradedDisabledAndEnabled(t *testing.T) {
 	require.Len(t, list.Items, 1)
 	require.Equal(t, p.Key, list.Items[0].Key)
 	require.Equal(t, "resting", list.Items[0].Process.State)
+	require.Nil(t, list.Items[0].Process.Health)
 	require.Nil(t, list.Items[0].Process.Error, "the process serves every company, and what it prints may be of another")
 	one, err := tn.operator.Plugin(t.Context(), p.ID)
 	require.NoError(t, err)

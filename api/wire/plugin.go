@@ -47,6 +47,8 @@ type PluginProcess struct {
 	PID   int    `json:"pid,omitempty"`
 	// Restarts counts how often it has ended unasked.
 	Restarts int `json:"restarts"`
+	// Health is what the running process last said of itself; null before that. A key of one company is not told.
+	Health *string `json:"health"`
 	// Error is why it last ended unasked, or did not start; it is kept when it runs again. A key of one company is not told.
 	Error *string `json:"error"`
 	// RetryAt is when it is started again; null unless it is resting or has failed.

@@ -54,6 +54,25 @@ func TestAnEnvironmentThatIsEndedByForceTakesItsLeasesDownFirst(t *testing.T) {
 	})
 }
 
+// What was asked for once may be asked for again, also without force: nothing stands in its way any more.
+func TestAnEndingIsAskedForAgain(t *testing.T) {
+	for _, remove := range []bool{false, true} {
+		t.Run(map[bool]string{false: "archive", true: "delete"}[remove], func(t *testing.T) {
+			inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
+				id := w.acquire()
+				require.NoError(t, w.retire(w.environment, commands.Retirement{Delete: remove, Force: true}))
+				before := w.names(commands.Environments.Stream(w.environment.UUID))
+				require.NoError(t, w.retire(w.environment, commands.Retirement{Delete: remove}))
+				require.Equal(t, before, w.names(commands.Environments.Stream(w.environment.UUID)))
+				w.start(supervisor.Options{})
+				w.pass(time.Second)
+				require.True(t, w.lease(id).Status().Ended())
+				w.isEnvironment(map[bool]environment.Status{false: environment.StatusArchived, true: environment.StatusDeleted}[remove], w.environment)
+			})
+		})
+	}
+}
+
 func TestALeaseThatCannotBeTakenDownIsOnRecordAndHoldsItsEnvironmentNotUp(t *testing.T) {
 	var broken atomic.Bool
 	broken.Store(true)

@@ -45,7 +45,7 @@ func (c *Commands) RetireEnvironment(ctx context.Context, by Caller, id domain.E
 		isDefault := owner.DefaultEnvironment == id
 		var cmd environment.Command = environment.Archive{}
 		switch left := leasesIn(admitted); {
-		case len(left) > 0 && how.Force:
+		case len(left) > 0 && (how.Force || onItsWay(env.Status, how.Delete)):
 			cmd = environment.Retire{Delete: how.Delete}
 		case (len(left) > 0 || isDefault) && !how.Force && !over(env.Status, how.Delete):
 			return inUse(ctx, w, env.Company, isDefault, left)
@@ -68,6 +68,11 @@ func (c *Commands) RetireEnvironment(ctx context.Context, by Caller, id domain.E
 // over reports whether an environment has ended already as it is to end; then nothing stands in the way any more.
 func over(s environment.Status, remove bool) bool {
 	return s == environment.StatusDeleted || s == environment.StatusArchived && !remove
+}
+
+// onItsWay reports whether an environment is being ended as it is asked to; that may be asked again.
+func onItsWay(s environment.Status, remove bool) bool {
+	return s == environment.StatusDeleting && remove || s == environment.StatusArchiving && !remove
 }
 
 // leasesIn are the leases that hold a slot or wait for one, in the order of their ids, which is that of their age.

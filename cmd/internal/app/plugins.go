@@ -316,6 +316,6 @@ func (p pluginProcesses) PluginProcess(id domain.PluginID) (api.PluginProcess, b
 		return api.PluginProcess{}, false
 	}
 	return api.PluginProcess{
-		State: string(found.State), PID: found.PID, Restarts: found.Restarts, Error: found.LastError, RetryAt: found.NextTry,
+		State: string(found.State), PID: found.PID, Restarts: found.Restarts, Health: found.Health, Error: found.LastError, RetryAt: found.NextTry,
 	}, true
 }

@@ -40,6 +40,12 @@ var pluginView = view[wire.Plugin]{
 			}
 			return *p.Process.Error
 		}},
+		{title: "HEALTH", wide: true, value: func(p wire.Plugin, _ cell) string {
+			if p.Process == nil {
+				return ""
+			}
+			return text(p.Process.Health)
+		}},
 		{title: "RESTARTS", wide: true, value: func(p wire.Plugin, _ cell) string {
 			if p.Process == nil {
 				return ""
