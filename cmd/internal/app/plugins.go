@@ -55,6 +55,8 @@ func (a *App) makeHost() error {
 	a.host, err = host.New(host.Options{
 		Dir: filepath.Join(a.pluginDir(), "host"), Logger: a.log, Credential: a.workerUser(), HostVersion: a.opts.Version,
 		InstanceID: identity.Installation.String(), Timeouts: host.Timeouts{Drain: a.opts.DrainTimeout},
+		// The words of the published SDK for a server that asks for keys and is not told that strangers reach it.
+		DeploymentMode: "authenticated", DeploymentExposure: "private",
 	})
 	if err != nil {
 		return fmt.Errorf("plugins: %w", err)
