@@ -81,7 +81,7 @@ func (p *parent) startSandboxed(r *bufio.Reader, stdin *os.File) (drivers.Proces
 	}
 	p.output.copyTo(p.sink)
 	process, err := proc.Identity(c.pid)
-	p.tree = watch(*c)
+	p.tree = watch(*c, lookAtSandboxes)
 	if err != nil {
 		p.tree.kill()
 		return drivers.Process{}, nil, startFailedBy("process", "identify", err).StartFailed
@@ -285,7 +285,7 @@ func runInside(spec wireSpec, r *bufio.Reader, w *os.File) int {
 		return 1
 	}
 	report(w, status{Started: &drivers.Process{PID: c.pid}})
-	t := watch(*c)
+	t := watch(*c, lookSoon)
 	go func() {
 		d := json.NewDecoder(r)
 		for {
