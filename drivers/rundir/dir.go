@@ -3,7 +3,7 @@
 //
 //	ROOT/<runtime id>/          0711  renamed into place, so that a repeated Acquire finds it or makes it
 //	    marker.json             0600  whose it is: installation, epoch, lease, fence
-//	    parents/                0700  one file per exec parent that lives
+//	    parent-<pid>.json       0600  one for each exec parent that lives
 //	    workspace/              0700  of the command's user
 //	    tmp/                    0700  of the command's user
 //	ROOT/.new-<runtime id>-*    an Acquire that did not finish
@@ -16,8 +16,10 @@ package rundir
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -93,7 +95,7 @@ func traversable(dir string) error {
 func (d *Dir) Root() string { return d.opts.Root }
 
 // Layout are the paths of one runtime.
-type Layout struct{ Dir, Marker, Parents, Workspace, Tmp string }
+type Layout struct{ Dir, Marker, Workspace, Tmp string }
 
 // Layout returns the paths of a runtime, whether it exists or not. The id must be one that [CheckID] takes.
 func (d *Dir) Layout(runtimeID string) Layout {
@@ -102,9 +104,31 @@ func (d *Dir) Layout(runtimeID string) Layout {
 
 func layoutOf(dir string) Layout {
 	return Layout{
-		Dir: dir, Marker: filepath.Join(dir, "marker.json"), Parents: filepath.Join(dir, "parents"),
+		Dir: dir, Marker: filepath.Join(dir, "marker.json"),
 		Workspace: filepath.Join(dir, "workspace"), Tmp: filepath.Join(dir, "tmp"),
 	}
+}
+
+// record is the file of an exec parent.
+func (l Layout) record(pid int) string {
+	return filepath.Join(l.Dir, recordPrefix+strconv.Itoa(pid)+".json")
+}
+
+const recordPrefix = "parent-"
+
+// records are the files of all exec parents. A runtime that is gone has none.
+func (l Layout) records() ([]string, error) {
+	entries, err := os.ReadDir(l.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var paths []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), recordPrefix) {
+			paths = append(paths, filepath.Join(l.Dir, e.Name()))
+		}
+	}
+	return paths, nil
 }
 
 // CheckID refuses an id that is not the name of one directory.

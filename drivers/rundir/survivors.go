@@ -3,11 +3,8 @@ package rundir
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -34,13 +31,13 @@ func (d *Dir) endCommands(ctx context.Context, runtimeID string, l Layout) error
 		}
 	}
 	var parents []drivers.Process
-	records, err := os.ReadDir(l.Parents)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	records, err := l.records()
+	if err != nil {
 		return err
 	}
-	for _, r := range records {
+	for _, path := range records {
 		var p drivers.Process
-		b, err := os.ReadFile(filepath.Join(l.Parents, r.Name()))
+		b, err := os.ReadFile(path)
 		if err != nil || json.Unmarshal(b, &p) != nil || !proc.Alive(p) {
 			continue // ended, or half a record of a parent that was never told what to run
 		}
