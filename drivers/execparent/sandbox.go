@@ -91,9 +91,15 @@ func (p *parent) startSandboxed(r *bufio.Reader, stdin *os.File) (drivers.Proces
 	if nr == nil && sf == nil {
 		return process, nil, nil
 	}
-	p.tree.kill()
-	if sf != nil {
+	left := p.tree.kill()
+	switch {
+	case sf != nil:
 		return drivers.Process{}, nil, sf
+	case left > 0:
+		return drivers.Process{}, nil, &startFailed{
+			Stage: "sandbox", Code: "sandbox_stuck", Message: fmt.Sprintf("%d processes of the sandbox do not end", left),
+			Remediation: "release the lease and acquire a new one",
+		}
 	}
 	self, err := proc.Identity(os.Getpid())
 	if err != nil {

@@ -10,7 +10,8 @@
 //	ROOT/.gone-<runtime id>-*   a Release that did not finish; still listed, since its marker goes last
 //
 // Release ends every process of the runtime: those under an exec parent, and whatever else has the runtime's id in its
-// environment ([RuntimeVar]) or works below its directory.
+// environment ([RuntimeVar]) or works below its directory. That means to look at all processes of the machine. Where commands
+// are contained ([Options.Contained]) it is not done for a runtime whose every command this process started and saw end.
 package rundir
 
 import (
@@ -21,6 +22,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tenure-dev/tenure/drivers"
@@ -41,6 +43,9 @@ type Options struct {
 	Credential *execparent.Credential
 	// Grace is the longest that a command may take to end in order.
 	Grace time.Duration
+	// Contained says that commands run where nobody else can and start nothing elsewhere, as in a sandbox: then a Release
+	// need not look for processes that no exec parent knows of, unless something happened to one.
+	Contained bool
 }
 
 // Dir is the runtimes under one directory. Methods are safe for concurrent use.
@@ -49,6 +54,9 @@ type Dir struct {
 	census census
 
 	active activity.Runtimes[*execparent.Process]
+	// witnessed are the ids of the runtimes that this process made, as long as the parents of all its commands saw the end of
+	// everything below them.
+	witnessed sync.Map
 }
 
 // Open makes the root and returns its runtimes.

@@ -32,10 +32,10 @@ func (d *Dir) Release(ctx context.Context, runtimeID string, quiet func(context.
 		return context.Cause(ctx)
 	}
 	l := d.Layout(runtimeID)
-	if err := d.endCommands(ctx, runtimeID, l); err != nil {
+	if err := d.endCommands(ctx, runtimeID); err != nil {
 		return stillRunning(err)
 	}
-	if err := d.endSurvivors(ctx, runtimeID, l.Dir); err != nil {
+	if err := d.endOthers(ctx, runtimeID, l); err != nil {
 		return stillRunning(err)
 	}
 	if quiet != nil {
@@ -53,7 +53,7 @@ func (d *Dir) Release(ctx context.Context, runtimeID string, quiet func(context.
 		return failed("find_remains", err)
 	}
 	for _, dir := range remains {
-		if err := d.endSurvivors(ctx, runtimeID, dir); err != nil {
+		if err := d.endOthers(ctx, runtimeID, layoutOf(dir)); err != nil {
 			return stillRunning(err)
 		}
 		if err := removeRuntime(dir); err != nil {
@@ -65,6 +65,7 @@ func (d *Dir) Release(ctx context.Context, runtimeID string, quiet func(context.
 			return failed("remove_workspace", err)
 		}
 	}
+	d.witnessed.Delete(runtimeID)
 	return nil
 }
 

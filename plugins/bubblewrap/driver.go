@@ -30,6 +30,7 @@ func New(opts Options) (*Driver, error) {
 	}
 	runtimes, err := rundir.Open(rundir.Options{
 		Root: opts.Root, ParentCommand: opts.ParentCommand, Credential: opts.credential(), Grace: opts.Grace,
+		Contained: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("driver bubblewrap: %w", err)
