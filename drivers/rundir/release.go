@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -71,8 +70,8 @@ func (d *Dir) Release(ctx context.Context, runtimeID string, quiet func(context.
 
 // setAside renames the runtime's directory. A runtime that is gone is fine.
 func (d *Dir) setAside(l Layout, runtimeID string) error {
-	for {
-		aside := filepath.Join(d.opts.Root, fmt.Sprintf(".gone-%s-%d", runtimeID, rand.Uint64()))
+	for n := 1; ; n++ {
+		aside := filepath.Join(d.opts.Root, fmt.Sprintf(".gone-%s-%d", runtimeID, n))
 		err := unix.Renameat2(unix.AT_FDCWD, l.Dir, unix.AT_FDCWD, aside, unix.RENAME_NOREPLACE)
 		switch {
 		case err == nil, errors.Is(err, unix.ENOENT):
