@@ -58,7 +58,6 @@ func (d *Dir) Acquire(ctx context.Context, req drivers.AcquireRequest) (resumed 
 		}
 		err = d.make(l, req)
 		if err == nil {
-			d.witnessed.Store(req.RuntimeID, nil)
 			return false, nil
 		}
 		if !errors.Is(err, fs.ErrExist) {

@@ -3,15 +3,15 @@
 //
 //	ROOT/<runtime id>/          0711  renamed into place, so that a repeated Acquire finds it or makes it
 //	    marker.json             0600  whose it is: installation, epoch, lease, fence
-//	    parent-<pid>.json       0600  one for each exec parent that lives
+//	    parent-*.json           0600  one for each exec parent that lives, or that did not see the end of its command
 //	    workspace/              0700  of the command's user
 //	    tmp/                    0700  of the command's user
 //	ROOT/.new-<runtime id>-*    an Acquire that did not finish
 //	ROOT/.gone-<runtime id>-*   a Release that did not finish; still listed, since its marker goes last
 //
 // Release ends every process of the runtime: those under an exec parent, and whatever else has the runtime's id in its
-// environment ([RuntimeVar]) or works below its directory. That means to look at all processes of the machine. Where commands
-// are contained ([Options.Contained]) it is not done for a runtime whose every command this process started and saw end.
+// environment ([RuntimeVar]) or works below its directory. That means to look at all processes of the machine; where commands
+// are contained ([Options.Contained]) it is not done for a runtime without a record: whatever ran in it is known to have ended.
 package rundir
 
 import (
@@ -20,9 +20,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/tenure-dev/tenure/drivers"
@@ -43,8 +41,8 @@ type Options struct {
 	Credential *execparent.Credential
 	// Grace is the longest that a command may take to end in order.
 	Grace time.Duration
-	// Contained says that commands run where nobody else can and start nothing elsewhere, as in a sandbox: then a Release
-	// need not look for processes that no exec parent knows of, unless something happened to one.
+	// Contained says that commands start nothing that their exec parents do not see end, as in a sandbox. Then a Release looks
+	// for other processes only if something happened to a parent.
 	Contained bool
 }
 
@@ -54,9 +52,6 @@ type Dir struct {
 	census census
 
 	active activity.Runtimes[*execparent.Process]
-	// witnessed are the ids of the runtimes that this process made, as long as the parents of all its commands saw the end of
-	// everything below them.
-	witnessed sync.Map
 }
 
 // Open makes the root and returns its runtimes.
@@ -117,9 +112,9 @@ func layoutOf(dir string) Layout {
 	}
 }
 
-// record is the file of an exec parent.
-func (l Layout) record(pid int) string {
-	return filepath.Join(l.Dir, recordPrefix+strconv.Itoa(pid)+".json")
+// record is the file of an exec parent. No other has the name as long as the machine runs.
+func (l Layout) record(parent drivers.Process) string {
+	return filepath.Join(l.Dir, fmt.Sprintf("%s%d-%d.json", recordPrefix, parent.PID, parent.StartTime))
 }
 
 const recordPrefix = "parent-"

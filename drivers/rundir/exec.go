@@ -24,15 +24,14 @@ func (d *Dir) Start(
 	if err := d.active.BeginStart(runtimeID); err != nil {
 		return nil, err
 	}
-	started, err := d.start(ctx, runtimeID, spec, prepare)
+	started, err := d.start(ctx, d.Layout(runtimeID), spec, prepare)
 	d.active.EndStart(runtimeID, started)
 	return started, err
 }
 
 func (d *Dir) start(
-	ctx context.Context, runtimeID string, spec execparent.Spec, prepare func(*execparent.Spec) error,
+	ctx context.Context, l Layout, spec execparent.Spec, prepare func(*execparent.Spec) error,
 ) (*execparent.Process, error) {
-	l := d.Layout(runtimeID)
 	if _, err := os.Lstat(l.Marker); err != nil {
 		code := "runtime_unreadable"
 		if errors.Is(err, fs.ErrNotExist) {
@@ -54,17 +53,14 @@ func (d *Dir) start(
 				return err
 			}
 			faults.Point("local.exec.spawned")
-			record = l.record(parent.PID)
+			record = l.record(parent)
 			// Not synced: a machine that loses it has lost the parent as well. Half a record is of a parent that a crash of
 			// this process ended before it was told anything.
 			return os.WriteFile(record, b, 0o600)
 		},
 		Ended: func(alone bool) {
-			if !alone {
-				d.witnessed.Delete(runtimeID)
-			}
-			if record != "" {
-				_ = os.Remove(record) // its pid and start time say that it is history
+			if alone && record != "" {
+				_ = os.Remove(record)
 			}
 		},
 	}, spec)

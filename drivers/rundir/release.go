@@ -64,7 +64,6 @@ func (d *Dir) Release(ctx context.Context, runtimeID string, quiet func(context.
 			return failed("remove_workspace", err)
 		}
 	}
-	d.witnessed.Delete(runtimeID)
 	return nil
 }
 

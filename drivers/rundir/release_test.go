@@ -20,7 +20,7 @@ func TestAReleaseTakesAlongWhatEarlierOnesLeft(t *testing.T) {
 		_, err := d.Acquire(t.Context(), req)
 		require.NoError(t, err)
 		l := d.Layout(req.RuntimeID)
-		require.NoError(t, os.WriteFile(l.record(1), []byte(`{"pid": 1, "sta`), 0o600))
+		require.NoError(t, os.WriteFile(l.record(drivers.Process{PID: 1}), []byte(`{"pid": 1, "sta`), 0o600))
 		require.NoError(t, d.setAside(l, req.RuntimeID))
 		require.NoDirExists(t, l.Dir)
 	}

@@ -32,14 +32,14 @@ func (d *Dir) endCommands(ctx context.Context, runtimeID string) error {
 	return nil
 }
 
-// endOthers ends what this process did not start, or did not see end: the commands of exec parents that are still on record,
-// and then, unless there can be none, whatever carries the runtime's id or works below its directory, wherever l is now.
+// endOthers ends what this process did not start, or did not see end: the commands of exec parents that are on record, and
+// then, unless there can be none, whatever carries the runtime's id or works below its directory, wherever l is now.
 func (d *Dir) endOthers(ctx context.Context, runtimeID string, l Layout) error {
 	records, err := l.records()
 	if err != nil {
 		return err
 	}
-	if _, witnessed := d.witnessed.Load(runtimeID); d.opts.Contained && witnessed && len(records) == 0 {
+	if d.opts.Contained && len(records) == 0 {
 		return nil
 	}
 	if err := d.endRecorded(ctx, records); err != nil {

@@ -30,6 +30,17 @@ func stray(t *testing.T, runtimeID string) drivers.Process {
 func TestAReleaseLooksForProcessesOnlyIfAnEndWasNotSeen(t *testing.T) {
 	t.Parallel()
 	const sleeps = `setsid sleep 600 & echo begun; sleep 600`
+	killParent := func(r *driverstest.Runtime, d drivers.Driver) {
+		req := drivers.ExecRequest{
+			Handle: r.Handle, Argv: []string{"sh", "-c", sleeps}, JournalDir: filepath.Join(t.TempDir(), "j"),
+		}
+		e, err := d.(*Driver).StartExec(t.Context(), req)
+		require.NoError(t, err)
+		driverstest.AwaitOutput(t, &driverstest.Running{Exec: e, JournalDir: req.JournalDir}, "begun")
+		require.NoError(t, unix.Kill(e.(*running).command.Parent().PID, unix.SIGKILL))
+		_, err = e.Wait(t.Context())
+		require.NoError(t, err)
+	}
 	for name, unseen := range map[string]func(r *driverstest.Runtime){
 		"": func(r *driverstest.Runtime) {
 			require.Zero(t, r.Sh(`exit 0`).ExitCode)
@@ -37,18 +48,11 @@ func TestAReleaseLooksForProcessesOnlyIfAnEndWasNotSeen(t *testing.T) {
 			_, err := r.Start(drivers.ExecRequest{Argv: []string{"sh", "-c", sleeps}}) // the release ends it
 			require.NoError(t, err)
 		},
-		"the parent was killed": func(r *driverstest.Runtime) {
-			e, err := r.Start(drivers.ExecRequest{Argv: []string{"sh", "-c", sleeps}})
+		"the parent was killed": func(r *driverstest.Runtime) { killParent(r, r.Driver) },
+		"another worker's parent was killed": func(r *driverstest.Runtime) {
+			other, err := New(options(shownRoot(r)))
 			require.NoError(t, err)
-			driverstest.AwaitOutput(t, e, "begun")
-			require.NoError(t, unix.Kill(e.Exec.(*running).command.Parent().PID, unix.SIGKILL))
-			_, err = e.Wait(t.Context())
-			require.NoError(t, err)
-		},
-		"another process made the runtime": func(r *driverstest.Runtime) {
-			var err error
-			r.Driver, err = New(options(shownRoot(r)))
-			require.NoError(t, err)
+			killParent(r, other)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
