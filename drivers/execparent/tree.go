@@ -33,7 +33,8 @@ type tree struct {
 }
 
 // Reading the whole process table costs more than a command, so kill waits before it does. Mostly what it killed at once was
-// all, and takes a moment to end. A sandbox takes longer, since its namespaces end with it, but nothing outlives its program.
+// all, and takes a moment to end. A sandbox takes longer, since its namespaces end with it; but nothing outlives its program,
+// unless that was killed while it set up.
 const (
 	lookSoon        = 5 * time.Millisecond
 	lookAtSandboxes = 500 * time.Millisecond
