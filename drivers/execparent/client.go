@@ -25,8 +25,9 @@ type Options struct {
 	Command []string
 	// Spawned, if set, learns which process the parent is before it is told what to run. Its error prevents that.
 	Spawned func(parent drivers.Process) error
-	// Ended, if set, is called once when the parent is gone, whatever happened, also if the command did not start.
-	Ended func()
+	// Ended, if set, is called once when the parent is gone, whatever happened, also if the command did not start. alone says
+	// that the parent saw the end of everything that the command started.
+	Ended func(alone bool)
 }
 
 // Process is a command under its parent. It implements [drivers.Exec].
@@ -53,7 +54,7 @@ func Start(ctx context.Context, opts Options, spec Spec) (*Process, error) {
 	p := &Process{spec: spec, done: make(chan struct{})}
 	if err := p.spawn(opts); err != nil {
 		if opts.Ended != nil {
-			opts.Ended()
+			opts.Ended(true)
 		}
 		return nil, parentFailed("spawn", err)
 	}
@@ -63,7 +64,7 @@ func Start(ctx context.Context, opts Options, spec Spec) (*Process, error) {
 		err := p.converse(opts, first)
 		p.finish(err)
 		if opts.Ended != nil {
-			opts.Ended()
+			opts.Ended(err == nil && p.result.Leftovers == 0)
 		}
 		close(p.done)
 	}()

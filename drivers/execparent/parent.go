@@ -202,7 +202,7 @@ func (p *parent) start(r *bufio.Reader) (drivers.Process, *notRun, error) {
 	}
 	// Not reaped yet, so the pid cannot be anybody else's.
 	process, err := proc.Identity(c.pid)
-	p.tree = watch(*c)
+	p.tree = watch(*c, lookSoon)
 	if err != nil {
 		p.tree.kill()
 		return drivers.Process{}, nil, startFailedBy("process", "identify", err).StartFailed

@@ -81,7 +81,7 @@ func (p *parent) startSandboxed(r *bufio.Reader, stdin *os.File) (drivers.Proces
 	}
 	p.output.copyTo(p.sink)
 	process, err := proc.Identity(c.pid)
-	p.tree = watch(*c)
+	p.tree = watch(*c, lookAtSandboxes)
 	if err != nil {
 		p.tree.kill()
 		return drivers.Process{}, nil, startFailedBy("process", "identify", err).StartFailed
@@ -91,9 +91,15 @@ func (p *parent) startSandboxed(r *bufio.Reader, stdin *os.File) (drivers.Proces
 	if nr == nil && sf == nil {
 		return process, nil, nil
 	}
-	p.tree.kill()
-	if sf != nil {
+	left := p.tree.kill()
+	switch {
+	case sf != nil:
 		return drivers.Process{}, nil, sf
+	case left > 0:
+		return drivers.Process{}, nil, &startFailed{
+			Stage: "sandbox", Code: "sandbox_stuck", Message: fmt.Sprintf("%d processes of the sandbox do not end", left),
+			Remediation: "release the lease and acquire a new one",
+		}
 	}
 	self, err := proc.Identity(os.Getpid())
 	if err != nil {
@@ -285,7 +291,7 @@ func runInside(spec wireSpec, r *bufio.Reader, w *os.File) int {
 		return 1
 	}
 	report(w, status{Started: &drivers.Process{PID: c.pid}})
-	t := watch(*c)
+	t := watch(*c, lookSoon)
 	go func() {
 		d := json.NewDecoder(r)
 		for {

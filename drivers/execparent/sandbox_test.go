@@ -2,8 +2,11 @@ package execparent_test
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,6 +14,7 @@ import (
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/driverstest"
 	"github.com/tenure-dev/tenure/drivers/execparent"
+	"github.com/tenure-dev/tenure/drivers/internal/proc"
 	"github.com/tenure-dev/tenure/drivers/journal"
 )
 
@@ -90,4 +94,22 @@ func TestAProgramThatIsNotInTheSandboxIsNotTheSandboxsFault(t *testing.T) {
 	require.True(t, ok, "%v", err)
 	require.Equal(t, "sandbox_missing", start.Code)
 	require.NotEmpty(t, start.Remediation)
+}
+
+// A sandbox program that is killed while it sets up may leave a child without walls.
+func TestWhatASandboxProgramLeavesOutsideIsEnded(t *testing.T) {
+	t.Parallel()
+	s := spec(filepath.Join(t.TempDir(), "exec"), "true")
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	s.Sandbox, _ = walls(t, `setsid sh -c 'echo $$ > `+pidFile+`.new && mv `+pidFile+`.new `+pidFile+`; exec sleep 600' 3>&- 4>&- &
+		until [ -e `+pidFile+` ]; do :; done; exec "$@"`)
+	result, _ := run(t, s)
+	require.Equal(t, drivers.ExecExited, result.End)
+	require.Zero(t, result.Leftovers)
+	b, err := os.ReadFile(pidFile)
+	require.NoError(t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	require.NoError(t, err)
+	_, err = proc.Identity(pid)
+	require.ErrorIs(t, err, fs.ErrNotExist)
 }

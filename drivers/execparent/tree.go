@@ -18,6 +18,8 @@ const killLimit = 5 * time.Second
 // tree is everything below this process: the command's main process and whatever became a child of the subreaper.
 type tree struct {
 	main child
+	// lookAfter is how long kill waits before it looks for descendants.
+	lookAfter time.Duration
 	// mainEnded is closed when the main process has been reaped; mainStatus is valid from then on.
 	mainEnded  chan struct{}
 	mainStatus syscall.WaitStatus
@@ -30,10 +32,18 @@ type tree struct {
 	mainReaped bool
 }
 
+// Reading the whole process table costs more than a command, so kill waits before it does. Mostly what it killed at once was
+// all, and takes a moment to end. A sandbox takes longer, since its namespaces end with it; but nothing outlives its program,
+// unless that was killed while it set up.
+const (
+	lookSoon        = 5 * time.Millisecond
+	lookAtSandboxes = 500 * time.Millisecond
+)
+
 // watch begins to reap. Nothing else in this process may wait for a child.
-func watch(main child) *tree {
+func watch(main child, lookAfter time.Duration) *tree {
 	t := &tree{
-		main: main, mainEnded: make(chan struct{}), empty: make(chan struct{}), reaped: make(chan struct{}, 1),
+		main: main, lookAfter: lookAfter, mainEnded: make(chan struct{}), empty: make(chan struct{}), reaped: make(chan struct{}, 1),
 	}
 	go t.reap()
 	return t
@@ -87,13 +97,12 @@ func (t *tree) kill() (leftovers int) {
 	t.mu.Unlock()
 	limit := time.NewTimer(killLimit)
 	defer limit.Stop()
-	// Mostly that was all, and to read the whole process table costs more than a command.
-	soon := time.NewTimer(5 * time.Millisecond)
-	defer soon.Stop()
+	look := time.NewTimer(t.lookAfter)
+	defer look.Stop()
 	select {
 	case <-t.empty:
 		return 0
-	case <-soon.C:
+	case <-look.C:
 	}
 	for {
 		select {

@@ -117,9 +117,6 @@ func (d *Dir) make(l Layout, req drivers.AcquireRequest) (err error) {
 		}
 	}()
 	n := layoutOf(dir)
-	if err := os.Mkdir(n.Parents, 0o700); err != nil {
-		return err
-	}
 	for _, own := range []string{n.Workspace, n.Tmp} {
 		if err := os.Mkdir(own, 0o700); err != nil {
 			return err

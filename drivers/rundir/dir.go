@@ -3,19 +3,21 @@
 //
 //	ROOT/<runtime id>/          0711  renamed into place, so that a repeated Acquire finds it or makes it
 //	    marker.json             0600  whose it is: installation, epoch, lease, fence
-//	    parents/                0700  one file per exec parent that lives
+//	    parent-*.json           0600  one for each exec parent that lives, or that did not see the end of its command
 //	    workspace/              0700  of the command's user
 //	    tmp/                    0700  of the command's user
 //	ROOT/.new-<runtime id>-*    an Acquire that did not finish
 //	ROOT/.gone-<runtime id>-*   a Release that did not finish; still listed, since its marker goes last
 //
 // Release ends every process of the runtime: those under an exec parent, and whatever else has the runtime's id in its
-// environment ([RuntimeVar]) or works below its directory.
+// environment ([RuntimeVar]) or works below its directory. That means to look at all processes of the machine; where commands
+// are contained ([Options.Contained]) it is not done for a runtime without a record: whatever ran in it is known to have ended.
 package rundir
 
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,6 +41,9 @@ type Options struct {
 	Credential *execparent.Credential
 	// Grace is the longest that a command may take to end in order.
 	Grace time.Duration
+	// Contained says that commands start nothing that their exec parents do not see end, as in a sandbox. Then a Release looks
+	// for other processes only if something happened to a parent.
+	Contained bool
 }
 
 // Dir is the runtimes under one directory. Methods are safe for concurrent use.
@@ -93,7 +98,7 @@ func traversable(dir string) error {
 func (d *Dir) Root() string { return d.opts.Root }
 
 // Layout are the paths of one runtime.
-type Layout struct{ Dir, Marker, Parents, Workspace, Tmp string }
+type Layout struct{ Dir, Marker, Workspace, Tmp string }
 
 // Layout returns the paths of a runtime, whether it exists or not. The id must be one that [CheckID] takes.
 func (d *Dir) Layout(runtimeID string) Layout {
@@ -102,9 +107,31 @@ func (d *Dir) Layout(runtimeID string) Layout {
 
 func layoutOf(dir string) Layout {
 	return Layout{
-		Dir: dir, Marker: filepath.Join(dir, "marker.json"), Parents: filepath.Join(dir, "parents"),
+		Dir: dir, Marker: filepath.Join(dir, "marker.json"),
 		Workspace: filepath.Join(dir, "workspace"), Tmp: filepath.Join(dir, "tmp"),
 	}
+}
+
+// record is the file of an exec parent. No other has the name as long as the machine runs.
+func (l Layout) record(parent drivers.Process) string {
+	return filepath.Join(l.Dir, fmt.Sprintf("%s%d-%d.json", recordPrefix, parent.PID, parent.StartTime))
+}
+
+const recordPrefix = "parent-"
+
+// records are the files of all exec parents. A runtime that is gone has none.
+func (l Layout) records() ([]string, error) {
+	entries, err := os.ReadDir(l.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var paths []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), recordPrefix) {
+			paths = append(paths, filepath.Join(l.Dir, e.Name()))
+		}
+	}
+	return paths, nil
 }
 
 // CheckID refuses an id that is not the name of one directory.

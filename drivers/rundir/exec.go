@@ -6,8 +6,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"strconv"
 
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/execparent"
@@ -55,14 +53,14 @@ func (d *Dir) start(
 				return err
 			}
 			faults.Point("local.exec.spawned")
-			record = filepath.Join(l.Parents, strconv.Itoa(parent.PID)+".json")
+			record = l.record(parent)
 			// Not synced: a machine that loses it has lost the parent as well. Half a record is of a parent that a crash of
 			// this process ended before it was told anything.
 			return os.WriteFile(record, b, 0o600)
 		},
-		Ended: func() {
-			if record != "" {
-				_ = os.Remove(record) // its pid and start time say that it is history
+		Ended: func(alone bool) {
+			if alone && record != "" {
+				_ = os.Remove(record)
 			}
 		},
 	}, spec)

@@ -31,10 +31,10 @@ func (d *Dir) Release(ctx context.Context, runtimeID string, quiet func(context.
 		return context.Cause(ctx)
 	}
 	l := d.Layout(runtimeID)
-	if err := d.endCommands(ctx, runtimeID, l); err != nil {
+	if err := d.endCommands(ctx, runtimeID); err != nil {
 		return stillRunning(err)
 	}
-	if err := d.endSurvivors(ctx, runtimeID, l.Dir); err != nil {
+	if err := d.endOthers(ctx, runtimeID, l); err != nil {
 		return stillRunning(err)
 	}
 	if quiet != nil {
@@ -52,7 +52,7 @@ func (d *Dir) Release(ctx context.Context, runtimeID string, quiet func(context.
 		return failed("find_remains", err)
 	}
 	for _, dir := range remains {
-		if err := d.endSurvivors(ctx, runtimeID, dir); err != nil {
+		if err := d.endOthers(ctx, runtimeID, layoutOf(dir)); err != nil {
 			return stillRunning(err)
 		}
 		if err := removeRuntime(dir); err != nil {
@@ -69,19 +69,16 @@ func (d *Dir) Release(ctx context.Context, runtimeID string, quiet func(context.
 
 // setAside renames the runtime's directory. A runtime that is gone is fine.
 func (d *Dir) setAside(l Layout, runtimeID string) error {
-	aside, err := os.MkdirTemp(d.opts.Root, ".gone-"+runtimeID+"-")
-	if err != nil {
-		return err
+	for n := 1; ; n++ {
+		aside := filepath.Join(d.opts.Root, fmt.Sprintf(".gone-%s-%d", runtimeID, n))
+		err := unix.Renameat2(unix.AT_FDCWD, l.Dir, unix.AT_FDCWD, aside, unix.RENAME_NOREPLACE)
+		switch {
+		case err == nil, errors.Is(err, unix.ENOENT):
+			return nil
+		case !errors.Is(err, unix.EEXIST):
+			return fmt.Errorf("rename %s: %w", l.Dir, err)
+		}
 	}
-	// A rename replaces an empty directory in one step, so the name that MkdirTemp found free stays ours.
-	err = unix.Rename(l.Dir, aside)
-	if err == nil {
-		return nil
-	}
-	if errors.Is(err, unix.ENOENT) {
-		return os.Remove(aside)
-	}
-	return errors.Join(fmt.Errorf("rename %s: %w", l.Dir, err), os.Remove(aside))
 }
 
 // remains are the directories that this and earlier Releases set aside, and those of Acquires that did not finish.
@@ -99,7 +96,7 @@ func (d *Dir) remains(runtimeID string) ([]string, error) {
 				continue
 			}
 		}
-		// MkdirTemp ends the name with digits; an id that merely begins with this one has more in between.
+		// Both names end with digits; an id that merely begins with this one has more in between.
 		if strings.Trim(rest, "0123456789") == "" && e.IsDir() {
 			found = append(found, filepath.Join(d.opts.Root, e.Name()))
 		}
@@ -110,7 +107,11 @@ func (d *Dir) remains(runtimeID string) ([]string, error) {
 // removeRuntime removes a directory that was set aside. The marker goes last, so that half of one is still listed.
 func removeRuntime(dir string) error {
 	l := layoutOf(dir)
-	for _, part := range []string{l.Workspace, l.Tmp, l.Parents} {
+	parts, err := l.records()
+	if err != nil {
+		return err
+	}
+	for _, part := range append(parts, l.Workspace, l.Tmp) {
 		if err := removeAll(part); err != nil {
 			return err
 		}

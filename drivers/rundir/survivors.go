@@ -3,11 +3,8 @@ package rundir
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -20,9 +17,8 @@ import (
 // endLimit bounds how long Release hunts the processes of a runtime before it fails, to be called again.
 const endLimit = 10 * time.Second
 
-// endCommands ends the commands that this process started, and the exec parents that an earlier process recorded. Each
-// parent ends its own tree.
-func (d *Dir) endCommands(ctx context.Context, runtimeID string, l Layout) error {
+// endCommands ends the commands that this process started. Each parent ends its own tree.
+func (d *Dir) endCommands(ctx context.Context, runtimeID string) error {
 	for _, p := range d.active.Running(runtimeID) {
 		if err := p.Kill(ctx, "lease_released"); err != nil {
 			return err
@@ -33,14 +29,31 @@ func (d *Dir) endCommands(ctx context.Context, runtimeID string, l Layout) error
 			return err
 		}
 	}
-	var parents []drivers.Process
-	records, err := os.ReadDir(l.Parents)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	return nil
+}
+
+// endOthers ends what this process did not start, or did not see end: the commands of exec parents that are on record, and
+// then, unless there can be none, whatever carries the runtime's id or works below its directory, wherever l is now.
+func (d *Dir) endOthers(ctx context.Context, runtimeID string, l Layout) error {
+	records, err := l.records()
+	if err != nil {
 		return err
 	}
-	for _, r := range records {
+	if d.opts.Contained && len(records) == 0 {
+		return nil
+	}
+	if err := d.endRecorded(ctx, records); err != nil {
+		return err
+	}
+	return d.endSurvivors(ctx, runtimeID, l.Dir)
+}
+
+// endRecorded ends the commands of exec parents.
+func (d *Dir) endRecorded(ctx context.Context, records []string) error {
+	var parents []drivers.Process
+	for _, path := range records {
 		var p drivers.Process
-		b, err := os.ReadFile(filepath.Join(l.Parents, r.Name()))
+		b, err := os.ReadFile(path)
 		if err != nil || json.Unmarshal(b, &p) != nil || !proc.Alive(p) {
 			continue // ended, or half a record of a parent that was never told what to run
 		}

@@ -4,9 +4,10 @@
 // # What a command sees
 //
 //	/usr /bin /sbin /lib*     the machine's, read-only; so are config.readOnlyPaths
-//	/etc                      of the machine only what programs need to load and to talk: see etcOfHost, and etcOfNetwork with
-//	                          the host's network; passwd, group and nsswitch.conf are made up, as is hosts without network,
-//	                          and know root, nobody and the command's user
+//	/etc                      of the machine only what programs need to load and to talk: see etcFiles, which are as they were
+//	                          when the command started, etcTrees, and etcOfNetwork with the host's network; passwd, group and
+//	                          nsswitch.conf are made up, as is hosts without network, and know root, nobody and the
+//	                          command's user
 //	/workspace                writable, of the runtime: HOME and the default working directory
 //	/tmp                      writable, of the runtime
 //	/dev                      null, zero, full, random, urandom, tty, pts, and a /dev/shm of its own

@@ -17,7 +17,7 @@ const Key = "bubblewrap"
 type Driver struct {
 	opts     Options
 	runtimes *rundir.Dir
-	etc      string // the directory of the files that are made up
+	etc      *etc
 	// version asks bwrap once.
 	version func() version
 }
@@ -30,15 +30,18 @@ func New(opts Options) (*Driver, error) {
 	}
 	runtimes, err := rundir.Open(rundir.Options{
 		Root: opts.Root, ParentCommand: opts.ParentCommand, Credential: opts.credential(), Grace: opts.Grace,
+		Contained: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("driver bubblewrap: %w", err)
 	}
-	d := &Driver{opts: opts, runtimes: runtimes, etc: filepath.Join(runtimes.Root(), ".etc")}
-	d.version = sync.OnceValue(d.askVersion)
-	if err := d.writeEtc(); err != nil {
+	uid, gid := opts.user()
+	files, err := openEtc(filepath.Join(runtimes.Root(), ".etc"), uid, gid)
+	if err != nil {
 		return nil, fmt.Errorf("driver bubblewrap: %w", err)
 	}
+	d := &Driver{opts: opts, runtimes: runtimes, etc: files}
+	d.version = sync.OnceValue(d.askVersion)
 	return d, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"sync"
 	"time"
 
@@ -48,12 +49,7 @@ func (s *server) begin(ctx context.Context, d drivers.Driver, req drivers.ExecRe
 		}
 		s.forget(e)
 	}()
-	var err error
-	if e.journal, err = s.scratch.journal(); err != nil {
-		return nil, &drivers.StartError{
-			Stage: "journal", Code: "journal_unusable", Remediation: "free some space in the worker's temporary directory", Err: err,
-		}
-	}
+	e.journal = s.scratch.journal()
 	req.JournalDir = e.journal
 	running, err := drivers.StartExec(ctx, d, req)
 	if err != nil {
@@ -83,7 +79,7 @@ func (s *server) forget(e *execution) {
 	delete(s.execs, e.id)
 	s.mu.Unlock()
 	if e.journal != "" {
-		if err := s.scratch.discard(e.journal); err != nil {
+		if err := os.RemoveAll(e.journal); err != nil {
 			s.log.Warn("the output journal of a command stays", "error", err)
 		}
 	}

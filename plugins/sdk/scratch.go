@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -14,8 +16,9 @@ import (
 // scratch is the directory of a worker's output journals. It goes with the worker; what a killed one left is removed by
 // the next.
 type scratch struct {
-	dir  string
-	lock *os.File
+	dir   string
+	lock  *os.File
+	execs atomic.Int64
 }
 
 const scratchPrefix = "tenure-worker-"
@@ -52,17 +55,10 @@ func tryScratch(root string) (*scratch, error) {
 	return &scratch{dir: dir, lock: lock}, nil
 }
 
-// journal is a directory that does not exist yet.
-func (s *scratch) journal() (string, error) {
-	dir, err := os.MkdirTemp(s.dir, "exec-")
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(dir, "journal"), nil
+// journal is a directory that does not exist yet, and that nobody else will be given.
+func (s *scratch) journal() string {
+	return filepath.Join(s.dir, "exec-"+strconv.FormatInt(s.execs.Add(1), 10))
 }
-
-// discard removes what journal made.
-func (s *scratch) discard(journal string) error { return os.RemoveAll(filepath.Dir(journal)) }
 
 func (s *scratch) remove() error { return errors.Join(os.RemoveAll(s.dir), s.lock.Close()) }
 
