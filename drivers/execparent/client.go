@@ -258,7 +258,9 @@ func (p *Process) send(c control) error {
 }
 
 func parentFailed(code string, err error) *drivers.StartError {
-	f := &drivers.StartError{Stage: "parent", Code: code, Err: err}
+	f := &drivers.StartError{
+		Stage: "parent", Code: code, Err: err, Remediation: seeMachine,
+	}
 	orDiskFull(err, &f.Code, &f.Remediation)
 	return f
 }

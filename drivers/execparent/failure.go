@@ -3,16 +3,20 @@ package execparent
 import (
 	"encoding/json"
 	"errors"
-	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tenure-dev/tenure/drivers/journal"
 )
 
 func (f *startFailed) Error() string { return f.Message }
 
+// seeMachine is what to do about what a machine should always be able to do.
+const seeMachine = "see whether the engine's machine has processes, memory and open files left, and try again"
+
 func startFailedBy(stage, code string, err error) status {
-	f := &startFailed{Stage: stage, Code: code, Message: err.Error()}
+	f := &startFailed{Stage: stage, Code: code, Message: err.Error(), Remediation: seeMachine}
 	orDiskFull(err, &f.Code, &f.Remediation)
 	return status{StartFailed: f}
 }
@@ -33,13 +37,8 @@ func startStatus(err error) status {
 }
 
 func journalFailed(err error) error {
-	f := &startFailed{Stage: "journal", Code: "journal_unusable", Message: err.Error()}
-	if errors.Is(err, fs.ErrExist) {
-		f.Code = "journal_exists"
-		f.Remediation = "a command of this id was started before; it is never started twice"
-	}
-	orDiskFull(err, &f.Code, &f.Remediation)
-	return f
+	f := journal.Unusable(err)
+	return &startFailed{Stage: f.Stage, Code: f.Code, Message: f.Err.Error(), Remediation: f.Remediation}
 }
 
 // report sends one line. The engine may be gone, which the control pipe will tell; there is nobody else to tell.

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"sync"
 	"time"
 
@@ -57,7 +56,7 @@ type Linked struct {
 func StartLinked(ctx context.Context, opts LinkOptions, spec Spec) (*Linked, error) {
 	w, err := journal.Create(spec.JournalDir, journal.Options{})
 	if err != nil {
-		return nil, linkJournalFailed(err)
+		return nil, journal.Unusable(err)
 	}
 	p := &Linked{opts: opts, journal: w, requests: make(chan control, 1), done: make(chan struct{})}
 	if p.link, err = opts.Dial(ctx); err != nil {
@@ -311,15 +310,6 @@ func (p *Linked) Kill(ctx context.Context, why string) error {
 	case <-ctx.Done():
 		return fmt.Errorf("kill command: %w", context.Cause(ctx))
 	}
-}
-
-func linkJournalFailed(err error) *drivers.StartError {
-	f := &drivers.StartError{Stage: "journal", Code: "journal_unusable", Err: err}
-	if errors.Is(err, fs.ErrExist) {
-		f.Code, f.Remediation = "journal_exists", "a command of this id was started before; it is never started twice"
-	}
-	orDiskFull(err, &f.Code, &f.Remediation)
-	return f
 }
 
 var _ drivers.Exec = (*Linked)(nil)

@@ -129,9 +129,9 @@ func (p *parent) awaitEntry() (*notRun, *startFailed) {
 			Remediation: "look for a file system that does not answer among those the sandbox mounts",
 		}
 	case k := <-p.requests:
-		return nil, &startFailed{Stage: "process", Code: "canceled", Message: "ended before it started: " + k.Why}
+		return nil, &startFailed{Stage: "process", Code: "canceled", Message: "ended before it started: " + k.Why, Remediation: "start it again, if it is still wanted"}
 	case <-p.signals:
-		return nil, &startFailed{Stage: "process", Code: "canceled", Message: "the exec parent was told to end"}
+		return nil, &startFailed{Stage: "process", Code: "canceled", Message: "the exec parent was told to end", Remediation: "start it again, if it is still wanted"}
 	}
 }
 

@@ -79,7 +79,7 @@ func startOnThread(s wireSpec, files []uintptr) (*child, *notRun, *startFailed) 
 // In place, the whole process gets the working directory: where a filter of system calls forbids to unshare it.
 func becomeLike(cred *Credential, inPlace bool) *startFailed {
 	failed := func(what string, err error) *startFailed {
-		return &startFailed{Stage: "process", Code: "credentials", Message: fmt.Sprintf("%s: %v", what, err)}
+		return &startFailed{Stage: "process", Code: "credentials", Message: fmt.Sprintf("%s: %v", what, err), Remediation: "let the server run as root, which may become the commands' user"}
 	}
 	if !inPlace {
 		if err := unix.Unshare(unix.CLONE_FS); err != nil {
@@ -125,7 +125,7 @@ func startError(name string, err error) (*child, *notRun, *startFailed) {
 		}
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENOMEM), errors.Is(err, unix.EPERM),
 		errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENFILE), errors.Is(err, unix.EMFILE):
-		return nil, nil, &startFailed{Stage: "process", Code: "fork_failed", Message: err.Error()}
+		return nil, nil, &startFailed{Stage: "process", Code: "fork_failed", Message: err.Error(), Remediation: seeMachine}
 	case errors.Is(err, unix.ENOENT):
 		return nil, &notRun{exitNotExecutable, name + ": its interpreter or loader does not exist"}, nil
 	default:

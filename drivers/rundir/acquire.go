@@ -146,7 +146,9 @@ func (d *Dir) make(l Layout, req drivers.AcquireRequest) (err error) {
 
 // failed is a failure after which the same request may be made again.
 func failed(step string, err error) error {
-	f := &drivers.Failure{Outcome: drivers.OutcomeRetryable, Code: "io_error", Step: step, Err: err}
+	f := &drivers.Failure{
+		Outcome: drivers.OutcomeRetryable, Code: "io_error", Step: step, Err: err, Remediation: "see what is wrong with the disk of the engine's data directory",
+	}
 	switch {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		f.Code, f.Remediation = "disk_full", "free some space under the engine's data directory"

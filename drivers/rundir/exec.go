@@ -19,7 +19,7 @@ func (d *Dir) Start(
 	ctx context.Context, runtimeID string, spec execparent.Spec, prepare func(*execparent.Spec) error,
 ) (*execparent.Process, error) {
 	if spec.JournalDir == "" {
-		return nil, &drivers.StartError{Stage: "journal", Code: "journal_missing", Err: errors.New("no journal directory is given")}
+		return nil, &drivers.StartError{Stage: "journal", Code: "journal_missing", Err: errors.New("no journal directory is given"), Remediation: "report it: this is a mistake of the engine"}
 	}
 	if err := d.active.BeginStart(runtimeID); err != nil {
 		return nil, err

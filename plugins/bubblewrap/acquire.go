@@ -68,7 +68,7 @@ func (d *Driver) ready(config Config) error {
 	if _, err := os.Stat(d.opts.Bwrap); err != nil {
 		return definite("find_bwrap", "bwrap_missing", "install the package bubblewrap on the machine of this worker", err)
 	}
-	if err := d.checkPaths(config); err != nil {
+	if _, err := d.checkPaths(config); err != nil {
 		return badConfig(err)
 	}
 	missing := d.opts.Cgroups.Missing(config.limits())

@@ -40,7 +40,8 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 	if err := drivers.Refuse(drivers.ValidateExec(req, append(base, mark)...)); err != nil {
 		return nil, err
 	}
-	if err := d.checkPaths(config); err != nil {
+	shown, err := d.checkPaths(config)
+	if err != nil {
 		return nil, &drivers.StartError{
 			Stage: "sandbox", Code: "mount_refused", Remediation: "correct config.readOnlyPaths and acquire a new lease", Err: err,
 		}
@@ -54,7 +55,7 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 		Argv: req.Argv, Cwd: cwd, Stdin: req.Stdin, Credential: d.opts.credential(),
 		Env:     append(append(base, req.Env...), mark),
 		Timeout: config.timeout(req.Timeout), Grace: d.opts.Grace, Drain: d.opts.Drain, JournalDir: req.JournalDir,
-		Sandbox: &execparent.Sandbox{Argv: d.walls(config, l)},
+		Sandbox: &execparent.Sandbox{Argv: d.walls(config, shown, l)},
 	}
 	if req.Grace > 0 {
 		spec.Grace = req.Grace

@@ -140,9 +140,12 @@ func TestWhatCannotWorkIsRefusedBeforeAnythingIsMade(t *testing.T) {
 
 	require.NoError(t, os.WriteFile(filepath.Join(tools, "tool"), []byte("#!/bin/sh\necho works\n"), 0o755))
 	f := features()
-	f.Config, f.New = paths(tools), func(*testing.T) drivers.Driver { return d }
+	inside := filepath.Join(offered, "inside")
+	require.NoError(t, os.Symlink(tools, inside))
+	f.Config, f.New = paths(tools, inside), func(*testing.T) drivers.Driver { return d }
 	r := driverstest.Acquire(t, f)
 	require.Equal(t, "works\n", string(r.Run(drivers.ExecRequest{Argv: []string{filepath.Join(tools, "tool")}}).Stdout))
+	require.Equal(t, "works\n", string(r.Sh(inside+"/tool").Stdout), "a link to what may be shown is shown under its own name")
 	require.NotZero(t, r.Sh(`echo x >> `+tools+`/tool`).ExitCode)
 	require.NoError(t, os.RemoveAll(tools))
 	_, err := r.Start(drivers.ExecRequest{Argv: []string{"true"}})

@@ -26,7 +26,8 @@ const shmBytes = 64 << 20
 var baseOfHost = []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}
 
 // walls are the arguments of bwrap for one command, up to the program inside. Nothing of the command is in them.
-func (d *Driver) walls(config Config, l rundir.Layout) []string {
+// shown is what [Driver.checkPaths] found.
+func (d *Driver) walls(config Config, shown []string, l rundir.Layout) []string {
 	a := []string{
 		d.opts.Bwrap, "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts",
 		"--hostname", hostname, "--die-with-parent", "--new-session", "--as-pid-1",
@@ -54,47 +55,50 @@ func (d *Driver) walls(config Config, l rundir.Layout) []string {
 		a = append(a, "--size", strconv.Itoa(shmBytes))
 	}
 	a = append(a, "--tmpfs", "/dev/shm", "--remount-ro", "/dev")
-	for _, path := range config.ReadOnlyPaths {
-		a = append(a, "--ro-bind", path, path)
+	for i, path := range config.ReadOnlyPaths {
+		a = append(a, "--ro-bind", shown[i], path)
 	}
 	return append(a, "--bind", l.Tmp, tmpPath, "--bind", l.Workspace, workspacePath, "--remount-ro", "/", "--")
 }
 
-// checkPaths refuses further paths that do not exist, or that a configuration may not name.
-func (d *Driver) checkPaths(config Config) error {
+// checkPaths refuses further paths that do not exist, or that a configuration may not name. shown is what each of them is,
+// without symbolic links: what was checked is what is mounted, whatever becomes of a link meanwhile.
+func (d *Driver) checkPaths(config Config) (shown []string, err error) {
 	var problems []drivers.FieldProblem
 	for i, path := range config.ReadOnlyPaths {
-		if problem := d.checkPath(path); problem != nil {
+		real, problem := d.checkPath(path)
+		if problem != nil {
 			problem.Field = fmt.Sprintf("config.readOnlyPaths[%d]", i)
 			problems = append(problems, *problem)
 		}
+		shown = append(shown, real)
 	}
 	if len(problems) > 0 {
-		return &drivers.ConfigError{Problems: problems}
+		return nil, &drivers.ConfigError{Problems: problems}
 	}
-	return nil
+	return shown, nil
 }
 
-func (d *Driver) checkPath(path string) *drivers.FieldProblem {
+func (d *Driver) checkPath(path string) (real string, problem *drivers.FieldProblem) {
 	refused := &drivers.FieldProblem{
 		Problem:     fmt.Sprintf("%q is not below one of %s", path, strings.Join(d.opts.ReadOnlyBases, ", ")),
 		Remediation: "put what sandboxes shall read below one of these, or let the operator add its directory to the plugin's",
 	}
 	// First by its name: what may not be shown is not looked for either.
 	if !d.offered(filepath.Clean(path)) {
-		return refused
+		return "", refused
 	}
 	real, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &drivers.FieldProblem{Problem: fmt.Sprintf("%q does not exist", path), Remediation: "name a path that the machine has"}
+		return "", &drivers.FieldProblem{Problem: fmt.Sprintf("%q does not exist", path), Remediation: "name a path that the machine has"}
 	}
 	if err != nil {
-		return &drivers.FieldProblem{Problem: err.Error(), Remediation: "name a path that the worker's user can reach"}
+		return "", &drivers.FieldProblem{Problem: err.Error(), Remediation: "name a path that the worker's user can reach"}
 	}
 	if !d.offered(real) {
-		return refused
+		return "", refused
 	}
-	return nil
+	return real, nil
 }
 
 // offered reports whether a path may be shown: it is below a base, and neither holds the runtimes nor is one.

@@ -485,13 +485,13 @@ func TestABlindDriversReplyIsWaitedForAsLongAsTheAttemptIsOpen(t *testing.T) {
 // A09: the inner limit comes before the outer one, and the provider's own reason is what the caller gets.
 func TestTheProvidersOwnReasonWinsOverTheLimit(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(o *host.Options) { o.Timeouts.Verb = 3 * time.Second }, installed(boxed()))
+	w := newWorld(t, func(o *host.Options) { o.Timeouts.Verb = 6 * time.Second }, installed(boxed()))
 	_, err := w.worker().Acquire(t.Context(), acquire(`{"do":"reason-when-cancelled"}`))
 	f := failure(t, err, drivers.OutcomeDefinite, "image_pull_failed")
 	require.Equal(t, "pull", f.Step)
 	require.Equal(t, "name an image that exists", f.Remediation)
 
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	_, err = w.worker().Acquire(ctx, acquire(`{"do":"reason-when-cancelled"}`))
 	failure(t, err, drivers.OutcomeDefinite, "image_pull_failed")
@@ -504,7 +504,7 @@ func TestTheProvidersOwnReasonWinsOverTheLimit(t *testing.T) {
 
 	_, err = w.worker().Acquire(t.Context(), acquire(`{"do":"silent"}`))
 	f = failure(t, err, drivers.OutcomeAmbiguous, "worker_timeout")
-	require.ErrorContains(t, &f, "limit is over after 3s")
+	require.ErrorContains(t, &f, "limit is over after 6s")
 }
 
 func TestErrorsKeepTheirMeaning(t *testing.T) {
