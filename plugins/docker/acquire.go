@@ -77,7 +77,13 @@ func (e *engine) resume(ctx context.Context, m mark) (drivers.Runtime, bool, err
 		return none, false, foreign("a container of this name was not made by tenure")
 	case err != nil:
 		return none, false, failed(ctx, "find_container", err)
+	case !found && c.ID == "":
+		return none, false, nil
 	case !found:
+		// An earlier failure took everything down and did not give the name back. Nobody else has it now: an id has one lease.
+		if _, err := e.remove(ctx, m.runtime, m.installation); err != nil {
+			return none, false, failed(ctx, "open_name", err)
+		}
 		return none, false, nil
 	case made.installation != m.installation:
 		return none, false, foreign("a runtime of this id belongs to another installation")
@@ -300,7 +306,12 @@ func stateWords(c container.InspectResponse) string {
 func (e *engine) undo(ctx context.Context, m mark, id string, f *drivers.Failure) error {
 	ctx, cancel := forCleanup(ctx)
 	defer cancel()
-	err := e.remove(ctx, m.runtime, m.installation)
+	var err error
+	if id == "" && !isAnswer(f.Err) {
+		err = e.removeForGood(ctx, m.runtime, m.installation)
+	} else {
+		_, err = e.remove(ctx, m.runtime, m.installation)
+	}
 	if err == nil {
 		return f
 	}

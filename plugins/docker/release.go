@@ -38,7 +38,7 @@ func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error 
 	d.endCommands(ctx, req.RuntimeID)
 	ctx, cancel := within(ctx, cfg.Timeout, "the removal of the container")
 	defer cancel()
-	if err := e.remove(ctx, req.RuntimeID, req.Installation); err != nil {
+	if err := e.removeForGood(ctx, req.RuntimeID, req.Installation); err != nil {
 		f := failed(ctx, "remove_container", err)
 		f.Outcome = drivers.OutcomeRetryable // removing is always harmless to repeat
 		return f
@@ -62,14 +62,52 @@ func (d *Driver) endCommands(ctx context.Context, runtimeID string) {
 	}
 }
 
-// remove takes everything down that carries the runtime's label. What is gone, or was never there, is no error.
-func (e *engine) remove(ctx context.Context, runtimeID, installation string) error {
-	if err := e.connect(ctx); err != nil {
-		return err
+// removeForGood takes everything down that carries the runtime's label, a container that is still being made included. What
+// is gone, or was never there, is no error.
+func (e *engine) removeForGood(ctx context.Context, runtimeID, installation string) error {
+	for {
+		found, err := e.remove(ctx, runtimeID, installation)
+		if err != nil || found { // there can be no second one under its name
+			return err
+		}
+		closed, err := e.closeName(ctx, runtimeID, installation)
+		if err != nil {
+			return fmt.Errorf("see whether the container is being made: %w", err)
+		}
+		if closed {
+			_, err := e.remove(ctx, runtimeID, installation) // one whose making failed may have left its volumes
+			return err
+		}
 	}
+}
+
+// remove takes down what is there by now. It reports whether that was a container.
+func (e *engine) remove(ctx context.Context, runtimeID, installation string) (found bool, err error) {
+	if err := e.connect(ctx); err != nil {
+		return false, err
+	}
+	found, err = e.removeContainers(ctx, runtimeID, installation)
+	if err != nil {
+		return false, err
+	}
+	volumes, err := e.VolumeList(ctx, client.VolumeListOptions{Filters: filterBy(runtimeID, installation)})
+	if err != nil {
+		return false, fmt.Errorf("list volumes: %w", err)
+	}
+	for _, v := range volumes.Items {
+		_, err := e.VolumeRemove(ctx, v.Name, client.VolumeRemoveOptions{})
+		if err != nil && !errdefs.IsNotFound(err) {
+			return false, fmt.Errorf("remove volume %s: %w", v.Name, err)
+		}
+	}
+	return found, nil
+}
+
+// removeContainers reports whether there were any.
+func (e *engine) removeContainers(ctx context.Context, runtimeID, installation string) (found bool, err error) {
 	containers, err := e.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filterBy(runtimeID, installation)})
 	if err != nil {
-		return fmt.Errorf("list containers: %w", err)
+		return false, fmt.Errorf("list containers: %w", err)
 	}
 	for _, c := range containers.Items {
 		// The engine kills it and takes the anonymous volumes, which an image may declare, with it.
@@ -78,20 +116,12 @@ func (e *engine) remove(ctx context.Context, runtimeID, installation string) err
 			err = e.awaitGone(ctx, c.ID)
 		}
 		if err != nil && !errdefs.IsNotFound(err) {
-			return fmt.Errorf("remove container %s: %w", c.ID, err)
+			return false, fmt.Errorf("remove container %s: %w", c.ID, err)
 		}
+		// What was only in the place of one says nothing of one.
+		found = found || c.Labels[labelClosed] == ""
 	}
-	volumes, err := e.VolumeList(ctx, client.VolumeListOptions{Filters: filterBy(runtimeID, installation)})
-	if err != nil {
-		return fmt.Errorf("list volumes: %w", err)
-	}
-	for _, v := range volumes.Items {
-		_, err := e.VolumeRemove(ctx, v.Name, client.VolumeRemoveOptions{})
-		if err != nil && !errdefs.IsNotFound(err) {
-			return fmt.Errorf("remove volume %s: %w", v.Name, err)
-		}
-	}
-	return nil
+	return found, nil
 }
 
 // awaitGone waits for a removal that is under way.

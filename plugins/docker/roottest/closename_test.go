@@ -1,0 +1,118 @@
+package roottest
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/drivers/driverstest"
+	"github.com/tenure-dev/tenure/plugins/docker/dockertest"
+)
+
+// Who asked for a container is dead, and the engine is still at it, so that it is in no list yet.
+func TestAReleaseFindsAContainerThatIsStillBeingMade(t *testing.T) {
+	t.Parallel()
+	for name, imageGoes := range map[string]bool{"the image stays": false, "the image goes": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			image := "tenure-test/" + strings.ReplaceAll(name, " ", "-") + ":1"
+			_, err := engine.Client.ImageTag(t.Context(), client.ImageTagOptions{Source: dockertest.Image, Target: image})
+			require.NoError(t, err)
+			req := driverstest.AcquireRequest(features(t, map[string]any{"image": image}))
+			made := make(chan struct{})
+			var dead atomic.Bool
+			host := engine.Proxy(t, func(_ http.ResponseWriter, r *http.Request) bool {
+				if dead.Load() {
+					return abort()
+				}
+				if !strings.HasSuffix(r.URL.Path, "/containers/create") {
+					return false
+				}
+				body, err := io.ReadAll(r.Body)
+				if err != nil {
+					return abort()
+				}
+				again := r.Clone(context.WithoutCancel(r.Context()))
+				again.Body = io.NopCloser(bytes.NewReader(body))
+				go func() {
+					defer close(made)
+					engineAnswer(httptest.NewRecorder(), again)
+				}()
+				awaitName(t, "tenure-"+req.RuntimeID)
+				dead.Store(true)
+				return abort()
+			})
+			maker := req
+			maker.Config = environment(t, map[string]any{"image": image, "host": host})
+			_, err = newDriver(t).Acquire(t.Context(), maker)
+			require.Error(t, err)
+			if imageGoes {
+				_, err := engine.Client.ImageRemove(t.Context(), image, client.ImageRemoveOptions{Force: true})
+				require.NoError(t, err)
+			}
+			require.NoError(t, newDriver(t).Release(t.Context(), drivers.ReleaseRequest{Handle: driverstest.HandleOf(req, drivers.Runtime{})}))
+			<-made
+			requireNothingLeft(t, req.RuntimeID)
+		})
+	}
+}
+
+// awaitName waits until a container of this name is being made: then another one is refused for its name, before anybody
+// sees that its options are no options.
+func awaitName(t *testing.T, name string) {
+	ctx, cancel := withDeadline(t, 20*time.Second)
+	defer cancel()
+	for ctx.Err() == nil {
+		_, err := engine.Client.ContainerCreate(ctx, client.ContainerCreateOptions{
+			Name: name, Config: &container.Config{Image: dockertest.Image, Cmd: []string{"true"}},
+			HostConfig: &container.HostConfig{SecurityOpt: []string{"no-new-privileges:maybe"}},
+		})
+		if errdefs.IsConflict(err) {
+			return
+		}
+	}
+	t.Errorf("nobody makes %s", name)
+}
+
+// Who took the name died before it was given back.
+func TestANameThatWasNotGivenBackIsGivenBackByTheNextOne(t *testing.T) {
+	t.Parallel()
+	for name, next := range map[string]func(t *testing.T, d drivers.Driver, req drivers.AcquireRequest){
+		"release": func(*testing.T, drivers.Driver, drivers.AcquireRequest) {},
+		"acquire": func(t *testing.T, d drivers.Driver, req drivers.AcquireRequest) {
+			t.Helper()
+			rt, err := d.Acquire(t.Context(), req)
+			require.NoError(t, err)
+			require.False(t, rt.Resumed)
+			require.Equal(t, "hi", inRuntime(t, d, req, "echo hi"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			host := engine.Proxy(t, func(_ http.ResponseWriter, r *http.Request) bool {
+				return r.Method == http.MethodDelete && abort()
+			})
+			req := driverstest.AcquireRequest(features(t, nil))
+			dying := req
+			dying.Config = environment(t, map[string]any{"host": host})
+			require.Error(t, newDriver(t).Release(t.Context(), drivers.ReleaseRequest{Handle: driverstest.HandleOf(dying, drivers.Runtime{})}))
+			require.Equal(t, container.StateCreated, state(t, req))
+			d := newDriver(t)
+			require.Empty(t, listed(t, d, req), "it is no runtime")
+			next(t, d, req)
+			release(t, d, req)
+		})
+	}
+}
