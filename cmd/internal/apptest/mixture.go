@@ -107,7 +107,9 @@ func (m Mixture) Live(e *Engine) {
 	if m.Over != nil {
 		m.Over()
 	}
+	began := time.Now()
 	l.agree()
+	t.Logf("it took %s until every lease was active or over", time.Since(began).Round(time.Millisecond))
 	for _, id := range l.leases {
 		_, err := l.Client.ReleaseLease(t.Context(), id, wire.Release{})
 		require.NoError(t, err)
