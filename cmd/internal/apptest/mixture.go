@@ -27,14 +27,14 @@ const MixtureSeed = "TENURE_TEST_SEED"
 // Mixture is a random life of leases on a real host: clients who come and go, an engine that is killed, and what else goes
 // wrong. Its seed draws what happens and in which order; how fast the machine is has a part in what comes of it.
 type Mixture struct {
-	// Environments are those that leases are asked for, one as often as the other.
+	// Environments are those that leases are asked for, one as often as the other. The first one works if nothing goes wrong.
 	Environments []wire.AddEnvironment
 	// Leases is how many are asked for, Acts how many things happen meanwhile. Pause is the longest time between two.
 	Leases, Acts int
 	Pause        time.Duration
 	// Kills is how often the engine is killed at most before the end, when it always is.
 	Kills int
-	// Faults are what else goes wrong. Each happens at least once.
+	// Faults are what else goes wrong. Each happens at least twice.
 	Faults []Fault
 	// Over ends what still goes wrong, at the end; nil if nothing lasts.
 	Over func()
@@ -104,17 +104,24 @@ func (m Mixture) Live(e *Engine) {
 		f.Do(l)
 	}
 	l.kill()
-	if m.Over != nil {
-		m.Over()
-	}
+	l.over()
 	began := time.Now()
-	l.agree()
-	t.Logf("it took %s until every lease was active or over", time.Since(began).Round(time.Millisecond))
+	held := l.agree()
+	t.Logf("%d leases are held; it took %s until every lease was active or over", held, time.Since(began).Round(time.Millisecond))
+	// Nothing that went wrong stays wrong; and each fault meets a command that runs.
+	for _, f := range m.Faults {
+		l.work()
+		f.Do(l)
+		l.over()
+	}
+	l.work()
+	l.kill()
+	require.NotZero(t, l.agree())
 	for _, id := range l.leases {
 		_, err := l.Client.ReleaseLease(t.Context(), id, wire.Release{})
 		require.NoError(t, err)
 	}
-	l.agree()
+	require.Zero(t, l.agree(), "all are released")
 	t.Logf("%d leases, the engine was killed %d times, and %v", len(l.leases), l.kills, l.Done)
 }
 
@@ -126,7 +133,7 @@ func (l *Life) act() {
 		l.acquire()
 	case n < 12:
 		l.try(func(ctx context.Context) error {
-			_, err := l.Client.StartExec(ctx, l.one(), wire.StartExec{Argv: []string{"sh", "-c", "sleep 600 & sleep 600"}})
+			_, err := l.Client.StartExec(ctx, l.one(), command)
 			return err
 		})
 	case n < 15:
@@ -141,12 +148,45 @@ func (l *Life) act() {
 	}
 }
 
+func (l *Life) over() {
+	if l.mixture.Over != nil {
+		l.mixture.Over()
+	}
+}
+
+// command leaves a process behind when the one that was started ends.
+var command = wire.StartExec{Argv: []string{"sh", "-c", "sleep 600 & sleep 600"}}
+
+// work takes a lease and lets a command run in it.
+func (l *Life) work() {
+	l.t.Helper()
+	var lease wire.Lease
+	for range 3 { // the first may still meet a worker that is about to be missed
+		l.acquireFrom(l.envs[0])
+		if lease = l.settled(l.leases[len(l.leases)-1]); lease.Status == wire.LeaseActive {
+			break
+		}
+	}
+	require.Equal(l.t, wire.LeaseActive, lease.Status, "%+v\n%s", lease, l.story(lease.ID))
+	x, err := l.Client.StartExec(l.t.Context(), lease.ID, command)
+	require.NoError(l.t, err)
+	require.Eventually(l.t, func() bool {
+		x, err = l.Client.Exec(l.t.Context(), x.ID)
+		return err == nil && x.Status == "running"
+	}, waitLong, 10*time.Millisecond)
+}
+
 func (l *Life) one() uuid.UUID { return l.leases[l.Rand.IntN(len(l.leases))] }
 
 func (l *Life) acquire() {
 	l.t.Helper()
+	l.acquireFrom(l.envs[l.Rand.IntN(len(l.envs))])
+}
+
+func (l *Life) acquireFrom(env uuid.UUID) {
+	l.t.Helper()
 	got, _, err := l.Client.AcquireLease(l.t.Context(), l.company, wire.AcquireLease{
-		EnvironmentID: l.envs[l.Rand.IntN(len(l.envs))], HeartbeatRunID: uuid.NewString(),
+		EnvironmentID: env, HeartbeatRunID: uuid.NewString(),
 	})
 	require.NoError(l.t, err)
 	l.leases = append(l.leases, got.Lease.ID)
@@ -207,18 +247,20 @@ func (l *Life) runtimesOf(lease uuid.UUID) (ids []string) {
 	return ids
 }
 
-// agree waits until every lease is active or cleaned up after, and holds the host against the log then.
-func (l *Life) agree() {
+// agree waits until every lease is active or cleaned up after, and holds the host against the log then. It returns how many
+// leases are held.
+func (l *Life) agree() (n int) {
 	l.t.Helper()
 	held, known := map[string]int{}, map[string]uuid.UUID{}
 	for _, id := range l.leases {
 		lease := l.settled(id)
-		for _, runtime := range l.runtimesOf(id) {
-			known[runtime] = id
-			held[runtime] = 0
-			if lease.Status == wire.LeaseActive {
-				held[runtime] = 1
-			}
+		runtimes := l.runtimesOf(id)
+		for _, runtime := range runtimes {
+			known[runtime], held[runtime] = id, 0
+		}
+		if lease.Status == wire.LeaseActive {
+			held[runtimes[len(runtimes)-1]] = 1
+			n++
 		}
 	}
 	for what, of := range l.mixture.Things {
@@ -229,7 +271,7 @@ func (l *Life) agree() {
 		}
 		for runtime, want := range held {
 			if n := there[runtime]; n != want && (n > 0 || !l.taken[runtime]) {
-				l.t.Fatalf("runtime %s is held %d times, and its %s is there %d times\n%s", runtime, want, what, n, l.story(known[runtime]))
+				l.t.Fatalf("runtime %s is held by %d leases, and its %s is there %d times\n%s", runtime, want, what, n, l.story(known[runtime]))
 			}
 		}
 	}
@@ -242,6 +284,7 @@ func (l *Life) agree() {
 			l.t.Fatalf("there is something of runtime %s, which is not held\n%s", runtime, l.story(id))
 		}
 	}
+	return n
 }
 
 // story is what the log says of a lease.

@@ -73,13 +73,15 @@ func TestWhatLivesInADockerEngineIsWhatTheLogSays(t *testing.T) {
 			{Name: "the image is missing", Do: h.missImage},
 		},
 		Over: func() {
-			lost = h.faulty.Heal()
+			lost += h.faulty.Heal()
 			h.later.Wait()
 		},
 		Things: map[string]func() []string{
-			"container":        h.containers,
-			"workspace volume": func() []string { return h.volumes(func(name string) bool { return strings.HasSuffix(name, "-workspace") }) },
-			"tmp volume":       func() []string { return h.volumes(func(name string) bool { return strings.HasSuffix(name, "-tmp") }) },
+			"container": h.containers,
+			"workspace volume": func() []string {
+				return h.volumes(func(name string) bool { return strings.HasSuffix(name, "-workspace") })
+			},
+			"tmp volume": func() []string { return h.volumes(func(name string) bool { return strings.HasSuffix(name, "-tmp") }) },
 		},
 		Traces: func() []string { return h.volumes(func(string) bool { return true }) },
 	}.Live(apptest.Start(t, apptest.WithArgs("--provision-timeout", "10s", "--release-timeout", "10s",

@@ -20,7 +20,7 @@ import (
 	"github.com/tenure-dev/tenure/drivers/ssh/sshtest"
 )
 
-// After random kills of the engine and of the sessions of a real sshd, the directories and markers on the host are those of
+// After random kills of the engine, of the sessions of a real sshd and of the parents of commands there, the directories and markers on the host are those of
 // the leases that are held, and nothing runs there for one that has ended.
 func TestWhatLivesOnAnSSHHostIsWhatTheLogSays(t *testing.T) {
 	t.Parallel()
@@ -34,7 +34,11 @@ func TestWhatLivesOnAnSSHHostIsWhatTheLogSays(t *testing.T) {
 	apptest.Mixture{
 		Environments: []wire.AddEnvironment{{Name: "host", Driver: "ssh", Config: config}},
 		Leases:       20, Acts: 40, Pause: 150 * time.Millisecond, Kills: 4,
-		Faults:   []apptest.Fault{{Name: "a session was killed", Do: func(l *apptest.Life) { l.Done["processes of sshd were killed"] += killSessions(t) }}},
+		Faults: []apptest.Fault{
+			// What runs in a session loses its parent.
+			{Name: "sessions end", Do: func(l *apptest.Life) { l.Done["processes of sshd were killed"] += killBelow(t, "sshd") }},
+			{Name: "parents of commands end", Do: func(l *apptest.Life) { l.Done["parents of commands were killed"] += killBelow(t, "perl") }},
+		},
 		Things: map[string]func() []string{
 			"marker":              func() []string { return names(t, filepath.Join(root, ".tenure", "leases")) },
 			"temporary directory": func() []string { return names(t, filepath.Join(root, ".tenure", "tmp")) },
@@ -45,14 +49,14 @@ func TestWhatLivesOnAnSSHHostIsWhatTheLogSays(t *testing.T) {
 	}.Live(apptest.Start(t, apptest.WithArgs("--provision-timeout", "10s", "--release-timeout", "10s")))
 }
 
-// killSessions ends every process of sshd that serves a connection; what runs in a session loses its parent.
-func killSessions(t *testing.T) (killed int) {
+// killBelow ends every process below this one whose program's name begins so. Each connection has a process sshd.
+func killBelow(t *testing.T, program string) (killed int) {
 	t.Helper()
 	below, err := process.Descendants(os.Getpid())
 	require.NoError(t, err)
 	for _, p := range below {
 		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", p.PID))
-		if err == nil && strings.HasPrefix(string(name), "sshd") && process.Signal(p, syscall.SIGKILL) == nil {
+		if err == nil && strings.HasPrefix(string(name), program) && process.Signal(p, syscall.SIGKILL) == nil {
 			killed++
 		}
 	}
