@@ -81,7 +81,7 @@ func (e *engine) resume(ctx context.Context, m mark) (drivers.Runtime, bool, err
 		return none, false, nil
 	case !found:
 		// An earlier failure took everything down and did not give the name back. Nobody else has it now: an id has one lease.
-		if _, err := e.remove(ctx, m.runtime, m.installation); err != nil {
+		if err := e.remove(ctx, m.runtime, m.installation); err != nil {
 			return none, false, failed(ctx, "open_name", err)
 		}
 		return none, false, nil
@@ -306,12 +306,11 @@ func stateWords(c container.InspectResponse) string {
 func (e *engine) undo(ctx context.Context, m mark, id string, f *drivers.Failure) error {
 	ctx, cancel := forCleanup(ctx)
 	defer cancel()
-	var err error
+	remove := e.remove
 	if id == "" && !isAnswer(f.Err) {
-		err = e.removeForGood(ctx, m.runtime, m.installation)
-	} else {
-		_, err = e.remove(ctx, m.runtime, m.installation)
+		remove = e.removeForGood
 	}
+	err := remove(ctx, m.runtime, m.installation)
 	if err == nil {
 		return f
 	}

@@ -65,42 +65,51 @@ func (d *Driver) endCommands(ctx context.Context, runtimeID string) {
 // removeForGood takes everything down that carries the runtime's label, a container that is still being made included. What
 // is gone, or was never there, is no error.
 func (e *engine) removeForGood(ctx context.Context, runtimeID, installation string) error {
+	if err := e.connect(ctx); err != nil {
+		return err
+	}
 	for {
-		found, err := e.remove(ctx, runtimeID, installation)
-		if err != nil || found { // there can be no second one under its name
+		found, err := e.removeContainers(ctx, runtimeID, installation)
+		if err != nil {
 			return err
+		}
+		if found { // there can be no second one under its name
+			break
 		}
 		closed, err := e.closeName(ctx, runtimeID, installation)
 		if err != nil {
 			return fmt.Errorf("see whether the container is being made: %w", err)
 		}
 		if closed {
-			_, err := e.remove(ctx, runtimeID, installation) // one whose making failed may have left its volumes
-			return err
+			break
 		}
 	}
+	return e.removeVolumes(ctx, runtimeID, installation) // last: one that is being made holds its volumes, or makes them yet
 }
 
-// remove takes down what is there by now. It reports whether that was a container.
-func (e *engine) remove(ctx context.Context, runtimeID, installation string) (found bool, err error) {
+// remove takes down what is there by now.
+func (e *engine) remove(ctx context.Context, runtimeID, installation string) error {
 	if err := e.connect(ctx); err != nil {
-		return false, err
+		return err
 	}
-	found, err = e.removeContainers(ctx, runtimeID, installation)
-	if err != nil {
-		return false, err
+	if _, err := e.removeContainers(ctx, runtimeID, installation); err != nil {
+		return err
 	}
+	return e.removeVolumes(ctx, runtimeID, installation)
+}
+
+func (e *engine) removeVolumes(ctx context.Context, runtimeID, installation string) error {
 	volumes, err := e.VolumeList(ctx, client.VolumeListOptions{Filters: filterBy(runtimeID, installation)})
 	if err != nil {
-		return false, fmt.Errorf("list volumes: %w", err)
+		return fmt.Errorf("list volumes: %w", err)
 	}
 	for _, v := range volumes.Items {
 		_, err := e.VolumeRemove(ctx, v.Name, client.VolumeRemoveOptions{})
 		if err != nil && !errdefs.IsNotFound(err) {
-			return false, fmt.Errorf("remove volume %s: %w", v.Name, err)
+			return fmt.Errorf("remove volume %s: %w", v.Name, err)
 		}
 	}
-	return found, nil
+	return nil
 }
 
 // removeContainers reports whether there were any.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -194,7 +195,15 @@ func (l *Life) acquireFrom(env uuid.UUID) {
 
 func (l *Life) kill() {
 	l.t.Helper()
+	l.KillUnseen(func() {})
+}
+
+// KillUnseen kills the engine, and does something before that it does not see any more.
+func (l *Life) KillUnseen(do func()) {
+	l.t.Helper()
 	l.kills++
+	l.Signal(syscall.SIGSTOP)
+	do()
 	l.Kill()
 	l.Start()
 }
