@@ -31,7 +31,7 @@ type hurt struct {
 }
 
 // After kills of the engine, of the worker and of containers, lost requests and replies, cut connections, a Docker engine
-// that stands still and images that are missing, the containers with this installation's label are those of the leases that
+// that stands still and images and users that are missing, the containers with this installation's label are those of the leases that
 // are held, and nobody else's was touched.
 func TestWhatLivesInADockerEngineIsWhatTheLogSays(t *testing.T) {
 	t.Parallel()
@@ -60,6 +60,8 @@ func TestWhatLivesInADockerEngineIsWhatTheLogSays(t *testing.T) {
 		Environments: []wire.AddEnvironment{
 			environment("root", dockertest.Image, ""), environment("worker", dockertest.Image, "worker"),
 			environment("no image", "tenure-test/no-such-image:1", ""),
+			// It is found out when the container is there already.
+			environment("no user", dockertest.Image, "nobody-has-this-name"),
 		},
 		Leases: 24, Acts: 70, Pause: 300 * time.Millisecond, Kills: 3,
 		Faults: []apptest.Fault{
