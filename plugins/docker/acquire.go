@@ -34,8 +34,11 @@ func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drive
 		return drivers.Runtime{}, badConfig(err)
 	}
 	m := markOf(req, time.Now())
-	// A second round only if a Release, or the Acquire of another process, came between.
-	for range 3 {
+	// A second round only if a Release, or the Acquire of another process, came between, or the engine is still at what that
+	// one asked for, though it is dead.
+	waiting, cancel := within(ctx, cfg.Timeout, "the making of the container")
+	defer cancel()
+	for {
 		rt, found, err := e.resume(ctx, m)
 		if err != nil || found {
 			return rt, err
@@ -47,12 +50,19 @@ func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drive
 		if !errors.Is(err, errNameTaken) {
 			return drivers.Runtime{}, err
 		}
-	}
-	return drivers.Runtime{}, &drivers.Failure{
-		Outcome: drivers.OutcomeRetryable, Code: "conflict", Step: "create_container",
-		Err: errors.New("containers of this runtime come and go"),
+		select {
+		case <-time.After(settlePause):
+		case <-waiting.Done():
+			return drivers.Runtime{}, &drivers.Failure{
+				Outcome: drivers.OutcomeRetryable, Code: "conflict", Step: "create_container",
+				Err: fmt.Errorf("containers of this runtime come and go, or one is still being made: %w", context.Cause(waiting)),
+			}
+		}
 	}
 }
+
+// settlePause lies between two looks at a container that is being made.
+const settlePause = 50 * time.Millisecond
 
 // errNameTaken: there is a container of this name by now.
 var errNameTaken = errors.New("the container exists")

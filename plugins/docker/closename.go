@@ -66,7 +66,7 @@ func (e *engine) isForeign(ctx context.Context, runtimeID, installation string) 
 		return false, err
 	}
 	select {
-	case <-time.After(50 * time.Millisecond):
+	case <-time.After(settlePause):
 		return false, nil
 	case <-ctx.Done():
 		return false, context.Cause(ctx)

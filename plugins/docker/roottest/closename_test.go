@@ -3,6 +3,7 @@ package roottest
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -31,33 +32,7 @@ func TestAReleaseFindsAContainerThatIsStillBeingMade(t *testing.T) {
 			_, err := engine.Client.ImageTag(t.Context(), client.ImageTagOptions{Source: dockertest.Image, Target: image})
 			require.NoError(t, err)
 			req := driverstest.AcquireRequest(features(t, map[string]any{"image": image}))
-			made := make(chan struct{})
-			var dead atomic.Bool
-			host := engine.Proxy(t, func(_ http.ResponseWriter, r *http.Request) bool {
-				if dead.Load() {
-					return abort()
-				}
-				if !strings.HasSuffix(r.URL.Path, "/containers/create") {
-					return false
-				}
-				body, err := io.ReadAll(r.Body)
-				if err != nil {
-					return abort()
-				}
-				again := r.Clone(context.WithoutCancel(r.Context()))
-				again.Body = io.NopCloser(bytes.NewReader(body))
-				go func() {
-					defer close(made)
-					engineAnswer(httptest.NewRecorder(), again)
-				}()
-				awaitName(t, "tenure-"+req.RuntimeID)
-				dead.Store(true)
-				return abort()
-			})
-			maker := req
-			maker.Config = environment(t, map[string]any{"image": image, "host": host})
-			_, err = newDriver(t).Acquire(t.Context(), maker)
-			require.Error(t, err)
+			made := dieOverCreate(t, req)
 			if imageGoes {
 				_, err := engine.Client.ImageRemove(t.Context(), image, client.ImageRemoveOptions{Force: true})
 				require.NoError(t, err)
@@ -67,6 +42,56 @@ func TestAReleaseFindsAContainerThatIsStillBeingMade(t *testing.T) {
 			requireNothingLeft(t, req.RuntimeID)
 		})
 	}
+}
+
+// The next attempt of a lease whose worker died over the create takes the container that the engine is still making.
+func TestAnAcquireTakesTheContainerThatIsStillBeingMade(t *testing.T) {
+	t.Parallel()
+	req := driverstest.AcquireRequest(features(t, nil))
+	made := dieOverCreate(t, req)
+	d := newDriver(t)
+	rt, err := d.Acquire(t.Context(), req)
+	require.NoError(t, err)
+	require.True(t, rt.Resumed)
+	<-made
+	require.Equal(t, "hi", inRuntime(t, d, req, "echo hi"))
+	release(t, d, req)
+}
+
+// dieOverCreate is an Acquire whose process dies when the engine has begun to make the container. The channel is closed when
+// the engine has made it.
+func dieOverCreate(t *testing.T, req drivers.AcquireRequest) <-chan struct{} {
+	t.Helper()
+	made := make(chan struct{})
+	var dead atomic.Bool
+	host := engine.Proxy(t, func(_ http.ResponseWriter, r *http.Request) bool {
+		if dead.Load() {
+			return abort()
+		}
+		if !strings.HasSuffix(r.URL.Path, "/containers/create") {
+			return false
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return abort()
+		}
+		again := r.Clone(context.WithoutCancel(r.Context()))
+		again.Body = io.NopCloser(bytes.NewReader(body))
+		go func() {
+			defer close(made)
+			engineAnswer(httptest.NewRecorder(), again)
+		}()
+		awaitName(t, "tenure-"+req.RuntimeID)
+		dead.Store(true)
+		return abort()
+	})
+	var fields map[string]any
+	require.NoError(t, json.Unmarshal(req.Config, &fields))
+	fields["host"] = host
+	req.Config = environment(t, fields)
+	_, err := newDriver(t).Acquire(t.Context(), req)
+	require.Error(t, err)
+	return made
 }
 
 // awaitName waits until a container of this name is being made: then another one is refused for its name, before anybody
