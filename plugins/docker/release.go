@@ -68,20 +68,16 @@ func (e *engine) removeForGood(ctx context.Context, runtimeID, installation stri
 	if err := e.connect(ctx); err != nil {
 		return err
 	}
-	for {
-		found, err := e.removeContainers(ctx, runtimeID, installation)
+	for closed := false; ; {
+		made, kept, err := e.removeContainers(ctx, runtimeID, installation)
 		if err != nil {
 			return err
 		}
-		if found { // there can be no second one under its name
+		if made || closed && !kept { // there can be no second one under its name
 			break
 		}
-		closed, err := e.closeName(ctx, runtimeID, installation)
-		if err != nil {
+		if closed, err = e.closeName(ctx, runtimeID, installation); err != nil {
 			return fmt.Errorf("see whether the container is being made: %w", err)
-		}
-		if closed {
-			break
 		}
 	}
 	return e.removeVolumes(ctx, runtimeID, installation) // last: one that is being made holds its volumes, or makes them yet
@@ -92,7 +88,7 @@ func (e *engine) remove(ctx context.Context, runtimeID, installation string) err
 	if err := e.connect(ctx); err != nil {
 		return err
 	}
-	if _, err := e.removeContainers(ctx, runtimeID, installation); err != nil {
+	if _, _, err := e.removeContainers(ctx, runtimeID, installation); err != nil {
 		return err
 	}
 	return e.removeVolumes(ctx, runtimeID, installation)
@@ -112,11 +108,11 @@ func (e *engine) removeVolumes(ctx context.Context, runtimeID, installation stri
 	return nil
 }
 
-// removeContainers reports whether there were any.
-func (e *engine) removeContainers(ctx context.Context, runtimeID, installation string) (found bool, err error) {
+// removeContainers reports whether there were any: one that was made to run, or one that only kept the name.
+func (e *engine) removeContainers(ctx context.Context, runtimeID, installation string) (made, kept bool, err error) {
 	containers, err := e.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filterBy(runtimeID, installation)})
 	if err != nil {
-		return false, fmt.Errorf("list containers: %w", err)
+		return false, false, fmt.Errorf("list containers: %w", err)
 	}
 	for _, c := range containers.Items {
 		// The engine kills it and takes the anonymous volumes, which an image may declare, with it.
@@ -125,12 +121,15 @@ func (e *engine) removeContainers(ctx context.Context, runtimeID, installation s
 			err = e.awaitGone(ctx, c.ID)
 		}
 		if err != nil && !errdefs.IsNotFound(err) {
-			return false, fmt.Errorf("remove container %s: %w", c.ID, err)
+			return false, false, fmt.Errorf("remove container %s: %w", c.ID, err)
 		}
-		// What was only in the place of one says nothing of one.
-		found = found || c.Labels[labelClosed] == ""
+		if c.Labels[labelClosed] == "" {
+			made = true
+		} else {
+			kept = true
+		}
 	}
-	return found, nil
+	return made, kept, nil
 }
 
 // awaitGone waits for a removal that is under way.

@@ -55,6 +55,7 @@ func TestWhatLivesInADockerEngineIsWhatTheLogSays(t *testing.T) {
 		require.NoError(t, err)
 		return wire.AddEnvironment{Name: name, Driver: "sandbox", Config: config}
 	}
+	t.Cleanup(h.describe)
 	lost := 0
 	apptest.Mixture{
 		Environments: []wire.AddEnvironment{
@@ -130,6 +131,18 @@ func (h *hurt) containers() (runtimes []string) {
 		runtimes = append(runtimes, c.Labels["tenure.runtime"])
 	}
 	return runtimes
+}
+
+// describe says of a life that failed what is there.
+func (h *hurt) describe() {
+	if !h.t.Failed() {
+		return
+	}
+	list, err := h.Client.ContainerList(context.Background(), client.ContainerListOptions{All: true})
+	h.t.Logf("error %v; %d containers", err, len(list.Items))
+	for _, c := range list.Items {
+		h.t.Logf("%v is %s (%s), made at %s, labels %v", c.Names, c.State, c.Status, time.Unix(c.Created, 0).UTC().Format(time.TimeOnly), c.Labels)
+	}
 }
 
 // volumes are the runtimes of the volumes of these names.
