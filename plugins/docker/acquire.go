@@ -87,13 +87,7 @@ func (e *engine) resume(ctx context.Context, m mark) (drivers.Runtime, bool, err
 		return none, false, foreign("a container of this name was not made by tenure")
 	case err != nil:
 		return none, false, failed(ctx, "find_container", err)
-	case !found && c.ID == "":
-		return none, false, nil
 	case !found:
-		// An earlier failure took everything down and did not give the name back. Nobody else has it now: an id has one lease.
-		if err := e.remove(ctx, m.runtime, m.installation); err != nil {
-			return none, false, failed(ctx, "open_name", err)
-		}
 		return none, false, nil
 	case made.installation != m.installation:
 		return none, false, foreign("a runtime of this id belongs to another installation")

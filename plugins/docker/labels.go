@@ -18,8 +18,6 @@ const (
 	labelEpoch        = "tenure.epoch"
 	labelFence        = "tenure.fence"
 	labelCreated      = "tenure.created"
-	// labelClosed marks a container that only keeps a name (closename.go). It has the runtime and the installation besides.
-	labelClosed = "tenure.closed"
 	// labelProbe marks the container of a probe, which has no other label than the time.
 	labelProbe = "tenure.probe"
 )

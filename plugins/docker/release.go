@@ -68,16 +68,20 @@ func (e *engine) removeForGood(ctx context.Context, runtimeID, installation stri
 	if err := e.connect(ctx); err != nil {
 		return err
 	}
-	for closed := false; ; {
-		made, kept, err := e.removeContainers(ctx, runtimeID, installation)
+	for {
+		found, err := e.removeContainers(ctx, runtimeID, installation)
 		if err != nil {
 			return err
 		}
-		if made || closed && !kept { // there can be no second one under its name
+		if found { // there can be no second one under its name
 			break
 		}
-		if closed, err = e.closeName(ctx, runtimeID, installation); err != nil {
+		making, err := e.isMaking(ctx, runtimeID, installation)
+		if err != nil {
 			return fmt.Errorf("see whether the container is being made: %w", err)
+		}
+		if !making {
+			break
 		}
 	}
 	return e.removeVolumes(ctx, runtimeID, installation) // last: one that is being made holds its volumes, or makes them yet
@@ -88,7 +92,7 @@ func (e *engine) remove(ctx context.Context, runtimeID, installation string) err
 	if err := e.connect(ctx); err != nil {
 		return err
 	}
-	if _, _, err := e.removeContainers(ctx, runtimeID, installation); err != nil {
+	if _, err := e.removeContainers(ctx, runtimeID, installation); err != nil {
 		return err
 	}
 	return e.removeVolumes(ctx, runtimeID, installation)
@@ -108,11 +112,11 @@ func (e *engine) removeVolumes(ctx context.Context, runtimeID, installation stri
 	return nil
 }
 
-// removeContainers reports whether there were any: one that was made to run, or one that only kept the name.
-func (e *engine) removeContainers(ctx context.Context, runtimeID, installation string) (made, kept bool, err error) {
+// removeContainers reports whether there were any.
+func (e *engine) removeContainers(ctx context.Context, runtimeID, installation string) (found bool, err error) {
 	containers, err := e.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filterBy(runtimeID, installation)})
 	if err != nil {
-		return false, false, fmt.Errorf("list containers: %w", err)
+		return false, fmt.Errorf("list containers: %w", err)
 	}
 	for _, c := range containers.Items {
 		// The engine kills it and takes the anonymous volumes, which an image may declare, with it.
@@ -121,15 +125,11 @@ func (e *engine) removeContainers(ctx context.Context, runtimeID, installation s
 			err = e.awaitGone(ctx, c.ID)
 		}
 		if err != nil && !errdefs.IsNotFound(err) {
-			return false, false, fmt.Errorf("remove container %s: %w", c.ID, err)
+			return false, fmt.Errorf("remove container %s: %w", c.ID, err)
 		}
-		if c.Labels[labelClosed] == "" {
-			made = true
-		} else {
-			kept = true
-		}
+		found = true
 	}
-	return made, kept, nil
+	return found, nil
 }
 
 // awaitGone waits for a removal that is under way.

@@ -20,8 +20,7 @@ const (
 	tmp       = "/tmp"
 )
 
-// find returns the container of a runtime; ok is false if there is none, and c is nothing then, or what keeps its name. One
-// that is not this runtime's is an error.
+// find returns the container of a runtime; ok is false if there is none. One that is not this runtime's is an error.
 func (e *engine) find(ctx context.Context, runtimeID string) (c container.InspectResponse, m mark, ok bool, err error) {
 	found, err := e.ContainerInspect(ctx, namesOf(runtimeID).container, client.ContainerInspectOptions{})
 	if errdefs.IsNotFound(err) {
@@ -33,9 +32,6 @@ func (e *engine) find(ctx context.Context, runtimeID string) (c container.Inspec
 	c = found.Container
 	if c.Config == nil || c.State == nil {
 		return c, m, false, fmt.Errorf("the engine told nothing of container %s", c.ID)
-	}
-	if isClosed(c, runtimeID) {
-		return c, m, false, nil
 	}
 	m, ours := readMark(c.Config.Labels)
 	if !ours || m.runtime != runtimeID {
