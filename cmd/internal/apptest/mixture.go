@@ -79,7 +79,7 @@ func (m Mixture) Live(e *Engine) {
 	t.Helper()
 	seed, err := strconv.ParseUint(os.Getenv(MixtureSeed), 10, 64)
 	if err != nil {
-		seed = rand.Uint64()
+		seed = rand.Uint64() //nolint:gosec // it is to be repeated
 	}
 	t.Logf("%s=%d", MixtureSeed, seed)
 	l := &Life{
