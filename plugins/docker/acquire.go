@@ -34,8 +34,11 @@ func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drive
 		return drivers.Runtime{}, drivers.BadConfig(err)
 	}
 	m := markOf(req, time.Now())
-	// A second round only if a Release, or the Acquire of another process, came between.
-	for range 3 {
+	// A second round only if a Release, or the Acquire of another process, came between, or the engine is still at what that
+	// one asked for, though it is dead.
+	waiting, cancel := within(ctx, cfg.Timeout, "the making of the container")
+	defer cancel()
+	for {
 		rt, found, err := e.resume(ctx, m)
 		if err != nil || found {
 			return rt, err
@@ -47,13 +50,20 @@ func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drive
 		if !errors.Is(err, errNameTaken) {
 			return drivers.Runtime{}, err
 		}
-	}
-	return drivers.Runtime{}, &drivers.Failure{
-		Outcome: drivers.OutcomeRetryable, Code: "conflict", Step: "create_container",
-		Err:         errors.New("containers of this runtime come and go"),
-		Remediation: "see who else makes and removes containers of this name: docker events",
+		select {
+		case <-time.After(settlePause):
+		case <-waiting.Done():
+			return drivers.Runtime{}, &drivers.Failure{
+				Outcome: drivers.OutcomeRetryable, Code: "conflict", Step: "create_container",
+				Err:         fmt.Errorf("containers of this runtime come and go, or one is still being made: %w", context.Cause(waiting)),
+				Remediation: "see who else makes and removes containers of this name: docker events",
+			}
+		}
 	}
 }
+
+// settlePause lies between two looks at a container that is being made.
+const settlePause = 50 * time.Millisecond
 
 // errNameTaken: there is a container of this name by now.
 var errNameTaken = errors.New("the container exists")
@@ -311,7 +321,11 @@ func (e *engine) undo(ctx context.Context, m mark, id string, f *drivers.Failure
 		return heldBy(holder, m)
 	}
 	if err == nil {
-		err = e.remove(ctx, m.runtime, m.installation)
+		remove := e.remove
+		if id == "" && !isAnswer(f.Err) {
+			remove = e.removeForGood
+		}
+		err = remove(ctx, m.runtime, m.installation)
 	}
 	if err == nil {
 		return f

@@ -187,11 +187,17 @@ func lenientConfig(raw json.RawMessage, opts Options) config {
 		return c
 	}
 	c := config{Host: opts.Host, Timeout: defaultTimeout}
-	var given struct {
+	var host struct {
 		Host string `json:"host"`
 	}
-	if json.Unmarshal(raw, &given) == nil && given.Host != "" && checkHost(given.Host, opts.CertDir) == nil {
-		c.Host = given.Host
+	if json.Unmarshal(raw, &host) == nil && host.Host != "" && checkHost(host.Host, opts.CertDir) == nil {
+		c.Host = host.Host
+	}
+	var image struct {
+		Image string `json:"image"`
+	}
+	if json.Unmarshal(raw, &image) == nil {
+		c.Image = image.Image
 	}
 	return c
 }

@@ -15,6 +15,9 @@
 // complete, and one that is only created is completed by whoever finds it. Docker's own volume prune may take the fence
 // volumes, which are mounted nowhere; the container's own fence stays.
 //
+// What the engine is still making is in no list, and it goes on though the worker that asked for it is dead. So a release
+// that finds no container asks whether its name is taken (making.go).
+//
 // Commands have no capability at all and no-new-privileges, the default seccomp filter, and no network unless the
 // configuration says bridge. There is no exception. What the engine cannot limit or connect is refused, never left out.
 //

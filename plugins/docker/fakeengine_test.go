@@ -190,6 +190,10 @@ func (f *fakeEngine) create(w http.ResponseWriter, r *http.Request, say func(int
 		refuse(w, 400, err.Error())
 		return
 	}
+	if len(c.request.HostConfig.SecurityOpt) > 0 && strings.HasPrefix(c.request.HostConfig.SecurityOpt[0], "no-new-privileges:tenure") {
+		refuse(w, 400, "invalid --security-opt")
+		return
+	}
 	f.containers[name] = c
 	for _, m := range c.request.HostConfig.Mounts {
 		if m.VolumeOptions != nil {

@@ -38,7 +38,7 @@ func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error 
 	d.endCommands(ctx, req.RuntimeID)
 	ctx, cancel := within(ctx, cfg.Timeout, "the removal of the container")
 	defer cancel()
-	if err := e.remove(ctx, req.RuntimeID, req.Installation); err != nil {
+	if err := e.removeForGood(ctx, req.RuntimeID, req.Installation); err != nil {
 		f := failed(ctx, "remove_container", err)
 		f.Outcome = drivers.OutcomeRetryable // removing is always harmless to repeat
 		return f
@@ -62,25 +62,43 @@ func (d *Driver) endCommands(ctx context.Context, runtimeID string) {
 	}
 }
 
-// remove takes everything down that carries the runtime's label. What is gone, or was never there, is no error.
+// removeForGood takes everything down that carries the runtime's label, a container that is still being made included. What
+// is gone, or was never there, is no error.
+func (e *engine) removeForGood(ctx context.Context, runtimeID, installation string) error {
+	if err := e.connect(ctx); err != nil {
+		return err
+	}
+	for {
+		found, err := e.removeContainers(ctx, runtimeID, installation)
+		if err != nil {
+			return err
+		}
+		if found { // there can be no second one under its name
+			break
+		}
+		making, err := e.isMaking(ctx, runtimeID, installation)
+		if err != nil {
+			return fmt.Errorf("see whether the container is being made: %w", err)
+		}
+		if !making {
+			break
+		}
+	}
+	return e.removeVolumes(ctx, runtimeID, installation) // last: one that is being made holds its volumes, or makes them yet
+}
+
+// remove takes down what is there by now.
 func (e *engine) remove(ctx context.Context, runtimeID, installation string) error {
 	if err := e.connect(ctx); err != nil {
 		return err
 	}
-	containers, err := e.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filterBy(runtimeID, installation)})
-	if err != nil {
-		return fmt.Errorf("list containers: %w", err)
+	if _, err := e.removeContainers(ctx, runtimeID, installation); err != nil {
+		return err
 	}
-	for _, c := range containers.Items {
-		// The engine kills it and takes the anonymous volumes, which an image may declare, with it.
-		_, err := e.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
-		if errdefs.IsConflict(err) { // somebody else is removing it
-			err = e.awaitGone(ctx, c.ID)
-		}
-		if err != nil && !errdefs.IsNotFound(err) {
-			return fmt.Errorf("remove container %s: %w", c.ID, err)
-		}
-	}
+	return e.removeVolumes(ctx, runtimeID, installation)
+}
+
+func (e *engine) removeVolumes(ctx context.Context, runtimeID, installation string) error {
 	volumes, err := e.VolumeList(ctx, client.VolumeListOptions{Filters: filterBy(runtimeID, installation)})
 	if err != nil {
 		return fmt.Errorf("list volumes: %w", err)
@@ -92,6 +110,26 @@ func (e *engine) remove(ctx context.Context, runtimeID, installation string) err
 		}
 	}
 	return nil
+}
+
+// removeContainers reports whether there were any.
+func (e *engine) removeContainers(ctx context.Context, runtimeID, installation string) (found bool, err error) {
+	containers, err := e.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filterBy(runtimeID, installation)})
+	if err != nil {
+		return false, fmt.Errorf("list containers: %w", err)
+	}
+	for _, c := range containers.Items {
+		// The engine kills it and takes the anonymous volumes, which an image may declare, with it.
+		_, err := e.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+		if errdefs.IsConflict(err) { // somebody else is removing it
+			err = e.awaitGone(ctx, c.ID)
+		}
+		if err != nil && !errdefs.IsNotFound(err) {
+			return false, fmt.Errorf("remove container %s: %w", c.ID, err)
+		}
+		found = true
+	}
+	return found, nil
 }
 
 // awaitGone waits for a removal that is under way.

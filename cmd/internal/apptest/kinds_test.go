@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"testing"
 
 	"github.com/google/uuid"
@@ -99,7 +100,12 @@ func bubblewrapKind(t *testing.T, e *apptest.Engine) apptest.Kind {
 			"timeoutMs": 120_000.0, "workspace": func(v any) bool { return v != "" }, "network": "none", "cgroups": func(v any) bool { return v != "" },
 			"limits": map[string]any{"timeoutMs": 120_000.0},
 		},
-		Left: listed(t, filepath.Join(stateOf(e, "bubblewrap"), "runtimes", "[^.]*")),
+		Left: func() []string {
+			t.Helper()
+			// What is half made or half gone has a dot; so have the files that all runtimes share.
+			runtimes := filepath.Join(stateOf(e, "bubblewrap"), "runtimes")
+			return slices.DeleteFunc(listed(t, filepath.Join(runtimes, "*"))(), func(path string) bool { return filepath.Base(path) == ".etc" })
+		},
 	}
 }
 
