@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -160,9 +161,13 @@ func showStatus(s lease.Status) string {
 	return s.String()
 }
 
+// showFailure is a code and a message; many a driver's message has the code in it.
 func showFailure(code, message string) *string {
-	if code == "" || message == "" {
+	switch {
+	case code == "" || message == "":
 		return textOrNull(code + message)
+	case strings.Contains(message, code+": "):
+		return &message
 	}
 	return textOrNull(code + ": " + message)
 }

@@ -56,6 +56,7 @@ func TestAnEnvironmentThatIsEndedByForceTakesItsLeasesDownFirst(t *testing.T) {
 
 // What was asked for once may be asked for again, also without force: nothing stands in its way any more.
 func TestAnEndingIsAskedForAgain(t *testing.T) {
+	t.Parallel()
 	for _, remove := range []bool{false, true} {
 		t.Run(map[bool]string{false: "archive", true: "delete"}[remove], func(t *testing.T) {
 			inWorld(t, fake.Options{}, func(t *testing.T, w *world) {

@@ -87,7 +87,7 @@ func TestTheRuntimeOfAWorkerThatDiedOverItsCreationIsDestroyed(t *testing.T) {
 	// Nobody can ask a blind one: it stands on record, with what a person has to do.
 	l := s.acquire(s.environment("fake-blind", fake.Step{Verb: fake.VerbAcquire, Attempt: 1, Action: fake.ActionCrash, At: fake.PlaceAfter}))
 	require.Equal(t, wire.LeaseFailed, l.Status)
-	l = s.until(l.ID, "is on record", func(l wire.Lease) bool { return pending(l) && strings.HasPrefix(reason(l), "runtime_unknown") })
+	l = s.until(l.ID, "is on record", func(l wire.Lease) bool { return pending(l) && strings.Contains(left(l), "runtime_unknown") })
 	require.Len(t, s.lives(l.ID), 1)
 	require.Equal(t, 1, s.created(l.ID))
 }

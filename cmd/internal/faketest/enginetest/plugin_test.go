@@ -79,7 +79,7 @@ func TestALeaseWhosePluginIsDownWaitsInSightForItsCleanup(t *testing.T) {
 		return l.Status == wire.LeasePendingCleanup && len(s.facts(l.ID, "LeaseReleaseFailed")) >= 2
 	})
 	require.True(t, pending(l))
-	contains(t, reason(l), "plugin", "does not run")
+	contains(t, left(l), "plugin", "does not run")
 	require.Nil(t, l.ReleasedAt)
 	require.Len(t, s.lives(l.ID), 1)
 	require.NotNil(t, s.plugin("tenure.fake").Process.Error)

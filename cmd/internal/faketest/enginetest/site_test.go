@@ -107,11 +107,16 @@ func cleaned(l wire.Lease) bool {
 func pending(l wire.Lease) bool { return l.CleanupStatus != nil && *l.CleanupStatus == "pending" }
 
 // reason is why a lease failed.
-func reason(l wire.Lease) string {
-	if l.FailureReason == nil {
+func reason(l wire.Lease) string { return orNone(l.FailureReason) }
+
+// left is why something of a lease is left.
+func left(l wire.Lease) string { return orNone(l.CleanupError) }
+
+func orNone(text *string) string {
+	if text == nil {
 		return ""
 	}
-	return *l.FailureReason
+	return *text
 }
 
 // fact is an event of a lease as far as these tests read it.
