@@ -123,12 +123,17 @@ func (r Request) problem(c Candidate) Problem {
 		return ProblemMissing
 	case c.Status != environment.StatusActive:
 		return ProblemArchived
-	case c.Provider == ProviderFake && !r.AllowFake:
+	case isFake(c.Provider) && !r.AllowFake:
 		return ProblemFake
 	case c.Level == LevelLocal && c.Driver != DriverLocal:
 		return ProblemNotLocal
 	}
 	return ProblemNone
+}
+
+// isFake reports whether a provider is one of the plugin tenure.fake, which all run nothing.
+func isFake(provider string) bool {
+	return provider == ProviderFake || provider == ProviderFake+"-listable" || provider == ProviderFake+"-blind"
 }
 
 func refuseIssue(c Candidate, p Problem) error {

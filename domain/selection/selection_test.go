@@ -24,6 +24,11 @@ func usable(level selection.Level, n byte) selection.Candidate {
 	}
 }
 
+func by(provider string, c selection.Candidate) selection.Candidate {
+	c.Provider = provider
+	return c
+}
+
 func spoiled(c selection.Candidate, p selection.Problem) selection.Candidate {
 	switch p {
 	case selection.ProblemMissing:
@@ -76,6 +81,10 @@ func TestTheHighestLevelWins(t *testing.T) {
 			spoiled(usable(selection.LevelCompany, 4), selection.ProblemFake), usable(selection.LevelLocal, 5),
 		}, want: selection.LevelLocal,
 			reason: "it is the company's first environment with the driver local, the issue names none, the project names none, the agent names none, the company's default has the provider fake"},
+		{name: "no fake of another class either", candidates: []selection.Candidate{
+			by("fake-listable", usable(selection.LevelProject, 2)), by("fake-blind", usable(selection.LevelAgent, 3)), by("fake-not", usable(selection.LevelCompany, 4)),
+		}, want: selection.LevelCompany,
+			reason: "it is the company's default, the issue names none, the project's has the provider fake, the agent's has the provider fake"},
 		{name: "a fake default that is allowed", candidates: []selection.Candidate{
 			spoiled(usable(selection.LevelCompany, 4), selection.ProblemFake), usable(selection.LevelLocal, 5),
 		}, allowFake: true, want: selection.LevelCompany,

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -358,11 +357,15 @@ func (d *Driver) Probe(ctx context.Context, req drivers.ProbeRequest) (drivers.P
 // failedProbe is the result of a probe that came to an error.
 func failedProbe(phase string, err error) drivers.ProbeResult {
 	found := drivers.Diagnostic{Severity: drivers.SeverityError, Message: err.Error()}
+	summary := err.Error()
 	if f, ok := errors.AsType[*drivers.Failure](err); ok {
 		found.Code, found.Remediation = f.Code, f.Remediation
 		phase = cmp.Or(f.Step, phase)
+		if f.Err != nil {
+			summary = f.Err.Error() // code and step stand beside it
+		}
 	}
-	return drivers.ProbeResult{Phase: phase, Summary: fmt.Sprintf("failed at %s", phase), Diagnostics: []drivers.Diagnostic{found}}
+	return drivers.ProbeResult{Phase: phase, Summary: summary, Diagnostics: []drivers.Diagnostic{found}}
 }
 
 // CheckConfig implements [drivers.ConfigChecker].

@@ -490,6 +490,15 @@ func TestAProviderWithoutAProbeIsNotSaidToBeBroken(t *testing.T) {
 	require.NotEmpty(t, result.Diagnostics[0].Remediation)
 }
 
+func TestAProbeThatReachesNoWorkerSaysWhy(t *testing.T) {
+	t.Parallel()
+	desk := blind()
+	desk.down = &drivers.Failure{Outcome: drivers.OutcomeRetryable, Code: "plugin_disabled", Step: "find_plugin", Remediation: "enable it", Err: errors.New("the plugin is disabled")}
+	result, err := driverOf(desk, provider.NewLate()).Probe(t.Context(), drivers.ProbeRequest{Config: request().Config})
+	require.NoError(t, err)
+	require.Equal(t, []string{"find_plugin", "the plugin is disabled"}, []string{result.Phase, result.Summary})
+}
+
 func TestAFailureSaysThatNothingWasMade(t *testing.T) {
 	t.Parallel()
 	failed := func(o drivers.Outcome) error { return &drivers.Failure{Outcome: o, Code: "c", Err: errors.New("no")} }

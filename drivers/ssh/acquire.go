@@ -131,6 +131,9 @@ func (d *Driver) resume(ctx context.Context, p place, want marker, found string)
 		}
 		m.Fence, m.LeaseID, m.Epoch = want.Fence, want.LeaseID, want.Epoch
 		said, err := d.mark(ctx, p, m, found)
+		if f, ok := errors.AsType[*drivers.Failure](err); ok && f.NothingMade {
+			f.NothingMade = false // there is the runtime that was found
+		}
 		if err != nil {
 			return err
 		}

@@ -27,7 +27,8 @@ if [ "$mode" = check ]; then
     rm -f -- "$trial"
     [ $worked = 0 ] || fail write_workspace "$said"
   else
-    [ -w "$at" ] || fail make_workspace "$at: Permission denied"
+    # Of what cannot be written, a try to says why, and leaves nothing.
+    [ -w "$at" ] || fail make_workspace "$(try "$at/.tenure-probe-$$" 2>&1 || :)"
   fi
   room "$at"
   echo ok

@@ -206,6 +206,17 @@ func failedAt(phase, code string, err error) error {
 	}
 }
 
+// notSent says of a failure that the host got no word of the script, so that an Acquire which ends with it has made nothing.
+func notSent(err error) error {
+	f, ok := errors.AsType[*drivers.Failure](err)
+	if !ok || f.Outcome != drivers.OutcomeRetryable {
+		return err
+	}
+	made := *f // the one that is shared by all who waited for a connection stays as it is
+	made.NothingMade = true
+	return &made
+}
+
 // output is what a short script said.
 type output struct {
 	stdout, stderr []byte
@@ -219,12 +230,12 @@ const maxScriptOutput = 8 << 20
 func (p *pool) script(ctx context.Context, pins []string, command string, stdin []byte) (output, *conn, error) {
 	ch, err := p.channel(ctx, pins)
 	if err != nil {
-		return output{}, nil, err
+		return output{}, nil, notSent(err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = ch.Close() })
 	defer stop()
 	if err := ch.start(ctx, command); err != nil {
-		return output{}, nil, err
+		return output{}, nil, notSent(err)
 	}
 	go func() {
 		if _, err := ch.Write(stdin); err == nil {

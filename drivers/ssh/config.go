@@ -3,6 +3,7 @@ package ssh
 import (
 	"encoding/json"
 	"net"
+	"net/netip"
 	"path"
 	"strconv"
 	"strings"
@@ -100,14 +101,23 @@ func (c *config) decode(f *fields) {
 	}
 }
 
+// isHost reports whether s may be a host's name or an address. What a resolver knows may look odd, so only what can be none is
+// refused.
+func isHost(s string) bool {
+	if _, err := netip.ParseAddr(s); err == nil { // with a zone, too
+		return true
+	}
+	return s != "" && s[0] != '-' && !strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune("@/[]:", r)
+	})
+}
+
 // decodeHop reads a server. A hop on the way may leave out what it has in common with the target.
 func decodeHop(f *fields, target *hop) hop {
 	h := hop{port: 22}
 	h.host = f.text("host")
-	if h.host == "" || strings.ContainsFunc(h.host, func(r rune) bool {
-		return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune("@/[]", r)
-	}) {
-		f.problem("host", "is not the name or the address of a host", "write for example build.example.org")
+	if !isHost(h.host) {
+		f.problem("host", "is not the name or the address of a host", "write for example build.example.org; a port has a field of its own")
 	}
 	if f.take("port", "a whole number", &h.port) && (h.port < 1 || h.port > 65535) {
 		f.problem("port", "is not between 1 and 65535", "write the port of the SSH server, usually 22")

@@ -49,6 +49,8 @@ func TestEveryFieldAtFaultIsNamed(t *testing.T) {
 		"unknown":              {map[string]any{"image": 1}, []string{"image"}},
 		"several":              {map[string]any{"host": nil, "port": 70000, "username": "a b", "zzz": 1}, []string{"host", "port", "username", "zzz"}},
 		"host":                 {map[string]any{"host": "user@h"}, []string{"host"}},
+		"host with a port":     {map[string]any{"host": "127.0.0.1:22"}, []string{"host"}},
+		"host like an option":  {map[string]any{"host": "-oProxyCommand=x"}, []string{"host"}},
 		"port as text":         {map[string]any{"port": "22"}, []string{"port"}},
 		"relative path":        {map[string]any{"remoteWorkspacePath": "work"}, []string{"remoteWorkspacePath"}},
 		"path upwards":         {map[string]any{"remoteWorkspacePath": "/srv/../etc"}, []string{"remoteWorkspacePath"}},

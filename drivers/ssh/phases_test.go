@@ -45,6 +45,8 @@ func TestEveryPhaseOfAConnectionEndsInTimeAndLeavesNothing(t *testing.T) { //nol
 			require.Equal(t, row.phase, probed.Phase, "%+v", probed)
 			require.Equal(t, row.code, probed.Diagnostics[0].Code)
 			require.NotEmpty(t, probed.Diagnostics[0].Remediation)
+			_, _, err = acquire(t, d, config)
+			require.True(t, requireFailure(t, err, drivers.OutcomeRetryable, row.phase, row.code).NothingMade, "no word of the script was sent")
 			if row.o.Say != "" {
 				require.Contains(t, probed.Summary, "-ERR unknown command", "what it is")
 			}
@@ -102,6 +104,7 @@ func TestADialThatFailsSaysSo(t *testing.T) {
 	_, _, err = acquire(t, newDriver(t, Options{}), encode(t, fields, nil))
 	f := requireFailure(t, err, drivers.OutcomeRetryable, "dial", "unreachable")
 	require.Contains(t, f.Err.Error(), "connection refused")
+	require.True(t, f.NothingMade, "there is nothing to take down on a host that was never reached")
 }
 
 func TestAKeyThatTheServerDoesNotKnowIsDefinite(t *testing.T) {
@@ -137,7 +140,8 @@ func TestAScriptIsGivenUpInTimeOverALinkThatFellSilent(t *testing.T) {
 	defer frozen.Stop()
 	began := time.Now()
 	_, _, err := acquire(t, d, config)
-	requireFailure(t, err, drivers.OutcomeRetryable, "run_script", "host_timeout")
+	f := requireFailure(t, err, drivers.OutcomeRetryable, "run_script", "host_timeout")
+	require.False(t, f.NothingMade, "the host has the script")
 	require.Less(t, time.Since(began), 5*time.Second)
 }
 

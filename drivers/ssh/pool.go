@@ -95,8 +95,9 @@ func (p *pool) channel(ctx context.Context, pins []string) (*channel, error) {
 			}
 		case call != nil:
 			if last != nil && p.barren(last.conn) {
-				p.abandon(call, errLinkLost)
-				return nil, failedAt(phaseSession, "session_lost", errLinkLost)
+				lost := failedAt(phaseSession, "session_lost", errLinkLost) // for whoever waits for it, too
+				p.abandon(call, lost)
+				return nil, lost
 			}
 			if err := p.await(ctx, call); err != nil {
 				return nil, err

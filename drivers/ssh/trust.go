@@ -183,9 +183,9 @@ func (t trust) check(_ string, remote net.Addr, key ssh.PublicKey) error {
 	}
 	switch {
 	case len(recorded) > 0:
-		where := "knownHosts"
+		where, mend := "knownHosts", "record its new key in knownHosts"
 		if t.pinned != "" && len(t.known) == 0 {
-			where = "this lease"
+			where, mend = "this lease", "acquire a new lease"
 		}
 		names := make([]string, len(recorded))
 		for i, r := range recorded {
@@ -193,7 +193,7 @@ func (t trust) check(_ string, remote net.Addr, key ssh.PublicKey) error {
 		}
 		return t.refuse("host_key_mismatch", fmt.Sprintf("%s has recorded %s, and the server offers %s",
 			where, strings.Join(names, " and "), describe(key)),
-			"find out why the key differs; if the host was set up anew, record its new key in knownHosts, or acquire a new lease")
+			"find out why the key differs; if the host was set up anew, "+mend)
 	case t.authority():
 		return t.refuse("host_key_mismatch", "knownHosts wants a certificate, and the server offers "+describe(key),
 			"give the host a certificate of the authority in knownHosts, or record its key")

@@ -103,11 +103,19 @@ func unanswered(err error) probe.Completed {
 		phase = "driver"
 	}
 	return probe.Completed{
-		Phase: phase, Summary: "failed at " + phase,
+		Phase: phase, Summary: cause(f, err),
 		Diagnostics: []probe.Diagnostic{{
 			Severity: string(drivers.SeverityError), Code: f.Code, Message: err.Error(), Remediation: f.Remediation,
 		}},
 	}
+}
+
+// cause is an error without the code and the step that are told beside it.
+func cause(f *drivers.Failure, err error) string {
+	if f.Err != nil {
+		return f.Err.Error()
+	}
+	return err.Error()
 }
 
 func idOrEmpty(id domain.EnvironmentID) string {

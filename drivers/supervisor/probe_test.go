@@ -80,6 +80,7 @@ func TestADriverThatFailsOrNeverAnswersAProbeIsAnAnswer(t *testing.T) {
 		fails.Store(true)
 		answer := w.answered(w.ask("fake"))
 		require.Equal(t, "dial", answer.Phase)
+		require.Equal(t, "no route", answer.Summary, "why, not only where")
 		require.Equal(t, "open the port", answer.Diagnostics[0].Remediation)
 		stuck.open()
 		n.stop()

@@ -38,8 +38,11 @@ func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drive
 	// one asked for, though it is dead.
 	waiting, cancel := within(ctx, cfg.Timeout, "the making of the container")
 	defer cancel()
-	for {
+	for round := 0; ; round++ {
 		rt, found, err := e.resume(ctx, m)
+		if f, ok := errors.AsType[*drivers.Failure](err); ok {
+			f.NothingMade = f.NothingMade && round == 0
+		}
 		if err != nil || found {
 			return rt, err
 		}
@@ -74,7 +77,7 @@ func (e *engine) resume(ctx context.Context, m mark) (drivers.Runtime, bool, err
 	ctx, cancel := within(ctx, e.cfg.Timeout, "finding the container")
 	defer cancel()
 	if err := e.connect(ctx); err != nil {
-		return none, false, err
+		return none, false, notAsked(err)
 	}
 	c, made, found, err := e.find(ctx, m.runtime)
 	foreign := func(why string) error {
@@ -87,7 +90,7 @@ func (e *engine) resume(ctx context.Context, m mark) (drivers.Runtime, bool, err
 	case errors.Is(err, errNotOur):
 		return none, false, foreign("a container of this name was not made by tenure")
 	case err != nil:
-		return none, false, failed(ctx, "find_container", err)
+		return none, false, notAsked(failed(ctx, "find_container", err))
 	case !found:
 		return none, false, nil
 	case made.installation != m.installation:

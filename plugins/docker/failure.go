@@ -66,6 +66,14 @@ func failed(ctx context.Context, step string, err error) *drivers.Failure {
 	return f
 }
 
+// notAsked says of a retryable failure that the engine was not asked for a container.
+func notAsked(err error) error {
+	if f, ok := errors.AsType[*drivers.Failure](err); ok {
+		f.NothingMade = f.Outcome == drivers.OutcomeRetryable
+	}
+	return err
+}
+
 const userRemedy = "name a user of the image, or one by its number, in config.user"
 
 // isAnswer reports whether the engine answered, rather than the request failed.

@@ -138,6 +138,7 @@ func TestWhatTheEngineSaysDecidesTheOutcome(t *testing.T) {
 		"a connection that ends":  {"/start", func(http.ResponseWriter, *http.Request) { lose() }, drivers.OutcomeRetryable, "engine_unreachable", "start_container"},
 		"nonsense":                {"/containers/create", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }, drivers.OutcomeRetryable, "engine_error", "create_container"},
 		"a stuck engine":          {"/start", stuck, drivers.OutcomeRetryable, "engine_timeout", "start_container"},
+		"a search that fails":     {"/json", answer(500, "broken"), drivers.OutcomeRetryable, "engine_error", "find_container"},
 		"a stuck ping":            {"/_ping", stuck, drivers.OutcomeRetryable, "engine_timeout", "connect"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -154,6 +155,7 @@ func TestWhatTheEngineSaysDecidesTheOutcome(t *testing.T) {
 			_, err := f.driver(t).Acquire(t.Context(), f.request(map[string]any{"timeoutMs": 1000}))
 			failure := requireFailure(t, err, row.outcome, row.code)
 			require.Equal(t, row.step, failure.Step)
+			require.Equal(t, row.step == "connect" || row.step == "find_container", failure.NothingMade, "whether the engine was asked for a container")
 			require.Zero(t, f.things())
 			require.Less(t, time.Since(began), 15*time.Second)
 		})

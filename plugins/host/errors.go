@@ -150,6 +150,7 @@ func (c *child) refusalInOurWords(v verb, message string, data protocol.ErrorDat
 	}
 	f := &drivers.Failure{
 		Outcome: drivers.Outcome(data.Outcome), Code: clean(data.Code), Step: clean(data.Step), Remediation: clean(data.Remediation), Err: err,
+		NothingMade: data.NothingMade && v.method == protocol.MethodAcquire,
 	}
 	switch f.Outcome {
 	case drivers.OutcomeRetryable, drivers.OutcomeDefinite, drivers.OutcomeAmbiguous:

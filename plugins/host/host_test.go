@@ -522,7 +522,10 @@ func TestErrorsKeepTheirMeaning(t *testing.T) {
 		require.Equal(t, "s", f.Step)
 		require.Equal(t, "r", f.Remediation)
 		require.EqualError(t, f.Err, "why")
+		require.False(t, f.NothingMade)
 	}
+	nothing := failure(t, refuse(ours(`"outcome":"retryable","code":"c","remediation":"r","nothingMade":true`)), drivers.OutcomeRetryable, "c")
+	require.True(t, nothing.NothingMade)
 	_, ok := errors.AsType[*drivers.Failure](refuse(ours(`"outcome":"whatever","code":"c","remediation":"r"`)))
 	require.True(t, ok)
 	failure(t, refuse(ours(`"outcome":"whatever","code":"c","remediation":"r"`)), drivers.OutcomeAmbiguous, "c")

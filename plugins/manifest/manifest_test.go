@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -158,4 +160,17 @@ func FuzzParse(f *testing.F) {
 			_ = d.SecretFields(raw)
 		}
 	})
+}
+
+func TestTheManifestOfTheDocumentationIsOne(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "plugins.md"))
+	require.NoError(t, err)
+	_, after, ok := strings.Cut(string(text), "```json\n")
+	require.True(t, ok)
+	example, _, ok := strings.Cut(after, "```")
+	require.True(t, ok)
+	m, err := manifest.Parse([]byte(example))
+	require.NoError(t, err)
+	require.Equal(t, "acme.boxes", m.ID)
 }

@@ -356,6 +356,8 @@ type ErrorData struct {
 	Code        string `json:"code,omitempty"`
 	Step        string `json:"step,omitempty"`
 	Remediation string `json:"remediation,omitempty"`
+	// NothingMade says of a retryable failure of an acquire that it made nothing.
+	NothingMade bool `json:"nothingMade,omitempty"`
 	// Stage says that a command did not start, and where it failed.
 	Stage string `json:"stage,omitempty"`
 	// Gone says that the runtime does not exist any more.

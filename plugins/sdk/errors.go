@@ -29,6 +29,7 @@ func wireError(err error) *protocol.Error {
 		out.Message = textOf(start.Err, out.Message)
 	case isFailure:
 		data.Outcome, data.Code, data.Step, data.Remediation = string(failure.Outcome), failure.Code, failure.Step, failure.Remediation
+		data.NothingMade = failure.NothingMade
 		out.Message = textOf(failure.Err, out.Message)
 	case errors.Is(err, drivers.ErrUnsupported):
 		data.Unsupported = true

@@ -237,6 +237,25 @@ func TestAPanicIsAnErrorOfTheCall(t *testing.T) {
 	require.NoError(t, w.Call(t.Context(), protocol.MethodHealth, nil, nil), "the worker lives on")
 }
 
+// unreachable is a driver that reaches nothing that could make a runtime.
+type unreachable struct{ drivers.Driver }
+
+func (unreachable) Acquire(context.Context, drivers.AcquireRequest) (drivers.Runtime, error) {
+	return drivers.Runtime{}, &drivers.Failure{Outcome: drivers.OutcomeRetryable, Code: "unreachable", NothingMade: true, Err: errors.New("no route")}
+}
+
+func TestThatNothingWasMadeIsSaid(t *testing.T) {
+	t.Parallel()
+	p, _ := fakePlugin(t)
+	p.Drivers = map[string]drivers.Driver{"fake": unreachable{p.Drivers["fake"]}}
+	w := serve(t, p)
+	w.initialize(true)
+	_, err := w.acquire("r1", "{}")
+	_, d := dataOf(t, err)
+	require.Equal(t, "unreachable", d.Code)
+	require.True(t, d.NothingMade)
+}
+
 // stranger is a driver whose commands panic: when they are asked which process they are, or when they are waited for.
 type stranger struct {
 	*holding

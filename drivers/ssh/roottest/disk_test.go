@@ -54,6 +54,9 @@ func TestADiskThatIsFullOrReadOnlyNamesItsStep(t *testing.T) {
 			probed, err := d.Probe(t.Context(), drivers.ProbeRequest{Config: config})
 			require.NoError(t, err)
 			require.False(t, probed.OK, "%+v", probed)
+			if row.code == "read_only" {
+				require.Equal(t, row.code, probed.Diagnostics[0].Code, "%+v", probed)
+			}
 		})
 	}
 }
