@@ -444,8 +444,8 @@ func TestALateReplyIsNotForgotten(t *testing.T) {
 		_, err := wk.Acquire(ctx, req)
 		done <- err
 	}()
-	// A second call's answer shows that the first has been read.
-	_, err := wk.Acquire(t.Context(), acquire(`{}`))
+	// This one is answered once the first has been read.
+	_, err := wk.Acquire(t.Context(), acquire(`{"do":"after-another"}`))
 	require.NoError(t, err)
 	cancel(errors.New("the run was stopped"))
 	f := failure(t, <-done, drivers.OutcomeAmbiguous, "worker_no_reply")

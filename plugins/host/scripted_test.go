@@ -318,7 +318,9 @@ func (s *scripted) acquire(m message) {
 	case "silent":
 		return
 	case "when-cancelled":
-		<-s.cancelled(m)
+		cancelled := s.cancelled(m)
+		s.once.Do(func() { close(s.another) })
+		<-cancelled
 	case "after-another":
 		<-s.another
 	case "reason-when-cancelled":

@@ -31,7 +31,9 @@ func TestAWorkerThatPrintsOnTheWire(t *testing.T) {
 		fake.Step{Verb: fake.VerbStart, Action: fake.ActionJunk, Message: "started v1.2"},
 		fake.Step{Verb: fake.VerbAcquire, Action: fake.ActionJunk, Message: `{"level":"info","msg":"between two replies"}`},
 	)
-	require.NoError(t, syscall.Kill(s.plugin("tenure.fake").Process.PID, syscall.SIGKILL))
+	worker := s.plugin("tenure.fake").Process.PID
+	require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
+	s.eventually("its death is noticed", func() bool { return s.plugin("tenure.fake").Process.PID != worker }, nil)
 	l := s.acquire(s.environment("fake"))
 	require.Equal(t, wire.LeaseActive, l.Status, reason(l))
 	s.eventually("the junk is in the log", func() bool {
