@@ -103,6 +103,9 @@ func visit(ctx context.Context, c *client.Client, company, environment uuid.UUID
 	if releaseErr == nil && released.Status != wire.LeaseReleased {
 		releaseErr = fmt.Errorf("the lease is %s %s after its release", released.Status, patience)
 	}
+	if releaseErr == nil { // so that the lists that follow have it
+		_, releaseErr = c.Leases(ctx, company, client.LeaseFilter{}, client.MinPosition(released.Position))
+	}
 	return took, errors.Join(err, releaseErr)
 }
 
