@@ -99,7 +99,7 @@ func TestAWorkerThatKeepsCrashingIsGivenUpUntilACallAsks(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "starts")
 			w := newWorld(t, func(o *host.Options) {
-				o.Restart = host.Restart{First: time.Millisecond, Longest: 5 * time.Second, GiveUp: 4, Patience: time.Minute}
+				o.Restart = host.Restart{First: 300 * time.Millisecond, Longest: 3 * time.Second, GiveUp: 4, Patience: time.Minute}
 			}, installed(boxed(), append(flags, "starts="+path)...))
 			crash := func() {
 				if wk, err := w.offer().Worker(t.Context()); err == nil {
