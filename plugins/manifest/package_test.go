@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tenure-dev/tenure/drivers"
@@ -160,11 +161,13 @@ writeFileSync("` + pid + `", String(child.pid))
 	requireEnded(t, pid)
 }
 
-// requireEnded reads the pid of a process that must not run.
+// requireEnded reads the pid of a process that must end by itself soon: it was killed, and the kernel ends what is killed when it comes to it.
 func requireEnded(t *testing.T, file string) {
 	t.Helper()
 	b, err := os.ReadFile(file)
 	require.NoError(t, err)
-	stat, err := os.ReadFile(filepath.Join("/proc", strings.TrimSpace(string(b)), "stat"))
-	require.True(t, err != nil || strings.Contains(string(stat), ") Z "), "its child has ended as well: %s", stat)
+	require.EventuallyWithT(t, func(t *assert.CollectT) {
+		stat, err := os.ReadFile(filepath.Join("/proc", strings.TrimSpace(string(b)), "stat"))
+		assert.True(t, err != nil || strings.Contains(string(stat), ") Z "), "its child has ended as well: %s", stat)
+	}, 10*time.Second, 10*time.Millisecond)
 }
