@@ -267,9 +267,22 @@ func (c *call) ifMatch() (int64, error) {
 	return n, nil
 }
 
-// fence is the lease's as the client knows it; 0 when it does not say.
-func (c *call) fence() (int64, error) {
-	return number(wire.HeaderFence, c.Request().Header.Get(wire.HeaderFence))
+// fence is the lease's as the client knows it; given is false when it does not say.
+func (c *call) fence() (fence int64, given bool, err error) {
+	text := c.Request().Header.Get(wire.HeaderFence)
+	fence, err = number(wire.HeaderFence, text)
+	return fence, text != "", err
+}
+
+// requiredFence is [call.fence] of a call that only the holder of a lease may make (RFC 6585, section 3).
+func (c *call) requiredFence() (int64, error) {
+	fence, given, err := c.fence()
+	if err == nil && !given {
+		refusal := invalid("fence_required", wire.HeaderFence, "is missing").
+			Mend("send the fence of the lease that you hold: it is in the answer to the acquire, and in the lease")
+		err = &statusError{err: refusal, refusal: refusal, status: http.StatusPreconditionRequired}
+	}
+	return fence, err
 }
 
 func invalid(code, field, format string, args ...any) *domain.Refusal {

@@ -19,7 +19,7 @@ func (s *Server) startExec(c *call) error {
 	if err := c.decode(&in, false); err != nil {
 		return err
 	}
-	fence, err := c.fence()
+	fence, err := c.requiredFence()
 	if err != nil {
 		return err
 	}

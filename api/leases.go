@@ -173,17 +173,31 @@ func (s *Server) getLease(c *call) error {
 	return s.answerLease(c, http.StatusOK, eventstore.Outcome{}, now, nil)
 }
 
-// checkFence refuses a command of who holds an older lease than this one, if it says which it holds.
+// checkFence refuses a command of who holds another lease than this one, if it says which it holds.
 func (c *call) checkFence() error {
-	fence, err := c.fence()
-	if err != nil || fence == 0 {
+	fence, given, err := c.fence()
+	if err != nil || !given {
 		return err
 	}
-	now, err := c.server.deps.Commands.Lease(c.ctx(), domain.LeaseID{UUID: c.id})
-	if err == nil && now.Fence != fence {
-		err = domain.Refuse(domain.KindStale, "stale_fence", "the lease has another fence").On(wire.HeaderFence).Mend("send the fence of the lease that you hold")
+	return c.matchFence(fence)
+}
+
+// requireFence refuses a command of who does not hold this very lease.
+func (c *call) requireFence() error {
+	fence, err := c.requiredFence()
+	if err != nil {
+		return err
 	}
-	return err
+	return c.matchFence(fence)
+}
+
+// matchFence looks before the command: the fence of a lease never changes once it has one.
+func (c *call) matchFence(fence int64) error {
+	now, err := c.server.deps.Commands.Lease(c.ctx(), domain.LeaseID{UUID: c.id})
+	if err != nil {
+		return err
+	}
+	return now.CheckFence(fence)
 }
 
 func (s *Server) releaseLease(c *call) error {
@@ -254,7 +268,7 @@ func (s *Server) renewLease(c *call) error {
 	if err := c.decode(&struct{}{}, true); err != nil {
 		return err
 	}
-	if err := c.checkFence(); err != nil {
+	if err := c.requireFence(); err != nil {
 		return err
 	}
 	by, err := c.caller(c.owner, c.id)

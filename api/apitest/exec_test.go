@@ -3,6 +3,7 @@ package apitest_test
 import (
 	"bytes"
 	"io"
+	"strconv"
 	"testing"
 	"time"
 
@@ -37,7 +38,7 @@ func TestExecRunsAndItsOutputIsReadToTheSeal(t *testing.T) {
 	s := start(t)
 	tn := s.tenant("acme")
 	l := s.lease(tn, "run")
-	x, err := tn.client.StartExec(t.Context(), l.ID, wire.StartExec{
+	x, err := tn.client.StartExec(t.Context(), l.ID, l.Fence, wire.StartExec{
 		Argv: []string{"print", "x\u20ac", "err", "y", `\u0000`}, Env: map[string]string{"MY-KEY": "$(id)\n'\"", "a.b": "1", "1X": "2"}, Stdin: "hello", TimeoutMs: 1000,
 	}, client.Fence(l.Fence))
 	require.NoError(t, err)
@@ -65,7 +66,8 @@ func TestOutputIsReadFromAnyOffsetAndByStream(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	tn := s.tenant("acme")
-	x, err := tn.client.StartExec(t.Context(), s.lease(tn, "run").ID, wire.StartExec{Argv: []string{"print", "abc", "DEF", "ghi"}})
+	l := s.lease(tn, "run")
+	x, err := tn.client.StartExec(t.Context(), l.ID, l.Fence, wire.StartExec{Argv: []string{"print", "abc", "DEF", "ghi"}})
 	require.NoError(t, err)
 	_, err = tn.client.Exec(t.Context(), x.ID, client.Wait(time.Minute))
 	require.NoError(t, err)
@@ -97,7 +99,8 @@ func TestFollowedOutputComesWhileTheCommandRuns(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	tn := s.tenant("acme")
-	x, err := tn.client.StartExec(t.Context(), s.lease(tn, "run").ID, wire.StartExec{Argv: []string{"hang", "first"}})
+	l := s.lease(tn, "run")
+	x, err := tn.client.StartExec(t.Context(), l.ID, l.Fence, wire.StartExec{Argv: []string{"hang", "first"}})
 	require.NoError(t, err)
 	var stdout []byte
 	var seal *wire.Sealed
@@ -125,7 +128,8 @@ func TestBytesOfTheOutputArriveUnchanged(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	tn := s.tenant("acme")
-	x, err := tn.client.StartExec(t.Context(), s.lease(tn, "run").ID, wire.StartExec{Argv: []string{"hang"}})
+	l := s.lease(tn, "run")
+	x, err := tn.client.StartExec(t.Context(), l.ID, l.Fence, wire.StartExec{Argv: []string{"hang"}})
 	require.NoError(t, err)
 	s.settle(x.ID)
 	out := s.worker.output(domain.ExecID{UUID: x.ID})
@@ -154,7 +158,8 @@ func TestDamagedOutputIsNeverTakenForAWholeOne(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	tn := s.tenant("acme")
-	x, err := tn.client.StartExec(t.Context(), s.lease(tn, "run").ID, wire.StartExec{Argv: []string{"print", "good", "!damage"}})
+	l := s.lease(tn, "run")
+	x, err := tn.client.StartExec(t.Context(), l.ID, l.Fence, wire.StartExec{Argv: []string{"print", "good", "!damage"}})
 	require.NoError(t, err)
 	var failed error
 	for _, err := range tn.client.ExecOutput(t.Context(), x.ID, client.OutputOptions{Follow: true}) {
@@ -169,7 +174,7 @@ func TestInputOfAnyBytesArrives(t *testing.T) {
 	tn := s.tenant("acme")
 	l := s.lease(tn, "run")
 	in := bytes.Repeat([]byte{0, 0xff, 0xd8, '\n'}, 1<<20)
-	x, err := tn.client.StartExec(t.Context(), l.ID, wire.StartExec{Argv: []string{"hang"}, StdinBase64: in})
+	x, err := tn.client.StartExec(t.Context(), l.ID, l.Fence, wire.StartExec{Argv: []string{"hang"}, StdinBase64: in})
 	require.NoError(t, err)
 	require.EqualValues(t, len(in), x.StdinBytes)
 	values, err := s.commands.Values(t.Context(), x.ID)
@@ -183,13 +188,13 @@ func TestExecIDOfTheClientIsUsedOnce(t *testing.T) {
 	tn := s.tenant("acme")
 	l := s.lease(tn, "run")
 	id := uuid.New()
-	x, err := tn.client.StartExec(t.Context(), l.ID, wire.StartExec{ID: &id, Argv: []string{"print"}}, client.IdempotencyKey("x"))
+	x, err := tn.client.StartExec(t.Context(), l.ID, l.Fence, wire.StartExec{ID: &id, Argv: []string{"print"}}, client.IdempotencyKey("x"))
 	require.NoError(t, err)
 	require.Equal(t, id, x.ID)
-	again, err := tn.client.StartExec(t.Context(), l.ID, wire.StartExec{ID: &id, Argv: []string{"print"}}, client.IdempotencyKey("x"))
+	again, err := tn.client.StartExec(t.Context(), l.ID, l.Fence, wire.StartExec{ID: &id, Argv: []string{"print"}}, client.IdempotencyKey("x"))
 	require.NoError(t, err)
 	require.Equal(t, id, again.ID)
-	_, err = tn.client.StartExec(t.Context(), l.ID, wire.StartExec{ID: &id, Argv: []string{"print"}}, client.IdempotencyKey("y"))
+	_, err = tn.client.StartExec(t.Context(), l.ID, l.Fence, wire.StartExec{ID: &id, Argv: []string{"print"}}, client.IdempotencyKey("y"))
 	require.True(t, client.IsCode(err, "exec_exists"), "%v", err)
 }
 
@@ -197,7 +202,8 @@ func TestBadExecIsRefusedWithTheFieldAndMakesNothing(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	tn := s.tenant("acme")
-	path := "/api/v1/leases/" + s.lease(tn, "run").ID.String() + "/execs"
+	l := s.lease(tn, "run")
+	path, fence := "/api/v1/leases/"+l.ID.String()+"/execs", strconv.FormatInt(l.Fence, 10)
 	before := s.head()
 	for body, field := range map[string]string{
 		`{}`: "argv", `{"argv":[]}`: "argv", `{"argv":[""]}`: "argv[0]", `{"argv":"ls"}`: "argv", `{"argv":["a",null]}`: "argv",
@@ -207,13 +213,11 @@ func TestBadExecIsRefusedWithTheFieldAndMakesNothing(t *testing.T) {
 		`{"argv":["a"],"timeoutMs":"1s"}`: "timeoutMs", `{"argv":["a"],"stdinBase64":"!"}`: "stdinBase64", `{"argv":["a"],"stdin":"x","stdinBase64":"eA=="}`: "stdinBase64",
 		`{"argv":["a"],"id":"x"}`: "id", `{"argv":["a"],"shell":true}`: "shell",
 	} {
-		p := s.problem(tn.key, "POST", path, body)
+		p := s.problem(tn.key, "POST", path, body, "Lease-Fence", fence)
 		require.Equal(t, 400, p.Status, body)
 		require.Equal(t, field, p.Field, body)
 		require.NotContains(t, p.Detail+p.Cause, "s3cret")
 	}
-	p := s.problem(tn.key, "POST", path, `{"argv":["a"]}`, "Lease-Fence", "1")
-	require.Equal(t, 412, p.Status)
 	require.Equal(t, before, s.head(), "nothing half-made stays")
 }
 
@@ -223,12 +227,12 @@ func TestExecInALeaseThatIsNotActiveIsRefused(t *testing.T) {
 	tn := s.tenant("acme")
 	waiting, _, err := tn.client.AcquireLease(t.Context(), tn.company, tn.ask("slow"))
 	require.NoError(t, err)
-	_, err = tn.client.StartExec(t.Context(), waiting.Lease.ID, wire.StartExec{Argv: []string{"print"}})
+	_, err = tn.client.StartExec(t.Context(), waiting.Lease.ID, waiting.Lease.Fence, wire.StartExec{Argv: []string{"print"}})
 	require.True(t, client.IsCode(err, "lease_not_active"), "%v", err)
 	l := s.lease(tn, "run")
 	_, err = tn.client.ReleaseLease(t.Context(), l.ID, wire.Release{}, client.Wait(time.Minute))
 	require.NoError(t, err)
-	_, err = tn.client.StartExec(t.Context(), l.ID, wire.StartExec{Argv: []string{"print"}})
+	_, err = tn.client.StartExec(t.Context(), l.ID, l.Fence, wire.StartExec{Argv: []string{"print"}})
 	require.True(t, client.IsCode(err, "lease_ended"), "%v", err)
 }
 
@@ -241,7 +245,7 @@ func TestEnvironmentValuesAreInNoEventAndNoLog(t *testing.T) {
 	in.Env = map[string]string{"TOKEN": marker}
 	acquired, _, err := tn.client.AcquireLease(t.Context(), tn.company, in, client.Wait(time.Minute))
 	require.NoError(t, err)
-	x, err := tn.client.StartExec(t.Context(), acquired.Lease.ID, wire.StartExec{Argv: []string{"print"}, Env: map[string]string{"T": marker}, Stdin: marker})
+	x, err := tn.client.StartExec(t.Context(), acquired.Lease.ID, acquired.Lease.Fence, wire.StartExec{Argv: []string{"print"}, Env: map[string]string{"T": marker}, Stdin: marker})
 	require.NoError(t, err)
 	_, err = tn.client.Exec(t.Context(), x.ID, client.Wait(time.Minute))
 	require.NoError(t, err)

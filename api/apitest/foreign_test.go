@@ -59,7 +59,7 @@ func TestForeignIDLooksLikeAnUnknownOneOnEveryRoute(t *testing.T) {
 	s := start(t)
 	owner, stranger := s.tenant("owner"), s.tenant("stranger")
 	l := s.lease(owner, "run")
-	x, err := owner.client.StartExec(t.Context(), l.ID, wire.StartExec{Argv: []string{"hang", "private output"}})
+	x, err := owner.client.StartExec(t.Context(), l.ID, l.Fence, wire.StartExec{Argv: []string{"hang", "private output"}})
 	require.NoError(t, err)
 	k, err := owner.admin.AddKey(t.Context(), owner.company, wire.AddKey{Name: "ci", Role: "client"})
 	require.NoError(t, err)

@@ -46,6 +46,7 @@ func TestProblemsAreThoseThatClientsKnow(t *testing.T) {
 		{"fields for a request without", tn.key, "POST", lease + "/renew", `{"ttl":"1h"}`, "", ""},
 		{"bad idempotency key", s.adminKey, "POST", "/api/v1/companies", `{"name":"x"}`, "Idempotency-Key", "\u00e9"},
 		{"reused idempotency key", s.adminKey, "POST", "/api/v1/companies", `{"name":"b"}`, "Idempotency-Key", "used"},
+		{"no fence", tn.key, "POST", lease + "/renew", "", "", ""},
 		{"stale fence", tn.key, "POST", lease + "/renew", "", "Lease-Fence", "7"},
 		{"bad If-Match", s.adminKey, "PATCH", "/api/v1/environments/" + tn.env.ID.String(), `{}`, "If-Match", "W/x"},
 		{"stale If-Match", s.adminKey, "PATCH", "/api/v1/environments/" + tn.env.ID.String(), `{"name":"x"}`, "If-Match", `"99"`},

@@ -59,9 +59,9 @@ func (c *Client) CancelLease(ctx context.Context, id uuid.UUID, in wire.Cancel, 
 	return post[wire.Lease](ctx, c, leasePath(id)+"/cancel", in, opts)
 }
 
-// RenewLease says that the lease is in use; the answer has RemainingMs.
-func (c *Client) RenewLease(ctx context.Context, id uuid.UUID, opts ...CallOption) (wire.Lease, error) {
-	return post[wire.Lease](ctx, c, leasePath(id)+"/renew", nil, opts)
+// RenewLease says that the lease with this fence is in use; the answer has RemainingMs.
+func (c *Client) RenewLease(ctx context.Context, id uuid.UUID, fence int64, opts ...CallOption) (wire.Lease, error) {
+	return post[wire.Lease](ctx, c, leasePath(id)+"/renew", nil, append([]CallOption{Fence(fence)}, opts...))
 }
 
 // ReleaseRun releases every lease of a run and returns those that this call asked to release, as they are after the
@@ -75,9 +75,9 @@ func (c *Client) LeaseEvents(ctx context.Context, id uuid.UUID, opts ...CallOpti
 	return get[wire.List[wire.Event]](ctx, c, leasePath(id)+"/events", opts)
 }
 
-// StartExec asks to run a command in an active lease.
-func (c *Client) StartExec(ctx context.Context, lease uuid.UUID, in wire.StartExec, opts ...CallOption) (wire.Exec, error) {
-	return post[wire.Exec](ctx, c, leasePath(lease)+"/execs", in, opts)
+// StartExec asks to run a command in the active lease with this fence.
+func (c *Client) StartExec(ctx context.Context, lease uuid.UUID, fence int64, in wire.StartExec, opts ...CallOption) (wire.Exec, error) {
+	return post[wire.Exec](ctx, c, leasePath(lease)+"/execs", in, append([]CallOption{Fence(fence)}, opts...))
 }
 
 // Execs lists the commands of a lease, the newest first.

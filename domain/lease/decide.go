@@ -351,6 +351,15 @@ func (s State) CheckUsable(now time.Time) error {
 	return notActive(s)
 }
 
+// CheckFence refuses who holds another lease than this one.
+func (s State) CheckFence(fence int64) error {
+	if fence == s.Fence {
+		return nil
+	}
+	return domain.Refuse(domain.KindStale, "stale_fence", "the lease has another fence").On("Lease-Fence").
+		Mend("send the fence of the lease that you hold")
+}
+
 func notActive(s State) *domain.Refusal {
 	return domain.Refuse(domain.KindConflict, "lease_not_active", "the lease is %s", s.Status()).
 		Mend("wait until the lease is active: acquire with Prefer: wait=N, or follow its events")

@@ -14,7 +14,7 @@ import (
 type StartExec struct {
 	Exec  domain.ExecID
 	Lease domain.LeaseID
-	// Fence is the lease's as the caller knows it; 0 when it did not say.
+	// Fence is that of the lease which the caller holds.
 	Fence     int64
 	Argv      []string
 	Cwd       string
@@ -33,9 +33,8 @@ func (c *Commands) RequestExec(ctx context.Context, by Caller, x StartExec) (eve
 		if err != nil {
 			return err
 		}
-		if x.Fence != 0 && x.Fence != l.Fence {
-			return domain.Refuse(domain.KindStale, "stale_fence", "the lease has another fence").On("Lease-Fence").
-				Mend("send the fence of the lease that you hold")
+		if err := l.CheckFence(x.Fence); err != nil {
+			return err
 		}
 		if err := touch(ctx, w, x.Lease); err != nil {
 			return err

@@ -40,7 +40,8 @@ func TestAClockThatIsWrongDecidesNothing(t *testing.T) {
 	for i, e := range p.engines {
 		doomed[i] = e.Acquire(tenant, wire.AcquireLease{TTL: "15s"}).Lease
 		var err error
-		commands[i], err = p.clients[i].StartExec(t.Context(), e.Acquire(tenant, wire.AcquireLease{}).Lease.ID, wire.StartExec{Argv: []string{"sleep", "7"}})
+		lease := e.Acquire(tenant, wire.AcquireLease{}).Lease
+		commands[i], err = p.clients[i].StartExec(t.Context(), lease.ID, lease.Fence, wire.StartExec{Argv: []string{"sleep", "7"}})
 		require.NoError(t, err)
 	}
 	for n, wrong := range []time.Duration{time.Hour, -time.Hour, time.Hour, -time.Hour, 0} {
@@ -50,7 +51,7 @@ func TestAClockThatIsWrongDecidesNothing(t *testing.T) {
 		// A second with nothing but looks at deadlines.
 		p.pass(time.Second)
 		for i, c := range p.clients {
-			renewed, err := c.RenewLease(t.Context(), kept.ID)
+			renewed, err := c.RenewLease(t.Context(), kept.ID, kept.Fence)
 			require.NoError(t, err, "renewed by %d in time", i)
 			p.endsWithin(renewed, idle)
 			got, err := c.Lease(t.Context(), untouched.ID)

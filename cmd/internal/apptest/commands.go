@@ -102,7 +102,7 @@ func (c commandTest) namesArriveOrAreRefused() {
 	for name, env := range map[string]map[string]string{
 		"empty": {"": "x"}, "equals": {"A=B": "x"}, "NUL": {"A\x00": "x"}, "NUL in value": {"A": "\x00"}, "200 KB": {"A": strings.Repeat("x", 200<<10)},
 	} {
-		_, err := c.e.Client.StartExec(c.t.Context(), c.lease, wire.StartExec{Argv: []string{"true"}, Env: env})
+		_, err := c.e.Client.StartExec(c.t.Context(), c.lease, Fence(c.t, c.e.Client, c.lease), wire.StartExec{Argv: []string{"true"}, Env: env})
 		var p *client.Problem
 		require.ErrorAs(c.t, err, &p, name)
 		require.Equal(c.t, 400, p.Status, name)
@@ -172,7 +172,7 @@ func (c commandTest) outputIsWhole() {
 
 // tryRun is for goroutines, which must not end the test.
 func (c commandTest) tryRun(argv ...string) (x wire.Exec, out string, err error) {
-	x, err = c.e.Client.StartExec(context.Background(), c.lease, wire.StartExec{Argv: argv})
+	x, err = c.e.Client.StartExec(context.Background(), c.lease, Fence(c.t, c.e.Client, c.lease), wire.StartExec{Argv: argv})
 	if err != nil {
 		return x, "", err
 	}
@@ -201,7 +201,7 @@ func (c commandTest) timeoutEndsTheTree() {
 		mark := fmt.Sprintf("6%d", uuid.New().ID())
 		wg.Go(func() {
 			began := time.Now()
-			x, err := c.e.Client.StartExec(context.Background(), c.lease, wire.StartExec{
+			x, err := c.e.Client.StartExec(context.Background(), c.lease, Fence(c.t, c.e.Client, c.lease), wire.StartExec{
 				Argv: []string{"sh", "-c", "echo begun; " + fmt.Sprintf(script, mark)}, TimeoutMs: 1000,
 			})
 			for err == nil && x.Result == nil && time.Since(began) < waitLong {

@@ -50,7 +50,7 @@ func TestACommandOfAKilledEngineEndsUnknownAndNeverRunsAgain(t *testing.T) {
 	e := apptest.Start(t)
 	tenant := e.Tenant(wire.AddEnvironment{})
 	lease := e.Acquire(tenant, wire.AcquireLease{}).Lease
-	x, err := e.Client.StartExec(t.Context(), lease.ID, wire.StartExec{Argv: []string{"sh", "-c", "echo ran >> log; echo $$; sleep 600"}})
+	x, err := e.Client.StartExec(t.Context(), lease.ID, lease.Fence, wire.StartExec{Argv: []string{"sh", "-c", "echo ran >> log; echo $$; sleep 600"}})
 	require.NoError(t, err)
 	for line, err := range e.Client.ExecOutput(t.Context(), x.ID, client.OutputOptions{Follow: true}) {
 		require.NoError(t, err)

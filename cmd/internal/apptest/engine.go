@@ -329,11 +329,19 @@ func (e *Engine) Acquire(tenant Tenant, in wire.AcquireLease) wire.Acquired {
 	return got
 }
 
+// Fence is that of a lease.
+func Fence(t testing.TB, c *client.Client, lease uuid.UUID) int64 {
+	t.Helper()
+	l, err := c.Lease(context.Background(), lease)
+	require.NoError(t, err)
+	return l.Fence
+}
+
 // Run runs a command to its end and returns it with its output.
 func (e *Engine) Run(lease uuid.UUID, in wire.StartExec) (x wire.Exec, stdout, stderr []byte) {
 	e.t.Helper()
 	ctx := context.Background()
-	x, err := e.Client.StartExec(ctx, lease, in)
+	x, err := e.Client.StartExec(ctx, lease, Fence(e.t, e.Client, lease), in)
 	require.NoError(e.t, err)
 	for line, err := range e.Client.ExecOutput(ctx, x.ID, client.OutputOptions{Follow: true}) {
 		require.NoError(e.t, err)

@@ -29,7 +29,7 @@ func TestTwoHundredMegabytesOfOutputArriveWhole(t *testing.T) {
 	const size = 200_000_000
 	e := apptest.Start(t)
 	lease := e.Acquire(e.Tenant(wire.AddEnvironment{}), wire.AcquireLease{}).Lease
-	x, err := e.Client.StartExec(t.Context(), lease.ID, wire.StartExec{
+	x, err := e.Client.StartExec(t.Context(), lease.ID, lease.Fence, wire.StartExec{
 		Argv: []string{"sh", "-c", `head -c 200000000 /dev/zero | tr '\0' x; echo err >&2; exit 3`},
 	})
 	require.NoError(t, err)
@@ -200,7 +200,7 @@ func TestArgumentsAndVariablesArriveExactlyOrAreRefused(t *testing.T) {
 	for name, env := range map[string]map[string]string{
 		"empty": {"": "x"}, "equals": {"A=B": "x"}, "NUL": {"A\x00": "x"}, "NUL in value": {"A": "\x00"}, "200 KB": {"A": strings.Repeat("x", 200<<10)},
 	} {
-		_, err := e.Client.StartExec(t.Context(), lease.ID, wire.StartExec{Argv: []string{"true"}, Env: env})
+		_, err := e.Client.StartExec(t.Context(), lease.ID, lease.Fence, wire.StartExec{Argv: []string{"true"}, Env: env})
 		requireProblem(t, err, 400, name)
 	}
 }
@@ -235,7 +235,7 @@ func TestAReleaseEndsWhatRunsInTheLease(t *testing.T) {
 	t.Parallel()
 	e := apptest.Start(t)
 	lease := e.Acquire(e.Tenant(wire.AddEnvironment{}), wire.AcquireLease{}).Lease
-	x, err := e.Client.StartExec(t.Context(), lease.ID, wire.StartExec{Argv: []string{"sh", "-c", "setsid sleep 7711 & sleep 7711"}})
+	x, err := e.Client.StartExec(t.Context(), lease.ID, lease.Fence, wire.StartExec{Argv: []string{"sh", "-c", "setsid sleep 7711 & sleep 7711"}})
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { return running(t, "7711") }, 20*time.Second, 10*time.Millisecond)
 	got, err := e.Client.ReleaseLease(context.Background(), lease.ID, wire.Release{}, client.Wait(30*time.Second))
@@ -243,6 +243,6 @@ func TestAReleaseEndsWhatRunsInTheLease(t *testing.T) {
 	require.Equal(t, wire.LeaseReleased, got.Status)
 	require.Equal(t, wire.EndKilled, e.Ended(x.ID).Result.End)
 	require.False(t, running(t, "7711"))
-	_, err = e.Client.StartExec(t.Context(), lease.ID, wire.StartExec{Argv: []string{"true"}})
+	_, err = e.Client.StartExec(t.Context(), lease.ID, lease.Fence, wire.StartExec{Argv: []string{"true"}})
 	requireProblem(t, err, 410, "exec in an ended lease")
 }

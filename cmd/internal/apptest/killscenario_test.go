@@ -47,6 +47,7 @@ type victim struct {
 // life is what the client knows at the end.
 type life struct {
 	company, environment, lease, exec uuid.UUID
+	fence                             int64
 	// outside is a file that the command appends a line to, outside of its workspace.
 	outside string
 }
@@ -98,11 +99,11 @@ func (v *victim) useOneLease(dir string) life {
 		if err == nil && !ready {
 			err = fmt.Errorf("the lease is %s after 30 s", got.Lease.Status)
 		}
-		l.lease = got.Lease.ID
+		l.lease, l.fence = got.Lease.ID, got.Lease.Fence
 		return err
 	})
 	v.do("exec", func(ctx context.Context, c *client.Client) error {
-		_, err := c.StartExec(ctx, l.lease, wire.StartExec{ID: &l.exec, Argv: []string{"sh", "-c", `echo ran >> "$1"`, "sh", l.outside}},
+		_, err := c.StartExec(ctx, l.lease, l.fence, wire.StartExec{ID: &l.exec, Argv: []string{"sh", "-c", `echo ran >> "$1"`, "sh", l.outside}},
 			client.IdempotencyKey("exec"))
 		return err
 	})

@@ -148,7 +148,7 @@ func (p *Planted) holdShell(t *testing.T, k Kind, lease uuid.UUID) {
 
 func (p *Planted) refusesWithoutSecret(t *testing.T, lease uuid.UUID, name string) {
 	t.Helper()
-	x, err := p.Client.StartExec(t.Context(), lease, wire.StartExec{Argv: []string{"echo", "hi"}})
+	x, err := p.Client.StartExec(t.Context(), lease, Fence(t, p.Client, lease), wire.StartExec{Argv: []string{"echo", "hi"}})
 	if err != nil {
 		require.Contains(t, err.Error(), name)
 		return

@@ -134,7 +134,10 @@ func (l *Life) act() {
 		l.acquire()
 	case n < 12:
 		l.try(func(ctx context.Context) error {
-			_, err := l.Client.StartExec(ctx, l.one(), command)
+			lease, err := l.Client.Lease(ctx, l.one())
+			if err == nil {
+				_, err = l.Client.StartExec(ctx, lease.ID, lease.Fence, command)
+			}
 			return err
 		})
 	case n < 15:
@@ -169,7 +172,7 @@ func (l *Life) work() {
 		}
 	}
 	require.Equal(l.t, wire.LeaseActive, lease.Status, "%+v\n%s", lease, l.story(lease.ID))
-	x, err := l.Client.StartExec(l.t.Context(), lease.ID, command)
+	x, err := l.Client.StartExec(l.t.Context(), lease.ID, lease.Fence, command)
 	require.NoError(l.t, err)
 	require.Eventually(l.t, func() bool {
 		x, err = l.Client.Exec(l.t.Context(), x.ID)

@@ -31,7 +31,7 @@ func OutliveKill(t *testing.T, e *Engine, kinds ...Kind) []string {
 		if k.NoShell {
 			argv = []string{"sleep", "600"}
 		}
-		x, err := e.Client.StartExec(t.Context(), lease.ID, wire.StartExec{Argv: argv})
+		x, err := e.Client.StartExec(t.Context(), lease.ID, lease.Fence, wire.StartExec{Argv: argv})
 		require.NoError(t, err)
 		require.Eventually(t, func() bool {
 			x, err = e.Client.Exec(t.Context(), x.ID)

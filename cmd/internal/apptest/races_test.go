@@ -276,7 +276,7 @@ func releaseAgainstExec(t *testing.T, p *pair) {
 			var both sync.WaitGroup
 			both.Go(func() { assert.Equal(t, wire.LeaseReleased, p.ended(p.clients[n%2], lease.ID).Status) })
 			both.Go(func() {
-				x, err := p.clients[(n+1)%2].StartExec(context.Background(), lease.ID, wire.StartExec{Argv: []string{"sleep", "600"}})
+				x, err := p.clients[(n+1)%2].StartExec(context.Background(), lease.ID, lease.Fence, wire.StartExec{Argv: []string{"sleep", "600"}})
 				if p.refused(err) {
 					return
 				}

@@ -20,7 +20,7 @@ func TestAnEnvironmentEndsByForceAcrossAKill(t *testing.T) {
 	tenant := e.Tenant(wire.AddEnvironment{})
 	first := e.Acquire(tenant, wire.AcquireLease{}).Lease
 	second := e.Acquire(tenant, wire.AcquireLease{}).Lease
-	_, err := e.Client.StartExec(t.Context(), first.ID, wire.StartExec{Argv: []string{"sleep", "600"}})
+	_, err := e.Client.StartExec(t.Context(), first.ID, first.Fence, wire.StartExec{Argv: []string{"sleep", "600"}})
 	require.NoError(t, err)
 
 	_, err = e.Client.DeleteEnvironment(t.Context(), tenant.Environment.ID, wire.RetireEnvironment{})

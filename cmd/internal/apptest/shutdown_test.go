@@ -23,7 +23,7 @@ func TestOpenStreamsDoNotHoldTheShutdownUp(t *testing.T) {
 	t.Parallel()
 	e := apptest.Start(t, apptest.WithArgs("--drain-timeout", "1s"))
 	lease := e.Acquire(e.Tenant(wire.AddEnvironment{}), wire.AcquireLease{}).Lease
-	x, err := e.Client.StartExec(t.Context(), lease.ID, wire.StartExec{Argv: []string{"sh", "-c", "echo begun; sleep 600"}})
+	x, err := e.Client.StartExec(t.Context(), lease.ID, lease.Fence, wire.StartExec{Argv: []string{"sh", "-c", "echo begun; sleep 600"}})
 	require.NoError(t, err)
 	var followers sync.WaitGroup
 	begun := make(chan struct{}, 4)

@@ -117,11 +117,11 @@ func TestAnEngineOutlivesItsDatabaseBeingAway(t *testing.T) {
 
 			o.requireNothingLostOrDoubled()
 			for _, l := range o.held {
-				got, err := e.Client.Lease(t.Context(), l)
+				got, err := e.Client.Lease(t.Context(), l.ID)
 				require.NoError(t, err)
 				require.Equal(t, wire.LeaseActive, got.Status)
 			}
-			_, _, _ = e.Run(o.held[0], wire.StartExec{Argv: []string{"touch", "stop"}})
+			_, _, _ = e.Run(o.held[0].ID, wire.StartExec{Argv: []string{"touch", "stop"}})
 			for _, x := range []wire.Exec{e.Ended(short), e.Ended(long), e.Ended(large)} {
 				require.Equal(t, wire.EndExited, x.Result.End)
 				require.Equal(t, 0, *x.Result.ExitCode)
@@ -144,7 +144,7 @@ type outage struct {
 	e       *apptest.Engine
 	c       *client.Client
 	tenant  apptest.Tenant
-	held    []uuid.UUID
+	held    []wire.Lease
 	answers answers
 	calls   int
 
@@ -159,14 +159,14 @@ func newOutage(t *testing.T, e *apptest.Engine) *outage {
 	const held = 3
 	o.tenant = e.Tenant(wire.AddEnvironment{MaxLeases: held})
 	for range held {
-		o.held = append(o.held, e.Acquire(o.tenant, wire.AcquireLease{}).Lease.ID)
+		o.held = append(o.held, e.Acquire(o.tenant, wire.AcquireLease{}).Lease)
 	}
 	return o
 }
 
 func (o *outage) start(script string) uuid.UUID {
 	o.t.Helper()
-	x, err := o.e.Client.StartExec(o.t.Context(), o.held[0], wire.StartExec{Argv: []string{"sh", "-c", script}})
+	x, err := o.e.Client.StartExec(o.t.Context(), o.held[0].ID, o.held[0].Fence, wire.StartExec{Argv: []string{"sh", "-c", script}})
 	require.NoError(o.t, err)
 	return x.ID
 }
@@ -196,7 +196,7 @@ func (o *outage) next() (what string, do func() error) {
 		o.keys = append(o.keys, key)
 		return "acquire", func() error { return o.acquire(o.c, key) }
 	case 1:
-		return "renew", func() error { _, err := o.c.RenewLease(ctx, lease); return err }
+		return "renew", func() error { _, err := o.c.RenewLease(ctx, lease.ID, lease.Fence); return err }
 	case 2:
 		return "list leases", func() error {
 			_, err := o.c.Leases(ctx, o.tenant.Company.ID, client.LeaseFilter{}, client.Page("", 10))
@@ -205,7 +205,7 @@ func (o *outage) next() (what string, do func() error) {
 	case 3:
 		return "list events", func() error { _, err := o.c.Events(ctx, client.Page("", 10)); return err }
 	default:
-		return "lease", func() error { _, err := o.c.Lease(ctx, lease); return err }
+		return "lease", func() error { _, err := o.c.Lease(ctx, lease.ID); return err }
 	}
 }
 
@@ -247,8 +247,8 @@ func (o *outage) requireNothingLostOrDoubled() {
 		missing[id] = true
 	}
 	require.Len(o.t, missing, len(o.keys), "each command has a lease of its own")
-	for _, id := range o.held {
-		missing[id] = true
+	for _, l := range o.held {
+		missing[l.ID] = true
 	}
 	end := o.end()
 	for after, more := "", true; more; {

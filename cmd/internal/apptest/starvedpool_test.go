@@ -32,7 +32,7 @@ func TestFiveConnectionsServeEverybody(t *testing.T) {
 
 	ctx, endStreams := context.WithCancel(t.Context())
 	var open sync.WaitGroup
-	x, err := e.Client.StartExec(ctx, busy, wire.StartExec{Argv: []string{"sh", "-c", `while :; do head -c 100000 /dev/zero; sleep 0.1; done`}})
+	x, err := e.Client.StartExec(ctx, busy, apptest.Fence(t, e.Client, busy), wire.StartExec{Argv: []string{"sh", "-c", `while :; do head -c 100000 /dev/zero; sleep 0.1; done`}})
 	require.NoError(t, err)
 	for n := range streams {
 		open.Go(func() {

@@ -61,7 +61,7 @@ func useOnce(t *testing.T, e *apptest.Engine, tenant apptest.Tenant) {
 		t.Error(err)
 		return
 	}
-	x, err := e.Client.StartExec(t.Context(), got.Lease.ID, wire.StartExec{Argv: []string{"true"}})
+	x, err := e.Client.StartExec(t.Context(), got.Lease.ID, got.Lease.Fence, wire.StartExec{Argv: []string{"true"}})
 	if err == nil {
 		x, err = e.Client.Exec(t.Context(), x.ID, client.Wait(30*time.Second))
 	}
@@ -104,7 +104,7 @@ func TestASecretIsUsedByEveryEngineOfItsDatabase(t *testing.T) {
 	given := func(want string, engines ...*apptest.Engine) (leases []uuid.UUID) {
 		for _, e := range engines {
 			lease := e.Acquire(tenant, wire.AcquireLease{}).Lease
-			x, err := e.Client.StartExec(t.Context(), lease.ID, wire.StartExec{Argv: []string{"sh", "-c", `test "$TOKEN" = "$1"`, "sh", want}})
+			x, err := e.Client.StartExec(t.Context(), lease.ID, lease.Fence, wire.StartExec{Argv: []string{"sh", "-c", `test "$TOKEN" = "$1"`, "sh", want}})
 			require.NoError(t, err)
 			x = e.Ended(x.ID)
 			require.Equal(t, wire.EndExited, x.Result.End)

@@ -120,7 +120,7 @@ func TestAKeysetIsRotatedWhileTheEngineRestsAndEverythingIsSealedAnew(t *testing
 	require.NoError(t, pool.QueryRow(t.Context(), `SELECT count(*) FROM inputs WHERE position($1::bytea IN value) > 0`, []byte(hidden)).Scan(&plain))
 	require.Zero(t, plain)
 
-	x, err := e.Client.StartExec(t.Context(), held.ID, wire.StartExec{Argv: []string{"sh", "-c", `test "$TOKEN" = ` + hidden[:6] + `-52d0`}})
+	x, err := e.Client.StartExec(t.Context(), held.ID, held.Fence, wire.StartExec{Argv: []string{"sh", "-c", `test "$TOKEN" = ` + hidden[:6] + `-52d0`}})
 	require.NoError(t, err)
 	ended, err := e.Client.Exec(t.Context(), x.ID, client.Wait(30*time.Second))
 	require.NoError(t, err)

@@ -203,7 +203,7 @@ func (e *driverEngine) visit(ctx context.Context) (saw, provider map[string]time
 	}
 	saw[stepAcquire] = time.Since(began)
 	began = time.Now()
-	x, err := e.client.StartExec(ctx, lease.ID, wire.StartExec{Argv: []string{"echo", "here"}})
+	x, err := e.client.StartExec(ctx, lease.ID, lease.Fence, wire.StartExec{Argv: []string{"echo", "here"}})
 	if err != nil {
 		return nil, nil, err
 	}

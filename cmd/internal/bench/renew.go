@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-
-	"github.com/tenure-dev/tenure/api/client"
 )
 
 // renewals measures how long a holder's renewal takes while an import fills the log as fast as it goes: whole leases at
@@ -60,7 +58,7 @@ func renewals(ctx context.Context, b *bench) (err error) {
 	var took []time.Duration
 	for range b.sizes.renewals {
 		began := time.Now()
-		if _, err := e.client.RenewLease(importing, held.ID, client.Fence(held.Fence)); err != nil {
+		if _, err := e.client.RenewLease(importing, held.ID, held.Fence); err != nil {
 			return errors.Join(err, group.Wait())
 		}
 		took = append(took, time.Since(began))

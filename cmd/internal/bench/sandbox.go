@@ -87,7 +87,7 @@ func (e *driverEngine) createFirstExit(ctx context.Context) (time.Duration, erro
 	if err != nil {
 		return 0, err
 	}
-	x, err := e.client.StartExec(ctx, lease.ID, wire.StartExec{Argv: []string{"true"}})
+	x, err := e.client.StartExec(ctx, lease.ID, lease.Fence, wire.StartExec{Argv: []string{"true"}})
 	if err != nil {
 		return 0, err
 	}

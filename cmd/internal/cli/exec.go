@@ -47,7 +47,7 @@ func (r *root) execRequest(f *pflag.FlagSet, x *execFlags, argv []string) (in wi
 // execute starts a command in a lease and shows its output to the end.
 func (r *root) execute(ctx context.Context, c *client.Client, lease wire.Lease, in wire.StartExec, out sink) (wire.Exec, error) {
 	a := &attachment{c: c, id: *in.ID, out: out}
-	if _, err := c.StartExec(ctx, lease.ID, in, client.Fence(lease.Fence)); err != nil {
+	if _, err := c.StartExec(ctx, lease.ID, lease.Fence, in); err != nil {
 		if ctx.Err() != nil {
 			// It may have started all the same.
 			clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
@@ -105,7 +105,7 @@ func (r *root) execIn(ctx context.Context, id uuid.UUID, in wire.StartExec, deta
 		return err
 	}
 	if detach {
-		x, err := c.StartExec(ctx, lease.ID, in, client.Fence(lease.Fence))
+		x, err := c.StartExec(ctx, lease.ID, lease.Fence, in)
 		if err != nil {
 			return err
 		}

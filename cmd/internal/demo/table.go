@@ -96,7 +96,7 @@ func visit(ctx context.Context, c *client.Client, company, environment uuid.UUID
 		return took, fmt.Errorf("the lease is %s after %s", got.Lease.Status, patience)
 	}
 	took.acquire = time.Since(began)
-	took.first, took.output, err = runThere(ctx, c, got.Lease.ID)
+	took.first, took.output, err = runThere(ctx, c, got.Lease)
 	began = time.Now()
 	released, releaseErr := c.ReleaseLease(ctx, got.Lease.ID, wire.Release{}, client.Wait(patience))
 	took.release = time.Since(began)
@@ -110,11 +110,11 @@ func visit(ctx context.Context, c *client.Client, company, environment uuid.UUID
 }
 
 // runThere runs the command and follows its output from the start.
-func runThere(ctx context.Context, c *client.Client, lease uuid.UUID) (first time.Duration, output string, err error) {
+func runThere(ctx context.Context, c *client.Client, lease wire.Lease) (first time.Duration, output string, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("the command did not end within %s", patience))
 	defer cancel()
 	began := time.Now()
-	x, err := c.StartExec(ctx, lease, wire.StartExec{Argv: sameCommand})
+	x, err := c.StartExec(ctx, lease.ID, lease.Fence, wire.StartExec{Argv: sameCommand})
 	if err != nil {
 		return 0, "", err
 	}

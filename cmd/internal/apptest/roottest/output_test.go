@@ -23,7 +23,7 @@ func TestACommandThatFillsTheDiskIsTruncatedAndHurtsNobodyElse(t *testing.T) {
 	e.Start()
 	tenant := e.Tenant(wire.AddEnvironment{})
 	greedy, modest := e.Acquire(tenant, wire.AcquireLease{}).Lease.ID, e.Acquire(tenant, wire.AcquireLease{}).Lease.ID
-	neighbour, err := e.Client.StartExec(t.Context(), modest, wire.StartExec{Argv: []string{"sh", "-c", `echo begun; while [ ! -e done ]; do sleep 0.1; done; echo end; exit 7`}})
+	neighbour, err := e.Client.StartExec(t.Context(), modest, apptest.Fence(t, e.Client, modest), wire.StartExec{Argv: []string{"sh", "-c", `echo begun; while [ ! -e done ]; do sleep 0.1; done; echo end; exit 7`}})
 	require.NoError(t, err)
 	for line, err := range e.Client.ExecOutput(t.Context(), neighbour.ID, client.OutputOptions{Follow: true}) {
 		require.NoError(t, err)
