@@ -84,6 +84,12 @@ func (s *Supervisor) startExec(ctx context.Context, id domain.ExecID, x executio
 			Worker: s.deps.Process.ID, Ended: execution.Ended{End: execution.EndKilled, Why: why}, OutputSealed: &execution.NoOutput,
 		})
 	}
+	if failure == nil {
+		failure = s.confirm(s.starting(id))
+	}
+	if lostClaim(failure) {
+		return failure
+	}
 	var exec drivers.Exec
 	if failure == nil {
 		exec, failure = callDriver(ctx, s, ready.driver, VerbStartExec, s.opts.StartTimeout, func(ctx context.Context) (drivers.Exec, error) {

@@ -127,6 +127,9 @@ func (s *Supervisor) provision(ctx context.Context, id domain.LeaseID, l lease.S
 			Remediation: "see what ended the processes that drove them: the engines' logs",
 		}
 	default:
+		if err := s.confirm(s.attempting(id, l)); err != nil {
+			return false, err
+		}
 		made, err = s.acquire(ctx, driver, id, l, config)
 	}
 	if err != nil {
@@ -139,6 +142,9 @@ func (s *Supervisor) provision(ctx context.Context, id domain.LeaseID, l lease.S
 func (s *Supervisor) acquire(
 	ctx context.Context, driver drivers.Driver, id domain.LeaseID, l lease.State, config json.RawMessage,
 ) (drivers.Runtime, error) {
+	if !s.now().Before(l.Deadline) {
+		return drivers.Runtime{}, notAsked(errClaimOver)
+	}
 	// The deadline in the log is when others may assume that this call is over.
 	return callDriver(ctx, s, driver, VerbAcquire, l.Deadline.Sub(s.now()), func(ctx context.Context) (drivers.Runtime, error) {
 		faults.Point("driver.acquire.before")
@@ -330,7 +336,10 @@ func (s *Supervisor) release(ctx context.Context, id domain.LeaseID, l lease.Sta
 	if unreadable == nil {
 		config, unreadable = s.open(l.Config, got)
 	}
-	if err := s.takeDown(ctx, id, l, config, unreadable); err != nil {
+	switch err := s.takeDown(ctx, id, l, config, unreadable); {
+	case lostClaim(err):
+		return false, err
+	case err != nil:
 		return true, s.releaseFailed(id, l, cause, err)
 	}
 	return false, s.persist(func(ctx context.Context) error {
@@ -352,6 +361,12 @@ func (s *Supervisor) takeDown(ctx context.Context, id domain.LeaseID, l lease.St
 	driver, err := s.deps.Drivers.Resolve(target(l))
 	if err != nil {
 		return err
+	}
+	if err := s.confirm(s.tearingDown(id, l)); err != nil {
+		return err
+	}
+	if !s.now().Before(l.Deadline) {
+		return errClaimOver
 	}
 	_, err = callDriver(ctx, s, driver, VerbRelease, l.Deadline.Sub(s.now()), func(ctx context.Context) (struct{}, error) {
 		faults.Point("driver.release.before")

@@ -85,6 +85,7 @@ type Supervisor struct {
 	// waits for.
 	leases, commands, others *queue
 	execs                    *running
+	pulse                    pulse
 
 	// resting is closed when nothing new is begun any more.
 	resting  chan struct{}
@@ -116,9 +117,11 @@ func (s *Supervisor) Start(ctx context.Context) error {
 	if err := s.opts.Validate(); err != nil {
 		return fmt.Errorf("start the supervisor: %w", err)
 	}
+	asked := time.Now()
 	if err := s.deps.Processes.Register(ctx, s.deps.Process, s.opts.LivenessTTL); err != nil {
 		return fmt.Errorf("start the supervisor: %w", err)
 	}
+	s.pulse.felt(asked)
 	base := context.WithoutCancel(ctx)
 	s.work, s.stopWork = context.WithCancelCause(base)
 	loops, cancel := context.WithCancel(base)

@@ -250,7 +250,7 @@ func (w *world) exec(id domain.LeaseID, argv ...string) domain.ExecID {
 func (w *world) execWith(id domain.LeaseID, values commands.Values, argv ...string) domain.ExecID {
 	w.Helper()
 	x := domain.ExecID{UUID: uuid.New()}
-	_, err := w.client.RequestExec(w.Context(), commands.Caller{}, commands.StartExec{Exec: x, Lease: id, Argv: argv, Values: values})
+	_, err := w.client.RequestExec(w.Context(), commands.Caller{}, commands.StartExec{Exec: x, Lease: id, Fence: w.lease(id).Fence, Argv: argv, Values: values})
 	require.NoError(w, err)
 	return x
 }

@@ -113,7 +113,9 @@ func (l *life) do(a act) {
 		unlessRefused(err)
 	case doExec:
 		x := domain.ExecID{UUID: uuid.New()}
-		_, err := l.client.RequestExec(ctx, commands.Caller{}, commands.StartExec{Exec: x, Lease: of, Argv: []string{"sleep", "1"}})
+		now, err := l.client.Lease(ctx, of)
+		must(err)
+		_, err = l.client.RequestExec(ctx, commands.Caller{}, commands.StartExec{Exec: x, Lease: of, Fence: now.Fence, Argv: []string{"sleep", "1"}})
 		if unlessRefused(err) {
 			l.execs = append(l.execs, x)
 		}
