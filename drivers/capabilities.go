@@ -19,4 +19,6 @@ type Capabilities struct {
 	List        bool
 	CheckConfig bool
 	Probe       bool
+	// Keep: it is a [Keeper].
+	Keep bool
 }

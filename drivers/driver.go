@@ -39,6 +39,19 @@ type Pruner interface {
 	Prune(ctx context.Context, req PruneRequest) error
 }
 
+// Keeper is a driver whose runtimes can outlive their lease and be given to another one: the next holder, whose fence is
+// larger.
+type Keeper interface {
+	// Keep ends everything that the lease runs in the runtime and keeps the rest: its files, and with req.Stop nothing that
+	// runs. It may be repeated. [ErrGone] says that the runtime certainly does not exist any more.
+	Keep(ctx context.Context, req KeepRequest) error
+	// Resume gives a kept runtime to its next holder. From then on it refuses what carries an older fence, where it can hold
+	// one, as one step with the check. It may be repeated by the same holder. [ErrGone] says that the runtime certainly does
+	// not exist any more, [ErrMismatch] that what is there under its name is another one, which is left alone; after any other
+	// error it is as it was. It never makes a runtime.
+	Resume(ctx context.Context, req ResumeRequest) (Runtime, error)
+}
+
 // Lister tells which runtimes exist, whoever made them.
 type Lister interface {
 	// ListRuntimes returns every runtime that carries req.Installation as its installation id.
@@ -163,6 +176,23 @@ type ReleaseRequest struct {
 	Handle
 	// Attempt counts the tries to take this runtime down, from 1.
 	Attempt int
+}
+
+// KeepRequest asks to keep a runtime whose lease ends.
+type KeepRequest struct {
+	Handle
+	// Attempt counts the tries, with those to take it down, from 1.
+	Attempt int
+	// Stop says that it is to use as little as possible until it is resumed.
+	Stop bool
+}
+
+// ResumeRequest asks for a kept runtime. RuntimeID is that of the runtime, everything else is the next holder's.
+type ResumeRequest struct {
+	AcquireRequest
+	// ProviderLeaseID and Metadata are what its last holder knew of it.
+	ProviderLeaseID *string
+	Metadata        json.RawMessage
 }
 
 // PruneRequest asks to take down what more there is under a runtime's id than the one that a lease holds. The handle's

@@ -12,6 +12,9 @@ var ErrUnsupported = errors.New("the driver does not support this")
 // ErrGone says that the runtime definitely does not exist any more.
 var ErrGone = errors.New("the runtime is gone")
 
+// ErrMismatch says that what answers to the name of a runtime is not that runtime.
+var ErrMismatch = errors.New("another runtime has its name")
+
 // Outcome is what a failed Acquire or Release leaves behind, as far as the driver knows.
 type Outcome string
 

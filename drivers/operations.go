@@ -27,6 +27,24 @@ func ListRuntimes(ctx context.Context, d Driver, req ListRequest) ([]ListedRunti
 	return l.ListRuntimes(ctx, req)
 }
 
+// Keep keeps a runtime whose lease ends.
+func Keep(ctx context.Context, d Driver, req KeepRequest) error {
+	k, ok := d.(Keeper)
+	if !ok || !d.Describe().Capabilities.Keep {
+		return unsupported(d, "keep")
+	}
+	return k.Keep(ctx, req)
+}
+
+// Resume gives a kept runtime to its next holder.
+func Resume(ctx context.Context, d Driver, req ResumeRequest) (Runtime, error) {
+	k, ok := d.(Keeper)
+	if !ok || !d.Describe().Capabilities.Keep {
+		return Runtime{}, unsupported(d, "resume")
+	}
+	return k.Resume(ctx, req)
+}
+
 // Prune ends what d has more than one runtime of; a driver that never has is done.
 func Prune(ctx context.Context, d Driver, req PruneRequest) error {
 	if p, ok := d.(Pruner); ok {
