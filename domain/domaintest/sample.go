@@ -52,7 +52,7 @@ func LeaseRequested() lease.Requested {
 			Issue: "issue-1", Agent: "agent-1", Workspace: "workspace-1", WorkspaceMode: "shared", Adapter: "process",
 		},
 		Policy: lease.PolicyEphemeral, TTLMs: 86_400_000, IdleTimeoutMs: 3_600_000,
-		Env: []domain.EnvName{{Name: "TOKEN", Hash: Hash}},
+		Env: []domain.EnvName{{Name: "TOKEN", Hash: Hash}}, RetainForMs: 3_600_000,
 	}
 }
 
@@ -126,25 +126,32 @@ func Samples() []domain.Event {
 		admission.Freed{Lease: Lease, Slot: 2},
 
 		LeaseRequested(),
-		lease.Granted{Slot: 2},
+		lease.Granted{Slot: 2, From: Lease},
 		lease.Canceled{Reason: "not needed"},
-		lease.ProvisioningStarted{Attempt: 2, Runtime: Runtime, Worker: Worker, Deadline: Noon},
+		lease.ProvisioningStarted{
+			Attempt: 2, Runtime: Runtime, Worker: Worker, Deadline: Noon, Fingerprint: Hash, Resumes: Lease, ProviderLeaseID: &provider,
+			Metadata: json.RawMessage(`{"driver":"local"}`), Replaces: "lease_fingerprint_mismatch",
+		},
 		lease.ProvisioningFailed{
 			Attempt: 2, Kind: lease.FailureRetryable, Code: "disk_full", Step: "make_workspace", Message: "no space", RetryAt: &retry,
+			Gone: lease.GoneAbsent,
 		},
-		lease.ProvisioningAbandoned{Attempt: 2, Code: "worker_gone"},
+		lease.ProvisioningAbandoned{Attempt: 2, Code: "worker_gone", Gone: lease.GoneMismatch},
 		lease.Provisioned{
 			Attempt: 2, Runtime: Runtime, ProviderLeaseID: &provider, Metadata: json.RawMessage(`{"driver":"local"}`),
-			Acquisition: lease.AcquisitionCreated, HardExpiresAt: Noon.Add(24 * time.Hour), ExpiresAt: Noon.Add(time.Hour),
+			Acquisition: lease.AcquisitionReplacement, AcquisitionReason: "runtime_gone", HardExpiresAt: Noon.Add(24 * time.Hour), ExpiresAt: Noon.Add(time.Hour),
 		},
 		lease.Renewed{ExpiresAt: Noon.Add(time.Hour)},
-		lease.ReleaseRequested{Reason: lease.ReasonFailed, Message: "tests failed"},
+		lease.ReleaseRequested{Reason: lease.ReasonFailed, Message: "tests failed", Disposition: lease.DispositionStopAndRetain},
 		lease.ReleaseStarted{Attempt: 2, Worker: Worker, Deadline: Noon},
 		lease.ReleaseFailed{Attempt: 2, Code: "busy", Message: "still in use", RetryAt: retry},
 		lease.Released{},
 		lease.Expired{},
-		lease.Failed{Code: "disk_full", Message: "no space", CleanupPending: true},
+		lease.Failed{Code: "disk_full", Message: "no space", CleanupPending: true, KeptUntil: &retry},
 		lease.CleanupCompleted{},
+		lease.Retained{Disposition: lease.DispositionKeepRunning, KeptUntil: retry},
+		lease.RetentionEnded{Reason: lease.RetentionEvicted},
+		lease.RuntimePassed{To: Lease},
 
 		runtime.Intended{
 			Company: Company, Environment: Environment, Lease: Lease, Driver: "local", Provider: "local", Node: Node,
@@ -152,6 +159,7 @@ func Samples() []domain.Event {
 		runtime.Made{ProviderLeaseID: &provider},
 		runtime.Held{Lease: Lease},
 		runtime.Freed{Lease: Lease},
+		runtime.Lost{Reason: "identity_mismatch"},
 		runtime.DestroyIntended{Reason: "released"},
 		runtime.Destroyed{Proof: runtime.ProofReleased},
 

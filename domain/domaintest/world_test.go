@@ -302,7 +302,7 @@ func (w *world) startRelease(s step) {
 	if l.state.Teardown != before.Teardown+1 || l.state.Attempting {
 		w.t.Fatalf("teardown %d is followed by %d, attempting %t", before.Teardown, l.state.Teardown, l.state.Attempting)
 	}
-	if _, err := w.runtimeOf(l.state.Runtime).do(w.t, runtime.Destroy{Reason: "x"}, w.now); err != nil {
+	if _, err := w.runtimeOf(l.state.Runtime).do(w.t, runtime.Destroy{Lease: leaseID(s.Lease), Reason: "x"}, w.now); err != nil {
 		w.t.Fatalf("torn down and not destroying: %v", err)
 	}
 }

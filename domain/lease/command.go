@@ -13,8 +13,11 @@ type Command interface{ leaseCommand() }
 // Request starts a lease.
 type Request struct{ Requested Requested }
 
-// Grant gives the lease a slot.
-type Grant struct{ Slot int }
+// Grant gives the lease a slot; From is the lease whose kept runtime comes with it, zero for none.
+type Grant struct {
+	Slot int
+	From domain.LeaseID
+}
 
 // Cancel gives up a lease that is not active yet.
 type Cancel struct{ Reason string }
@@ -29,6 +32,12 @@ type StartProvisioning struct {
 	WorkerDead bool
 	// Plugin is who will be asked; nil for a driver of the engine's own.
 	Plugin *Plugin
+	// Fingerprint tells what the runtime is made from: configuration, plugin version, versions of secrets.
+	Fingerprint string
+	// Resume is the kept runtime to resume; nil to make one. Replaces is why a kept one that the lease could have had is not
+	// used, "" if there was none.
+	Resume   *Resume
+	Replaces string
 }
 
 // Provision is the good end of an attempt.
@@ -56,6 +65,10 @@ type FailProvisioning struct {
 	ProviderLeaseID *string
 	// RetryAt is when to try again; nil gives up.
 	RetryAt *time.Time
+	// Gone says of an attempt to resume that the runtime will never be back; "" for any other failure.
+	Gone GoneReason
+	// Now is when the attempt ended.
+	Now time.Time
 }
 
 // Renew says that the lease is in use. Now is when.
@@ -69,6 +82,9 @@ type Renew struct {
 type Release struct {
 	Reason  Reason
 	Message string
+	// Disposition is what is to become of the runtime; "" leaves it to the policy. Destroying the runtime of a lease that has
+	// ended ends its retention.
+	Disposition Disposition
 }
 
 // Expire asks to take down a lease whose time ran out; it does nothing before that.
@@ -91,10 +107,12 @@ type FailRelease struct {
 	RetryAt time.Time
 }
 
-// FinishRelease is the good end of a teardown attempt: nothing is left.
+// FinishRelease is the good end of a teardown attempt: nothing is left, or the runtime is kept as the lease says.
 type FinishRelease struct {
 	Attempt int
 	Worker  domain.WorkerID
+	Kept    bool
+	Now     time.Time
 }
 
 func (Request) leaseCommand()           {}

@@ -37,6 +37,10 @@ func Decide(s State, cmd Command) ([]Event, error) {
 		return failRelease(s, c)
 	case FinishRelease:
 		return finishRelease(s, c)
+	case Pass:
+		return pass(s, c)
+	case EndRetention:
+		return endRetention(s, c)
 	}
 	return nil, domain.Refuse(domain.KindInvalid, "unknown_command", "the lease does not know this command")
 }
@@ -62,9 +66,9 @@ func checkRequest(r Requested) error {
 	case r.Run == "":
 		return domain.Refuse(domain.KindInvalid, "missing_field", "is missing").On("heartbeatRunId").
 			Mend("give the id of the run that will hold the lease")
-	case r.Policy != PolicyEphemeral:
-		return domain.Refuse(domain.KindInvalid, "unknown_lease_policy", "%q is not a lease policy", r.Policy).On("leasePolicy").
-			Mend("use %q or leave it out", PolicyEphemeral)
+	}
+	if err := checkPolicy(r); err != nil {
+		return err
 	}
 	if err := checkDuration("ttl", r.TTLMs, "1h"); err != nil {
 		return err
@@ -117,14 +121,14 @@ func cancel(s State, c Cancel) ([]Event, error) {
 		if s.nothingOutside() {
 			return []Event{Canceled(c)}, nil
 		}
-		return []Event{ReleaseRequested{Reason: ReasonCanceled, Message: c.Reason}}, nil
+		return releaseAs(s, Release{Reason: ReasonCanceled, Message: c.Reason})
 	case StatusCanceled:
 		return nil, nil
 	case StatusReleasing, StatusPendingCleanup:
 		if s.ReleaseReason == ReasonCanceled {
 			return nil, nil
 		}
-	case StatusNone, StatusActive, StatusReleased, StatusExpired, StatusFailed:
+	case StatusNone, StatusActive, StatusReleased, StatusExpired, StatusFailed, StatusRetained:
 	}
 	return nil, domain.Refuse(domain.KindConflict, "lease_not_cancelable", "the lease is %s", s.Status()).
 		Mend("only a lease that is not active yet can be canceled; release it instead")
@@ -144,14 +148,24 @@ func startProvisioning(s State, c StartProvisioning) ([]Event, error) {
 			return nil, stale("the next attempt may start at %s", s.RetryAt.Format(time.RFC3339))
 		}
 	case StatusNone, StatusRequested, StatusActive, StatusReleasing, StatusPendingCleanup, StatusReleased, StatusExpired,
-		StatusFailed, StatusCanceled:
+		StatusFailed, StatusRetained, StatusCanceled:
 		return nil, stale("the lease is %s", s.Status())
 	}
-	runtime := c.Runtime
-	if !s.Runtime.IsZero() {
-		runtime = s.Runtime
+	started := ProvisioningStarted{
+		Attempt: s.Attempt + 1, Runtime: c.Runtime, Worker: c.Worker, Deadline: c.Deadline, Plugin: c.Plugin, Fingerprint: c.Fingerprint,
 	}
-	return []Event{ProvisioningStarted{Attempt: s.Attempt + 1, Runtime: runtime, Worker: c.Worker, Deadline: c.Deadline, Plugin: c.Plugin}}, nil
+	switch {
+	case s.Resuming:
+		started.Runtime, started.Resumes, started.ProviderLeaseID, started.Metadata = s.Runtime, s.From, s.ProviderLeaseID, s.Metadata
+	case !s.Runtime.IsZero():
+		started.Runtime = s.Runtime
+	case s.Attempt == 0 && c.Resume != nil:
+		r := c.Resume
+		started.Runtime, started.Resumes, started.ProviderLeaseID, started.Metadata = r.Runtime, r.Lease, r.ProviderLeaseID, r.Metadata
+	case s.Attempt == 0:
+		started.Replaces = c.Replaces
+	}
+	return []Event{started}, nil
 }
 
 // provision turns the good end of an attempt into an active lease, unless a release was asked for meanwhile.
@@ -169,16 +183,26 @@ func provision(s State, c Provision) ([]Event, error) {
 			Attempt: c.Attempt, Code: "release_requested", ProviderLeaseID: c.ProviderLeaseID, Metadata: c.Metadata,
 		}}, nil
 	}
+	acquisition := c.Acquisition
+	switch {
+	case s.Resuming:
+		acquisition = AcquisitionResumed
+	case s.Replaces != "":
+		acquisition = AcquisitionReplacement
+	}
 	hard := c.Now.Add(s.TTL)
 	return []Event{Provisioned{
 		Attempt: c.Attempt, Runtime: s.Runtime, ProviderLeaseID: c.ProviderLeaseID, Metadata: c.Metadata,
-		Acquisition: c.Acquisition, HardExpiresAt: hard, ExpiresAt: earlier(hard, c.Now.Add(s.IdleTimeout)),
+		Acquisition: acquisition, AcquisitionReason: s.Replaces, HardExpiresAt: hard, ExpiresAt: earlier(hard, c.Now.Add(s.IdleTimeout)),
 	}}, nil
 }
 
 func failProvisioning(s State, c FailProvisioning) ([]Event, error) {
 	if err := checkAttempt(s, c.Attempt, c.Worker); err != nil {
 		return nil, err
+	}
+	if s.Resuming {
+		return failResuming(s, c)
 	}
 	nothing := c.Kind == FailureDefinite || c.Kind == FailureRetryable && c.NothingMade
 	if s.ReleaseReason != "" {
@@ -216,7 +240,7 @@ func checkAttempt(s State, attempt int, worker domain.WorkerID) error {
 func renew(s State, c Renew) ([]Event, error) {
 	switch s.Status() {
 	case StatusActive:
-	case StatusReleasing, StatusPendingCleanup, StatusReleased, StatusExpired, StatusFailed, StatusCanceled:
+	case StatusReleasing, StatusPendingCleanup, StatusReleased, StatusExpired, StatusFailed, StatusRetained, StatusCanceled:
 		return nil, domain.Refuse(domain.KindGone, "lease_ended", "the lease is %s; an ended lease is never revived", s.Status()).
 			Mend("acquire a new lease")
 	case StatusNone, StatusRequested, StatusGranted, StatusProvisioning:
@@ -247,17 +271,34 @@ func release(s State, c Release) ([]Event, error) {
 		if s.nothingOutside() {
 			return []Event{Canceled{Reason: string(c.Reason)}}, nil
 		}
-		return []Event{ReleaseRequested(c)}, nil
-	case StatusNone, StatusReleasing, StatusPendingCleanup, StatusReleased, StatusExpired, StatusFailed, StatusCanceled:
+		return releaseAs(s, c)
+	case StatusRetained, StatusFailed:
+		if c.Disposition == DispositionDestroy {
+			return endRetention(s, EndRetention{Reason: RetentionReleased})
+		}
+	case StatusNone, StatusReleasing, StatusPendingCleanup, StatusReleased, StatusExpired, StatusCanceled:
 	}
 	return nil, nil
+}
+
+// releaseAs asks to take down a lease that something may exist of outside.
+func releaseAs(s State, c Release) ([]Event, error) {
+	disposition, err := s.disposition(c.Reason, c.Disposition)
+	if err != nil {
+		return nil, err
+	}
+	e := ReleaseRequested{Reason: c.Reason, Message: c.Message}
+	if disposition.Keeps() {
+		e.Disposition = disposition
+	}
+	return []Event{e}, nil
 }
 
 func expire(s State, c Expire) ([]Event, error) {
 	if s.Status() != StatusActive || c.Now.Before(s.ExpiresAt) {
 		return nil, nil
 	}
-	return []Event{ReleaseRequested{Reason: ReasonExpired}}, nil
+	return releaseAs(s, Release{Reason: ReasonExpired})
 }
 
 // startRelease claims a teardown. An attempt to provision that a dead worker left open ends here: what it made is
@@ -284,7 +325,7 @@ func startRelease(s State, c StartRelease) ([]Event, error) {
 
 // NeedsTeardown reports whether something may exist outside that is to be destroyed.
 func (s State) NeedsTeardown() bool {
-	return s.CleanupNeeded && !s.Cleaned && (s.ReleaseReason != "" || s.End != StatusNone)
+	return s.CleanupNeeded && !s.Cleaned && !s.Kept && (s.ReleaseReason != "" || s.End != StatusNone)
 }
 
 func failRelease(s State, c FailRelease) ([]Event, error) {
@@ -300,8 +341,11 @@ func finishRelease(s State, c FinishRelease) ([]Event, error) {
 	if err := checkTeardown(s, c.Attempt, c.Worker); err != nil {
 		return nil, err
 	}
-	if s.End != StatusNone {
+	switch {
+	case s.End != StatusNone:
 		return []Event{CleanupCompleted{}}, nil
+	case c.Kept && s.Disposition.Keeps():
+		return []Event{Retained{Disposition: s.Disposition, KeptUntil: c.Now.Add(s.RetainFor)}}, nil
 	}
 	return []Event{s.ending()}, nil
 }
@@ -344,7 +388,7 @@ func (s State) CheckUsable(now time.Time) error {
 		}
 		return domain.Refuse(domain.KindGone, "lease_ended", "the lease ran out at %s", s.ExpiresAt.Format(time.RFC3339)).
 			Mend("acquire a new lease")
-	case StatusReleasing, StatusPendingCleanup, StatusReleased, StatusExpired, StatusFailed, StatusCanceled:
+	case StatusReleasing, StatusPendingCleanup, StatusReleased, StatusExpired, StatusFailed, StatusRetained, StatusCanceled:
 		return domain.Refuse(domain.KindGone, "lease_ended", "the lease is %s", s.Status()).Mend("acquire a new lease")
 	case StatusNone, StatusRequested, StatusGranted, StatusProvisioning:
 	}

@@ -35,6 +35,8 @@ type Requested struct {
 	Env []domain.EnvName `json:"env,omitempty"`
 	// Selection says why it is this environment; absent if the request named it.
 	Selection *Selection `json:"selection,omitempty"`
+	// RetainForMs is how long the runtime is kept where the policy keeps it; absent for an ephemeral lease.
+	RetainForMs int64 `json:"retainForMs,omitempty"`
 }
 
 // Selection is why a lease is of its environment.
@@ -55,6 +57,8 @@ type Context struct {
 // Granted says: the lease has a slot of its environment.
 type Granted struct {
 	Slot int `json:"slot"`
+	// From is the lease whose kept runtime comes with the slot.
+	From domain.LeaseID `json:"fromLeaseId,omitzero"`
 }
 
 // Canceled says: the lease ended before anything was made for it, or all that was made is gone again.
@@ -70,6 +74,15 @@ type ProvisioningStarted struct {
 	Deadline time.Time        `json:"deadline"`
 	// Plugin is who will be asked; absent for a driver of the engine's own. It drives the lease to its end.
 	Plugin *Plugin `json:"plugin,omitempty"`
+	// Fingerprint tells what the runtime is made from.
+	Fingerprint string `json:"fingerprint,omitempty"`
+	// Resumes is the lease that kept the runtime which this attempt resumes; absent for one that makes a runtime. What that
+	// lease knew of it is ProviderLeaseID and Metadata.
+	Resumes         domain.LeaseID  `json:"resumesLeaseId,omitzero"`
+	ProviderLeaseID *string         `json:"providerLeaseId,omitempty"`
+	Metadata        json.RawMessage `json:"metadata,omitempty"`
+	// Replaces is why a kept runtime that the lease could have had is not used.
+	Replaces string `json:"replaces,omitempty"`
 }
 
 // ProvisioningFailed says: the attempt ended without a runtime.
@@ -85,6 +98,8 @@ type ProvisioningFailed struct {
 	ProviderLeaseID *string `json:"providerLeaseId,omitempty"`
 	// RetryAt is when the next attempt may start; absent when there is none.
 	RetryAt *time.Time `json:"retryAt,omitempty"`
+	// Gone says that the kept runtime which was to be resumed will never be back: the next attempt makes another one.
+	Gone GoneReason `json:"gone,omitempty"`
 }
 
 // ProvisioningAbandoned says: the attempt ended after a release was asked for, or its worker is gone. Whatever it made is
@@ -94,6 +109,8 @@ type ProvisioningAbandoned struct {
 	Code    string `json:"code"`
 	// NothingMade says that the attempt made nothing.
 	NothingMade bool `json:"nothingMade,omitempty"`
+	// Gone is as in [ProvisioningFailed].
+	Gone GoneReason `json:"gone,omitempty"`
 	// ProviderLeaseID and Metadata are what the attempt made, if it came to its good end: some providers know a runtime by
 	// no other name.
 	ProviderLeaseID *string         `json:"providerLeaseId,omitempty"`
@@ -108,6 +125,8 @@ type Provisioned struct {
 	// Metadata is the driver's own, an object; nobody else opens it.
 	Metadata    json.RawMessage `json:"metadata,omitempty"`
 	Acquisition Acquisition     `json:"acquisition"`
+	// AcquisitionReason is why it is a replacement.
+	AcquisitionReason string `json:"acquisitionReason,omitempty"`
 	// HardExpiresAt is where the ttl ends the lease whatever happens; ExpiresAt is the earlier of it and the idle limit.
 	HardExpiresAt time.Time `json:"hardExpiresAt"`
 	ExpiresAt     time.Time `json:"expiresAt"`
@@ -123,6 +142,8 @@ type ReleaseRequested struct {
 	Reason Reason `json:"reason"`
 	// Message is the caller's own word on it, such as why the run failed.
 	Message string `json:"message,omitempty"`
+	// Disposition is what becomes of the runtime; absent: it is destroyed.
+	Disposition Disposition `json:"disposition,omitempty"`
 }
 
 // ReleaseStarted says: a worker claimed the teardown and is about to call the driver.
@@ -151,6 +172,9 @@ type Failed struct {
 	Code           string `json:"code"`
 	Message        string `json:"message"`
 	CleanupPending bool   `json:"cleanupPending"`
+	// KeptUntil is how long the runtime is kept that the lease was to resume and could not reach; absent: what may exist is
+	// destroyed.
+	KeptUntil *time.Time `json:"keptUntil,omitempty"`
 }
 
 // CleanupCompleted says: nothing is left of a lease that had ended before.

@@ -9,12 +9,15 @@
 //	                         ▼                                                    ▼
 //	                      failed (cleanup pending)                          pending_cleanup (teardown retried)
 //
+//	releasing ──kept──► retained ──► passed to the next lease, or torn down like a lease that failed
+//
 // A worker claims each step by an event before it touches anything, and its result names the attempt, so that the result of
 // a worker which lost its claim is refused by the log. A lease that was asked to end while its runtime is being made
 // remembers it; the runtime is destroyed when the attempt is over.
 package lease
 
 import (
+	"cmp"
 	"encoding/json"
 	"time"
 
@@ -47,10 +50,14 @@ type State struct {
 	// Selection says why it is this environment; nil if the request named it.
 	Selection   *Selection `json:",omitempty"`
 	RequestedAt time.Time
+	// RetainFor is how long the runtime is kept where the policy keeps it.
+	RetainFor time.Duration `json:",omitempty"`
 
 	Granted bool  `json:",omitempty"`
 	Slot    int   `json:",omitempty"`
 	Fence   int64 `json:",omitempty"`
+	// From is the lease whose kept runtime came with the slot.
+	From domain.LeaseID `json:",omitzero"`
 
 	// Attempt is the last provisioning attempt; Attempting says that it is open and Worker holds it until Deadline.
 	Attempt    int  `json:",omitempty"`
@@ -62,17 +69,26 @@ type State struct {
 	// MaybeMade says that an attempt which is over, or was taken over, may have made the runtime: what a later attempt with
 	// the same runtime id finds out about itself does not take that back.
 	MaybeMade bool `json:",omitempty"`
+	// Resuming says that the runtime is a kept one that no attempt has resumed yet. Fingerprint tells what it is made from, and
+	// Replaces why a kept one was not used.
+	Resuming    bool   `json:",omitempty"`
+	Fingerprint string `json:",omitempty"`
+	Replaces    string `json:",omitempty"`
 
 	ProviderLeaseID *string         `json:",omitempty"`
 	Metadata        json.RawMessage `json:",omitempty"`
 	Acquisition     Acquisition     `json:",omitempty"`
-	AcquiredAt      time.Time
-	LastUsedAt      time.Time
-	HardExpiresAt   time.Time
-	ExpiresAt       time.Time
+	// AcquisitionReason is why the runtime is a replacement.
+	AcquisitionReason string `json:",omitempty"`
+	AcquiredAt        time.Time
+	LastUsedAt        time.Time
+	HardExpiresAt     time.Time
+	ExpiresAt         time.Time
 
 	ReleaseReason  Reason `json:",omitempty"`
 	ReleaseMessage string `json:",omitempty"`
+	// Disposition is what becomes of the runtime; "" is to destroy it.
+	Disposition Disposition `json:",omitempty"`
 	// Teardown is the last teardown attempt; TearingDown says that it is open and Worker holds it until Deadline.
 	Teardown        int  `json:",omitempty"`
 	TearingDown     bool `json:",omitempty"`
@@ -92,6 +108,12 @@ type State struct {
 	EndedAt       time.Time
 	CleanupNeeded bool `json:",omitempty"`
 	Cleaned       bool `json:",omitempty"`
+	// Kept says that the runtime is kept for another lease, until KeptUntil; PassedTo is the one that took it over, and
+	// RetentionEnd is why it is to go instead.
+	Kept         bool            `json:",omitempty"`
+	KeptUntil    time.Time       `json:",omitzero"`
+	PassedTo     domain.LeaseID  `json:",omitzero"`
+	RetentionEnd RetentionReason `json:",omitempty"`
 }
 
 // Status is where the lease stands.
@@ -121,14 +143,15 @@ func (s State) CleanupStatus() CleanupStatus {
 	switch {
 	case s.Cleaned:
 		return CleanupSuccess
-	case s.CleanupNeeded:
+	case s.CleanupNeeded && !s.Kept:
 		return CleanupPending
 	default:
 		return CleanupNone
 	}
 }
 
-// HoldsSlot reports whether the lease still takes up a slot of its environment: from the grant until nothing is left.
+// HoldsSlot reports whether the lease still takes up a slot of its environment: from the grant until nothing is left. A kept
+// runtime takes one too.
 func (s State) HoldsSlot() bool {
 	return s.Granted && (s.End == StatusNone || s.CleanupNeeded && !s.Cleaned)
 }
@@ -141,9 +164,10 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.Driver, s.Provider, s.Config = e.Driver, e.Provider, e.Config
 		s.Run, s.Context, s.Policy, s.Env = e.Run, e.Context, e.Policy, e.Env
 		s.TTL, s.IdleTimeout, s.Selection = ms(e.TTLMs), ms(e.IdleTimeoutMs), e.Selection
+		s.RetainFor = ms(e.RetainForMs)
 		s.RequestedAt = m.At
 	case Granted:
-		s.Granted, s.Slot, s.Fence = true, e.Slot, m.Fence()
+		s.Granted, s.Slot, s.Fence, s.From = true, e.Slot, m.Fence(), e.From
 	case Canceled:
 		s.End, s.EndedAt, s.TearingDown, s.Attempting = StatusCanceled, m.At, false, false
 		s.Cleaned = s.CleanupNeeded
@@ -151,17 +175,35 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.MaybeMade = s.MaybeMade || s.Attempting
 		s.Attempt, s.Attempting, s.Runtime = e.Attempt, true, e.Runtime
 		s.Worker, s.Deadline, s.CleanupNeeded, s.Plugin = e.Worker, e.Deadline, true, e.Plugin
+		s.Fingerprint, s.Resuming = e.Fingerprint, !e.Resumes.IsZero()
+		if s.Resuming {
+			s.MaybeMade, s.ProviderLeaseID, s.Metadata = true, e.ProviderLeaseID, e.Metadata
+		}
+		s.Replaces = cmp.Or(e.Replaces, s.Replaces)
 	case ProvisioningFailed:
 		s.Attempting, s.RetryAt = false, timeOf(e.RetryAt)
-		s.FailureCode, s.FailureMessage, s.ProviderLeaseID = e.Code, e.Message, e.ProviderLeaseID
+		s.FailureCode, s.FailureMessage = e.Code, e.Message
+		if e.Gone != "" {
+			return goneBy(s, e.Gone)
+		}
+		if !s.Resuming {
+			s.ProviderLeaseID = e.ProviderLeaseID
+		}
 		s.MaybeMade = s.MaybeMade || e.Kind != FailureDefinite && !e.NothingMade
 		s.CleanupNeeded = s.MaybeMade
 	case ProvisioningAbandoned:
-		s.Attempting, s.ProviderLeaseID, s.Metadata = false, e.ProviderLeaseID, e.Metadata
+		s.Attempting = false
+		if e.Gone != "" {
+			return goneBy(s, e.Gone)
+		}
+		if !s.Resuming || e.ProviderLeaseID != nil {
+			s.ProviderLeaseID, s.Metadata = e.ProviderLeaseID, e.Metadata
+		}
 		s.MaybeMade = s.MaybeMade || !e.NothingMade
 		s.CleanupNeeded = s.MaybeMade
 	case Provisioned:
-		s.Attempting, s.Runtime = false, e.Runtime
+		s.Attempting, s.Resuming, s.Runtime = false, false, e.Runtime
+		s.AcquisitionReason = e.AcquisitionReason
 		s.ProviderLeaseID, s.Metadata, s.Acquisition = e.ProviderLeaseID, e.Metadata, e.Acquisition
 		s.AcquiredAt, s.LastUsedAt = m.At, m.At
 		s.HardExpiresAt, s.ExpiresAt = e.HardExpiresAt, e.ExpiresAt
@@ -169,7 +211,7 @@ func Evolve(s State, e Event, m domain.Meta) State {
 	case Renewed:
 		s.LastUsedAt, s.ExpiresAt = m.At, e.ExpiresAt
 	case ReleaseRequested:
-		s.ReleaseReason, s.ReleaseMessage = e.Reason, e.Message
+		s.ReleaseReason, s.ReleaseMessage, s.Disposition = e.Reason, e.Message, e.Disposition
 	case ReleaseStarted:
 		s.Teardown, s.TearingDown = e.Attempt, true
 		s.Worker, s.Deadline = e.Worker, e.Deadline
@@ -186,8 +228,11 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.End, s.EndedAt, s.TearingDown = StatusFailed, m.At, false
 		s.CleanupNeeded, s.Cleaned = e.CleanupPending, s.CleanupNeeded && !e.CleanupPending
 		s.FailureCode, s.FailureMessage = e.Code, e.Message
+		s.Kept, s.KeptUntil = e.KeptUntil != nil, timeOf(e.KeptUntil)
 	case CleanupCompleted:
 		s.TearingDown, s.Cleaned = false, true
+	case Retained, RetentionEnded, RuntimePassed:
+		return evolveReuse(s, e, m)
 	}
 	return s
 }

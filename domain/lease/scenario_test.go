@@ -52,6 +52,7 @@ func at(t *testing.T, status lease.Status) scenario {
 		lease.StatusReleased:       {granted, started, provisioned, toRelease, teardown, lease.Released{}},
 		lease.StatusExpired:        {granted, started, provisioned, toRelease, teardown, lease.Expired{}},
 		lease.StatusFailed:         {granted, started, retryable, failed},
+		lease.StatusRetained:       {granted, started, provisioned, toRelease, teardown, lease.Retained{Disposition: lease.DispositionKeepRunning, KeptUntil: later}},
 		lease.StatusCanceled:       {lease.Canceled{}},
 	}[status]
 	if status != lease.StatusNone {
@@ -67,7 +68,7 @@ func at(t *testing.T, status lease.Status) scenario {
 // known is every status of a lease that was requested.
 var known = []lease.Status{
 	lease.StatusRequested, lease.StatusGranted, lease.StatusProvisioning, lease.StatusActive, lease.StatusReleasing,
-	lease.StatusPendingCleanup, lease.StatusReleased, lease.StatusExpired, lease.StatusFailed, lease.StatusCanceled,
+	lease.StatusPendingCleanup, lease.StatusReleased, lease.StatusExpired, lease.StatusFailed, lease.StatusRetained, lease.StatusCanceled,
 }
 
 // except is known without some.

@@ -3,9 +3,17 @@ package lease
 // Policy is what happens to the runtime between leases.
 type Policy string
 
-// PolicyEphemeral makes a runtime for the lease and destroys it with the lease. It is the default and so far the only
-// policy; the reusing ones come with the work on policies.
-const PolicyEphemeral Policy = "ephemeral"
+// The policies.
+const (
+	// PolicyEphemeral makes a runtime for the lease and destroys it with the lease. It is the default.
+	PolicyEphemeral Policy = "ephemeral"
+	// PolicyReuseByEnvironment keeps the runtime for the next lease of the same environment, agent, adapter and provider;
+	// PolicyReuseByWorkspace for one that also has the same execution workspace or, where there is none, the same issue.
+	PolicyReuseByEnvironment Policy = "reuse_by_environment"
+	PolicyReuseByWorkspace   Policy = "reuse_by_execution_workspace"
+	// PolicyRetainOnFailure destroys the runtime with the lease, but for a run that failed: then it is kept to be looked at.
+	PolicyRetainOnFailure Policy = "retain_on_failure"
+)
 
 // Reason is why a lease is taken down.
 type Reason string
@@ -41,8 +49,10 @@ type Acquisition string
 // The ways to come by a runtime.
 const (
 	AcquisitionCreated Acquisition = "created"
-	// AcquisitionResumed: it existed before the attempt, made by an earlier one whose reply was lost.
+	// AcquisitionResumed: it existed before the attempt: kept by another lease, or made by an attempt whose reply was lost.
 	AcquisitionResumed Acquisition = "resumed"
+	// AcquisitionReplacement: it was made in place of a kept one that could not be used.
+	AcquisitionReplacement Acquisition = "replacement"
 )
 
 // Plugin is an installed plugin that makes a lease's runtime.
@@ -68,6 +78,7 @@ const (
 	StatusReleased       Status = "released"
 	StatusExpired        Status = "expired"
 	StatusFailed         Status = "failed"
+	StatusRetained       Status = "retained"
 	StatusCanceled       Status = "canceled"
 )
 
@@ -76,7 +87,7 @@ func (s Status) String() string { return string(s) }
 // Ended reports whether the lease has ended; an ended lease is never revived.
 func (s Status) Ended() bool {
 	switch s {
-	case StatusReleased, StatusExpired, StatusFailed, StatusCanceled:
+	case StatusReleased, StatusExpired, StatusFailed, StatusRetained, StatusCanceled:
 		return true
 	case StatusNone, StatusRequested, StatusGranted, StatusProvisioning, StatusActive, StatusReleasing, StatusPendingCleanup:
 		return false

@@ -1,9 +1,11 @@
 // Package runtime is the life of a thing provisioned: it has an id and a stream of its own, so that two holders are a
 // version conflict in the log.
 //
-//	intended ──made──► held ──freed──► free ──destroy intended──► destroying ──► destroyed
-//	    │                │                                             ▲
-//	    └────────────────┴──────────── destroy intended ───────────────┘
+//	                     ┌───── held, by the next lease ─────┐
+//	                     ▼                                   │
+//	intended ──made──► held ──freed──────────────────────► free ──destroy intended──► destroying ──► destroyed
+//	    │                │ └──lost──► lost ──destroy intended──────────────────────────► ▲
+//	    └────────────────┴──────────── destroy intended ─────────────────────────────────┘
 //
 // Intended is written before the driver is called: from then on something may exist outside under this id, and it counts
 // as existing until Destroyed says otherwise.
@@ -48,6 +50,11 @@ type Freed struct {
 	Lease domain.LeaseID `json:"leaseId"`
 }
 
+// Lost says: what answers to its name is something else, and where it is itself, nobody knows. It counts as existing.
+type Lost struct {
+	Reason string `json:"reason"`
+}
+
 // DestroyIntended says: a driver is about to be asked to destroy it.
 type DestroyIntended struct {
 	Reason string `json:"reason"`
@@ -67,12 +74,15 @@ const (
 	ProofReleased Proof = "released"
 	// ProofNeverMade: the driver said that it made nothing.
 	ProofNeverMade Proof = "never_made"
+	// ProofAbsent: the driver looked for it and said that it does not exist any more.
+	ProofAbsent Proof = "absent"
 )
 
 func (Intended) EventName() string        { return "RuntimeIntended" }
 func (Made) EventName() string            { return "RuntimeMade" }
 func (Held) EventName() string            { return "RuntimeHeld" }
 func (Freed) EventName() string           { return "RuntimeFreed" }
+func (Lost) EventName() string            { return "RuntimeLost" }
 func (DestroyIntended) EventName() string { return "RuntimeDestroyIntended" }
 func (Destroyed) EventName() string       { return "RuntimeDestroyed" }
 
@@ -80,6 +90,7 @@ func (Intended) runtimeEvent()        {}
 func (Made) runtimeEvent()            {}
 func (Held) runtimeEvent()            {}
 func (Freed) runtimeEvent()           {}
+func (Lost) runtimeEvent()            {}
 func (DestroyIntended) runtimeEvent() {}
 func (Destroyed) runtimeEvent()       {}
 
@@ -89,6 +100,7 @@ var Codec = domain.NewCodec(
 	domain.Spec[Made, Event](),
 	domain.Spec[Held, Event](),
 	domain.Spec[Freed, Event](),
+	domain.Spec[Lost, Event](),
 	domain.Spec[DestroyIntended, Event](),
 	domain.Spec[Destroyed, Event](),
 )
@@ -105,14 +117,30 @@ type Hold struct {
 	ProviderLeaseID *string
 }
 
-// Destroy takes it from its holder and announces its destruction. Doing so again changes nothing.
-type Destroy struct{ Reason string }
+// Free takes it from its holder, for whom it is kept no longer but for the next one. Doing so again changes nothing.
+type Free struct{ Lease domain.LeaseID }
+
+// Take gives a free runtime to the next lease. Giving it again to its holder changes nothing.
+type Take struct{ Lease domain.LeaseID }
+
+// Lose says that what answers to its name is another runtime.
+type Lose struct{ Reason string }
+
+// Destroy takes it from its holder and announces its destruction, for the lease that holds it or held it last. Doing so again
+// changes nothing.
+type Destroy struct {
+	Lease  domain.LeaseID
+	Reason string
+}
 
 // ConfirmDestroyed says that it is gone.
 type ConfirmDestroyed struct{ Proof Proof }
 
 func (Intend) runtimeCommand()           {}
 func (Hold) runtimeCommand()             {}
+func (Free) runtimeCommand()             {}
+func (Take) runtimeCommand()             {}
+func (Lose) runtimeCommand()             {}
 func (Destroy) runtimeCommand()          {}
 func (ConfirmDestroyed) runtimeCommand() {}
 
@@ -125,6 +153,7 @@ const (
 	StatusIntended   Status = "intended"
 	StatusHeld       Status = "held"
 	StatusFree       Status = "free"
+	StatusLost       Status = "lost"
 	StatusDestroying Status = "destroying"
 	StatusDestroyed  Status = "destroyed"
 )
@@ -137,8 +166,8 @@ type State struct {
 	// Origin is what it was intended for.
 	Origin          Intended
 	ProviderLeaseID *string
-	// Holder is the lease that holds it; zero for none.
-	Holder domain.LeaseID
+	// Holder is the lease that holds it; zero for none. Last is the one that held it last, or that it was intended for.
+	Holder, Last domain.LeaseID
 }
 
 // Decider is the runtime's decider.
@@ -155,6 +184,12 @@ func Decide(s State, cmd Command) ([]Event, error) {
 		return intend(s, c)
 	case Hold:
 		return hold(s, c)
+	case Free:
+		return free(s, c)
+	case Take:
+		return take(s, c)
+	case Lose:
+		return lose(s, c)
 	case Destroy:
 		return destroy(s, c)
 	case ConfirmDestroyed:
@@ -183,12 +218,50 @@ func hold(s State, c Hold) ([]Event, error) {
 	return nil, domain.Refuse(domain.KindConflict, "runtime_not_free", "the runtime is %s and not free for this lease", s.Status)
 }
 
-func destroy(s State, c Destroy) ([]Event, error) {
+func free(s State, c Free) ([]Event, error) {
+	switch {
+	case s.Status == StatusHeld && s.Holder == c.Lease:
+		return []Event{Freed(c)}, nil
+	case s.Status == StatusFree:
+		return nil, nil
+	}
+	return nil, domain.Refuse(domain.KindConflict, "runtime_not_held", "the runtime is %s and not held by this lease", s.Status)
+}
+
+func take(s State, c Take) ([]Event, error) {
+	switch {
+	case s.Status == StatusFree:
+		return []Event{Held(c)}, nil
+	case s.Status == StatusHeld && s.Holder == c.Lease:
+		return nil, nil
+	}
+	return nil, domain.Refuse(domain.KindConflict, "runtime_not_free", "the runtime is %s and not free for this lease", s.Status)
+}
+
+func lose(s State, c Lose) ([]Event, error) {
 	switch s.Status {
-	case StatusIntended, StatusFree:
-		return []Event{DestroyIntended(c)}, nil
 	case StatusHeld:
-		return []Event{Freed{Lease: s.Holder}, DestroyIntended(c)}, nil
+		return []Event{Freed{Lease: s.Holder}, Lost(c)}, nil
+	case StatusFree:
+		return []Event{Lost(c)}, nil
+	case StatusLost:
+		return nil, nil
+	case StatusNone:
+		return nil, domain.NotFound("runtime")
+	case StatusIntended, StatusDestroying, StatusDestroyed:
+	}
+	return nil, domain.Refuse(domain.KindConflict, "runtime_not_made", "the runtime is %s", s.Status)
+}
+
+func destroy(s State, c Destroy) ([]Event, error) {
+	if s.Status != StatusNone && c.Lease != s.Last {
+		return nil, domain.Refuse(domain.KindStale, "runtime_passed_on", "the runtime is another lease's by now")
+	}
+	switch s.Status {
+	case StatusIntended, StatusFree, StatusLost:
+		return []Event{DestroyIntended{Reason: c.Reason}}, nil
+	case StatusHeld:
+		return []Event{Freed{Lease: s.Holder}, DestroyIntended{Reason: c.Reason}}, nil
 	case StatusDestroying, StatusDestroyed:
 		return nil, nil
 	case StatusNone:
@@ -197,9 +270,11 @@ func destroy(s State, c Destroy) ([]Event, error) {
 }
 
 func confirmDestroyed(s State, c ConfirmDestroyed) ([]Event, error) {
-	if c.Proof != ProofReleased && c.Proof != ProofNeverMade {
+	switch c.Proof {
+	case ProofReleased, ProofNeverMade, ProofAbsent:
+	default:
 		return nil, domain.Refuse(domain.KindInvalid, "unknown_proof", "%q does not prove that the runtime is gone", string(c.Proof)).
-			On("proof").Mend("use %s or %s", ProofReleased, ProofNeverMade)
+			On("proof").Mend("use %s, %s or %s", ProofReleased, ProofNeverMade, ProofAbsent)
 	}
 	switch s.Status {
 	case StatusDestroying:
@@ -212,7 +287,7 @@ func confirmDestroyed(s State, c ConfirmDestroyed) ([]Event, error) {
 		return nil, nil
 	case StatusNone:
 		return nil, domain.NotFound("runtime")
-	case StatusHeld, StatusFree:
+	case StatusHeld, StatusFree, StatusLost:
 	}
 	return nil, domain.Refuse(domain.KindConflict, "runtime_not_destroying", "the runtime is %s", s.Status)
 }
@@ -221,13 +296,15 @@ func confirmDestroyed(s State, c ConfirmDestroyed) ([]Event, error) {
 func Evolve(s State, e Event, _ domain.Meta) State {
 	switch e := e.(type) {
 	case Intended:
-		s.Status, s.Origin = StatusIntended, e
+		s.Status, s.Origin, s.Last = StatusIntended, e, e.Lease
 	case Made:
 		s.Status, s.ProviderLeaseID = StatusFree, e.ProviderLeaseID
 	case Held:
-		s.Status, s.Holder = StatusHeld, e.Lease
+		s.Status, s.Holder, s.Last = StatusHeld, e.Lease, e.Lease
 	case Freed:
 		s.Status, s.Holder = StatusFree, domain.LeaseID{}
+	case Lost:
+		s.Status = StatusLost
 	case DestroyIntended:
 		s.Status = StatusDestroying
 	case Destroyed:

@@ -42,8 +42,8 @@ func TestARuntimeLivesFromIntentToItsEnd(t *testing.T) {
 	require.Equal(t, runtime.StatusIntended, s.State().Status)
 	s = s.When(runtime.Hold{Lease: holder, ProviderLeaseID: &provider}).
 		Then(runtime.Made{ProviderLeaseID: &provider}, runtime.Held{Lease: holder})
-	require.Equal(t, runtime.State{Status: runtime.StatusHeld, Origin: intent, ProviderLeaseID: &provider, Holder: holder}, s.State())
-	s = s.When(runtime.Destroy{Reason: "released"}).Then(runtime.Freed{Lease: holder}, runtime.DestroyIntended{Reason: "released"})
+	require.Equal(t, runtime.State{Status: runtime.StatusHeld, Origin: intent, ProviderLeaseID: &provider, Holder: holder, Last: holder}, s.State())
+	s = s.When(runtime.Destroy{Lease: holder, Reason: "released"}).Then(runtime.Freed{Lease: holder}, runtime.DestroyIntended{Reason: "released"})
 	require.Equal(t, runtime.StatusDestroying, s.State().Status)
 	require.True(t, s.State().Holder.IsZero())
 	s = s.When(gone).Then(runtime.Destroyed{Proof: runtime.ProofReleased})
@@ -75,12 +75,45 @@ func TestItIsHeldByOneLeaseOnly(t *testing.T) {
 func TestWhatMayExistCanBeDestroyed(t *testing.T) {
 	t.Parallel()
 	for _, s := range []scenario{intended(t), free(t)} {
-		s.When(runtime.Destroy{Reason: "r"}).Then(runtime.DestroyIntended{Reason: "r"})
+		s.When(runtime.Destroy{Lease: holder, Reason: "r"}).Then(runtime.DestroyIntended{Reason: "r"})
 	}
 	for _, s := range []scenario{destroying(t), destroyed(t)} {
-		s.When(runtime.Destroy{Reason: "r"}).Nothing()
+		s.When(runtime.Destroy{Lease: holder, Reason: "r"}).Nothing()
 	}
 	given(t).When(runtime.Destroy{}).Refused(domain.KindNotFound, "runtime_not_found", "")
+}
+
+func TestAKeptRuntimeIsGivenToTheNextLease(t *testing.T) {
+	t.Parallel()
+	kept := held(t).When(runtime.Free{Lease: holder}).Then(runtime.Freed{Lease: holder})
+	kept.When(runtime.Free{Lease: holder}).Nothing()
+	taken := kept.When(runtime.Take{Lease: other}).Then(runtime.Held{Lease: other})
+	require.Equal(t, other, taken.State().Holder)
+	taken.When(runtime.Take{Lease: other}).Nothing()
+	taken.When(runtime.Take{Lease: holder}).Refused(domain.KindConflict, "runtime_not_free", "")
+	taken.When(runtime.Free{Lease: holder}).Refused(domain.KindConflict, "runtime_not_held", "")
+	taken.When(runtime.Destroy{Lease: holder}).Refused(domain.KindStale, "runtime_passed_on", "")
+	taken.When(runtime.Destroy{Lease: other, Reason: "r"}).Then(runtime.Freed{Lease: other}, runtime.DestroyIntended{Reason: "r"})
+	for _, s := range []scenario{given(t), intended(t), held(t), destroying(t), destroyed(t)} {
+		s.When(runtime.Take{Lease: other}).Refused(domain.KindConflict, "runtime_not_free", "")
+		s.When(runtime.Free{Lease: other}).Refused(domain.KindConflict, "runtime_not_held", "")
+	}
+}
+
+func TestALostRuntimeIsNobodysAndCountsAsExisting(t *testing.T) {
+	t.Parallel()
+	lost := held(t).When(runtime.Lose{Reason: "identity_mismatch"}).
+		Then(runtime.Freed{Lease: holder}, runtime.Lost{Reason: "identity_mismatch"})
+	require.True(t, lost.State().Holder.IsZero())
+	free(t).When(runtime.Lose{Reason: "r"}).Then(runtime.Lost{Reason: "r"})
+	lost.When(runtime.Lose{Reason: "again"}).Nothing()
+	lost.When(runtime.Take{Lease: other}).Refused(domain.KindConflict, "runtime_not_free", "")
+	lost.When(gone).Refused(domain.KindConflict, "runtime_not_destroying", "")
+	lost.When(runtime.Destroy{Lease: holder, Reason: "found"}).Then(runtime.DestroyIntended{Reason: "found"})
+	given(t).When(runtime.Lose{}).Refused(domain.KindNotFound, "runtime_not_found", "")
+	for _, s := range []scenario{intended(t), destroying(t), destroyed(t)} {
+		s.When(runtime.Lose{}).Refused(domain.KindConflict, "runtime_not_made", "")
+	}
 }
 
 func TestItIsGoneOnlyWithAProof(t *testing.T) {

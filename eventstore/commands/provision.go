@@ -89,7 +89,7 @@ func (c *Commands) ClaimRelease(
 		if reason == "" {
 			reason = string(lease.ReasonFailed)
 		}
-		if _, err := eventstore.Act(ctx, w, Runtimes, claimed.Runtime.UUID, runtime.Command(runtime.Destroy{Reason: reason})); err != nil {
+		if _, err := eventstore.Act(ctx, w, Runtimes, claimed.Runtime.UUID, runtime.Command(runtime.Destroy{Lease: id, Reason: reason})); err != nil {
 			return err
 		}
 		got, err = settle(ctx, w, claimed.Company, need)

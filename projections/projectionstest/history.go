@@ -237,7 +237,7 @@ func drawRuntime(t *rapid.T) runtime.Command {
 		runtime.Intend{Intended: runtime.Intended{Company: domaintest.Company, Lease: domaintest.Lease, Driver: "local", Provider: "local"}},
 		runtime.Hold{Lease: domaintest.Lease, ProviderLeaseID: &provider},
 		runtime.Hold{Lease: domaintest.Lease},
-		runtime.Destroy{Reason: "released"},
+		runtime.Destroy{Lease: domaintest.Lease, Reason: "released"},
 		runtime.ConfirmDestroyed{Proof: runtime.ProofReleased},
 		runtime.ConfirmDestroyed{Proof: runtime.ProofNeverMade},
 	}).Draw(t, "command")
