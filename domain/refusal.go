@@ -19,6 +19,8 @@ const (
 	KindForbidden Kind = "forbidden"
 	// KindStale: the command was decided on by a worker that lost its claim, or by a holder with an old fence.
 	KindStale Kind = "stale"
+	// KindBusy: there is no room now; the same command may succeed later, when others are done.
+	KindBusy Kind = "busy"
 )
 
 // Refusal is the answer "no" with what the caller needs to go on. A refusal is an answer, not a failure: it is never
