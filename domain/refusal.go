@@ -36,6 +36,8 @@ type Refusal struct {
 	Remediation string
 	// Blockers are what stands in the way, as far as it is worth listing.
 	Blockers []Blocker
+	// Constraints are what the command needs and is not so, if it is several things that fail.
+	Constraints []Constraint
 }
 
 // Blocker is a thing that stands in a command's way.

@@ -207,11 +207,11 @@ func changeCapacity(s State, c ChangeCapacity) ([]Event, error) {
 	if err := checkLimits(c.Capacity, c.MaxQueued); err != nil {
 		return nil, err
 	}
-	if c.Capacity == s.Capacity && queueLimit(c.MaxQueued) == s.MaxQueued {
+	if c.Capacity == s.Capacity && QueueLimit(c.MaxQueued) == s.MaxQueued {
 		return nil, nil
 	}
 	next := s
-	next.Capacity, next.MaxQueued = c.Capacity, queueLimit(c.MaxQueued)
+	next.Capacity, next.MaxQueued = c.Capacity, QueueLimit(c.MaxQueued)
 	return append([]Event{CapacityChanged(c)}, next.admitWaiting(len(s.Holders), s.slots)...), nil
 }
 
@@ -299,9 +299,9 @@ func hasRoom(capacity, held int) bool { return capacity == 0 || held < capacity 
 func Evolve(s State, e Event, m domain.Meta) State {
 	switch e := e.(type) {
 	case Opened:
-		s.known, s.IsOpen, s.Capacity, s.MaxQueued = true, true, e.Capacity, queueLimit(e.MaxQueued)
+		s.known, s.IsOpen, s.Capacity, s.MaxQueued = true, true, e.Capacity, QueueLimit(e.MaxQueued)
 	case CapacityChanged:
-		s.Capacity, s.MaxQueued = e.Capacity, queueLimit(e.MaxQueued)
+		s.Capacity, s.MaxQueued = e.Capacity, QueueLimit(e.MaxQueued)
 	case Closed:
 		s.IsOpen = false
 	case Waiting:

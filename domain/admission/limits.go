@@ -26,7 +26,8 @@ func CheckMaxQueued(n *int) error {
 		Mend("give the most leases that may wait at once; 0 lets nobody wait, and without it they are %d", DefaultMaxQueued)
 }
 
-func queueLimit(n *int) int {
+// QueueLimit is the limit that an environment with this setting has.
+func QueueLimit(n *int) int {
 	if n == nil {
 		return DefaultMaxQueued
 	}

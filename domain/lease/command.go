@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/admission"
 )
 
 // Command is what may be asked of a lease. Every time in a command is the database's.
@@ -14,7 +15,11 @@ type Command interface{ leaseCommand() }
 type Request struct{ Requested Requested }
 
 // Grant gives the lease a slot.
-type Grant struct{ Slot int }
+type Grant struct {
+	Slot int
+	// Rule is why it was this lease.
+	Rule admission.Rule
+}
 
 // Cancel gives up a lease that is not active yet.
 type Cancel struct{ Reason string }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/admission"
 	"github.com/tenure-dev/tenure/domain/selection"
 )
 
@@ -35,6 +36,8 @@ type Requested struct {
 	Env []domain.EnvName `json:"env,omitempty"`
 	// Selection says why it is this environment; absent if the request named it.
 	Selection *Selection `json:"selection,omitempty"`
+	// Queue is how it waits for a slot; absent if the request did not say.
+	Queue Queueing `json:"queue,omitzero"`
 }
 
 // Selection is why a lease is of its environment.
@@ -55,6 +58,8 @@ type Context struct {
 // Granted says: the lease has a slot of its environment.
 type Granted struct {
 	Slot int `json:"slot"`
+	// Rule is why it was this lease; absent in the log of old.
+	Rule admission.Rule `json:"rule,omitempty"`
 }
 
 // Canceled says: the lease ended before anything was made for it, or all that was made is gone again.
