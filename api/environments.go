@@ -28,7 +28,7 @@ func (s *Server) addEnvironment(c *call) error {
 	}
 	o, err := s.deps.Commands.RegisterEnvironment(c.ctx(), by, domain.EnvironmentID{UUID: id}, environment.Registered{
 		Company: c.owner, Name: in.Name, Description: in.Description, Driver: in.Driver, Config: in.Config,
-		EnvVars: wantedVars(in.EnvVars), MaxLeases: in.MaxLeases, Metadata: in.Metadata,
+		EnvVars: wantedVars(in.EnvVars), MaxLeases: in.MaxLeases, Metadata: in.Metadata, MaxQueued: in.MaxQueued,
 	}, s.secretFields)
 	if o, err = c.done(by, o, err); err != nil {
 		return err

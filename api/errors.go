@@ -122,6 +122,8 @@ func statusOf(k domain.Kind) int {
 		return http.StatusForbidden
 	case domain.KindStale:
 		return http.StatusPreconditionFailed
+	case domain.KindBusy:
+		return http.StatusTooManyRequests
 	}
 	return http.StatusInternalServerError
 }

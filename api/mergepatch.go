@@ -14,7 +14,7 @@ import (
 func patched(now environment.Reconfigured, patch []field) (environment.Reconfigured, error) {
 	settings := wire.EnvironmentSettings{
 		Name: now.Name, Description: now.Description, Driver: now.Driver, Config: orObject(now.Config),
-		EnvVars: showVars(now.EnvVars), MaxLeases: now.MaxLeases, Metadata: now.Metadata,
+		EnvVars: showVars(now.EnvVars), MaxLeases: now.MaxLeases, Metadata: now.Metadata, MaxQueued: now.MaxQueued,
 	}
 	document, err := json.Marshal(settings)
 	if err != nil {
@@ -44,7 +44,7 @@ func patched(now environment.Reconfigured, patch []field) (environment.Reconfigu
 	}
 	return environment.Reconfigured{
 		Name: after.Name, Description: after.Description, Driver: after.Driver, Config: after.Config,
-		EnvVars: wantedVars(after.EnvVars), MaxLeases: after.MaxLeases, Metadata: after.Metadata,
+		EnvVars: wantedVars(after.EnvVars), MaxLeases: after.MaxLeases, Metadata: after.Metadata, MaxQueued: after.MaxQueued,
 	}, nil
 }
 

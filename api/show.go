@@ -9,6 +9,7 @@ import (
 
 	"github.com/tenure-dev/tenure/api/wire"
 	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/admission"
 	"github.com/tenure-dev/tenure/domain/company"
 	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/execution"
@@ -44,7 +45,7 @@ func showEnvironment(id uuid.UUID, now eventstore.Loaded[environment.State]) wir
 	e := now.State
 	return wire.Environment{
 		ID: id, CompanyID: e.Company.UUID, Name: e.Name, Description: e.Description, Driver: e.Driver,
-		Config: shownObject(e.Config), EnvVars: showVars(e.EnvVars), MaxLeases: e.MaxLeases, Metadata: shownObject(e.Metadata),
+		Config: shownObject(e.Config), EnvVars: showVars(e.EnvVars), MaxLeases: e.MaxLeases, Metadata: shownObject(e.Metadata), MaxQueued: admission.QueueLimit(e.MaxQueued),
 		Status: e.Status.String(), CreatedAt: e.CreatedAt.UTC(), UpdatedAt: e.UpdatedAt.UTC(), Version: now.Version,
 	}
 }

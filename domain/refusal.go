@@ -19,6 +19,8 @@ const (
 	KindForbidden Kind = "forbidden"
 	// KindStale: the command was decided on by a worker that lost its claim, or by a holder with an old fence.
 	KindStale Kind = "stale"
+	// KindBusy: there is no room now; the same command may succeed later, when others are done.
+	KindBusy Kind = "busy"
 )
 
 // Refusal is the answer "no" with what the caller needs to go on. A refusal is an answer, not a failure: it is never
@@ -34,6 +36,8 @@ type Refusal struct {
 	Remediation string
 	// Blockers are what stands in the way, as far as it is worth listing.
 	Blockers []Blocker
+	// Constraints are what the command needs and is not so, if it is several things that fail.
+	Constraints []Constraint
 }
 
 // Blocker is a thing that stands in a command's way.

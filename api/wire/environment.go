@@ -21,6 +21,10 @@ type Environment struct {
 	// MaxLeases is the most leases at once; 0 is no limit.
 	MaxLeases int             `json:"maxLeases"`
 	Metadata  json.RawMessage `json:"metadata"`
+	// MaxQueued is the most leases that may wait at once; 0 lets nobody wait.
+	MaxQueued int `json:"maxQueued"`
+	// Warnings are what of a change may not be meant; only in the answer to one.
+	Warnings []string `json:"warnings,omitempty"`
 	// Status is active, archived or deleted; archiving or deleting while its leases are taken down first.
 	Status    string    `json:"status"`
 	CreatedAt time.Time `json:"createdAt"`
@@ -38,6 +42,8 @@ type AddEnvironment struct {
 	EnvVars     map[string]EnvValue `json:"envVars,omitempty"`
 	MaxLeases   int                 `json:"maxLeases,omitempty"`
 	Metadata    json.RawMessage     `json:"metadata,omitempty"`
+	// MaxQueued is 1000 if it is not given.
+	MaxQueued *int `json:"maxQueued,omitempty"`
 }
 
 // EnvironmentSettings is what of an environment a merge patch (RFC 7396) applies to.
@@ -49,6 +55,7 @@ type EnvironmentSettings struct {
 	EnvVars     map[string]EnvValue `json:"envVars"`
 	MaxLeases   int                 `json:"maxLeases"`
 	Metadata    json.RawMessage     `json:"metadata"`
+	MaxQueued   *int                `json:"maxQueued"`
 }
 
 // RetireEnvironment asks to archive or delete an environment.

@@ -7,12 +7,19 @@
 //	 waiting (in order) ──────────► admitted ──────────────┘
 //
 // One stream per environment holds the facts, so that two grants of one slot are a version conflict in the log and never
-// two holders. The order is first come, first served; ties cannot arise, since the log has one order.
+// two holders.
+//
+// Who waits is granted by class, then by the share of its key ([Standing]: weighted fairness within the class), then by age.
+// There is a bound to that: nobody is overtaken by more than [MostOvertaken] requests that came after it, whatever their
+// class, key or weight. Whoever waits longest and has been overtaken that often is next. So whoever enters the queue is
+// granted after at most as many grants as there were ahead of it and that bound together, which is twice the limit of the
+// queue, unless that is very small: nobody starves. The order follows from the facts alone; a replay has the same.
+//
+// A capacity lowered below what is held takes nothing away, and grants nothing until there is room again.
 package admission
 
 import (
 	"maps"
-	"slices"
 
 	"github.com/tenure-dev/tenure/domain"
 )
@@ -32,11 +39,14 @@ type Event interface {
 type Opened struct {
 	// Capacity is the most leases that hold a slot at once; 0 is no limit.
 	Capacity int `json:"capacity"`
+	// MaxQueued is the most leases that wait at once, 0 that nobody waits; absent is [DefaultMaxQueued].
+	MaxQueued *int `json:"maxQueued,omitempty"`
 }
 
-// CapacityChanged says: the limit changed. What is held above a lowered limit stays held.
+// CapacityChanged says: the limits are these now. What is held above a lowered limit stays held, and who waits keeps waiting.
 type CapacityChanged struct {
-	Capacity int `json:"capacity"`
+	Capacity  int  `json:"capacity"`
+	MaxQueued *int `json:"maxQueued,omitempty"`
 }
 
 // Closed says: the environment admits no more leases.
@@ -45,12 +55,15 @@ type Closed struct{}
 // Waiting says: a lease is in the queue.
 type Waiting struct {
 	Lease domain.LeaseID `json:"leaseId"`
+	Standing
 }
 
 // Admitted says: a lease has a slot.
 type Admitted struct {
 	Lease domain.LeaseID `json:"leaseId"`
 	Slot  int            `json:"slot"`
+	// Rule is why it was this one; absent in the log of old.
+	Rule Rule `json:"rule,omitempty"`
 }
 
 // Left says: a lease gave up its place in the queue.
@@ -94,17 +107,28 @@ var Codec = domain.NewCodec(
 // Command is what may be asked of an admission.
 type Command interface{ admissionCommand() }
 
-// Open starts admitting, with a capacity.
-type Open struct{ Capacity int }
+// Open starts admitting, with limits.
+type Open struct {
+	Capacity  int
+	MaxQueued *int
+}
 
-// ChangeCapacity sets the limit and admits whom it makes room for.
-type ChangeCapacity struct{ Capacity int }
+// ChangeCapacity sets the limits and admits whom they make room for.
+type ChangeCapacity struct {
+	Capacity  int
+	MaxQueued *int
+}
 
 // Close stops admitting; who waits keeps waiting for a slot to be freed.
 type Close struct{}
 
-// Enter asks for a slot: admitted at once if one is free and nobody waits, else in the queue.
-type Enter struct{ Lease domain.LeaseID }
+// Enter asks for a slot: admitted at once if one is free and nobody waits, else in the queue, unless that is full.
+type Enter struct {
+	Lease domain.LeaseID
+	Standing
+	// NoWait asks to be admitted at once or refused.
+	NoWait bool
+}
 
 // Leave gives up a slot or a place in the queue, and admits whom that makes room for.
 type Leave struct{ Lease domain.LeaseID }
@@ -115,29 +139,32 @@ func (Close) admissionCommand()          {}
 func (Enter) admissionCommand()          {}
 func (Leave) admissionCommand()          {}
 
-// State is who is admitted and who waits. An environment may hold many thousands of leases, so the maps are changed in
+// State is who is admitted and who waits. An environment may hold many thousands of leases, so what is in it is changed in
 // place: a state given to [Evolve] is used up, and [Decide] never evolves the state it was given.
 type State struct {
 	IsOpen   bool
 	Capacity int
+	// MaxQueued is the most leases that wait at once.
+	MaxQueued int
 	// Holders is the slot of each admitted lease.
 	Holders map[domain.LeaseID]int
-	// Queue is who waits, first come first.
-	Queue []domain.LeaseID
-	slots slotBook
+	line    line
+	slots   slotBook
+	// pace is for those who ask how long it takes; nothing is decided by it.
+	pace pace
 	// known says that it was opened, also when it is closed again.
 	known bool
 }
 
 // Clone is a copy that lives on when s is used up.
 func (s State) Clone() State {
-	s.Holders, s.Queue = maps.Clone(s.Holders), slices.Clone(s.Queue)
+	s.Holders, s.line = maps.Clone(s.Holders), s.line.clone()
 	return s
 }
 
 // Decider is the admission's decider.
 var Decider = domain.Decider[State, Command, Event]{
-	Initial: func() State { return State{Holders: map[domain.LeaseID]int{}} },
+	Initial: func() State { return State{Holders: map[domain.LeaseID]int{}, line: newLine()} },
 	Decide:  Decide,
 	Evolve:  Evolve,
 }
@@ -170,67 +197,98 @@ func open(s State, c Open) ([]Event, error) {
 	if s.known {
 		return nil, domain.Refuse(domain.KindConflict, "environment_exists", "this environment admits leases already")
 	}
-	if err := checkCapacity(c.Capacity); err != nil {
+	if err := checkLimits(c.Capacity, c.MaxQueued); err != nil {
 		return nil, err
 	}
 	return []Event{Opened(c)}, nil
 }
 
 func changeCapacity(s State, c ChangeCapacity) ([]Event, error) {
-	if err := checkCapacity(c.Capacity); err != nil {
+	if err := checkLimits(c.Capacity, c.MaxQueued); err != nil {
 		return nil, err
 	}
-	if c.Capacity == s.Capacity {
+	if c.Capacity == s.Capacity && QueueLimit(c.MaxQueued) == s.MaxQueued {
 		return nil, nil
 	}
-	return append([]Event{CapacityChanged(c)}, admitWaiting(s.Queue, c.Capacity, len(s.Holders), s.slots)...), nil
+	next := s
+	next.Capacity, next.MaxQueued = c.Capacity, QueueLimit(c.MaxQueued)
+	return append([]Event{CapacityChanged(c)}, next.admitWaiting(len(s.Holders), s.slots)...), nil
 }
 
-func checkCapacity(n int) error {
-	if n < 0 {
+func checkLimits(capacity int, maxQueued *int) error {
+	if capacity < 0 {
 		return domain.Refuse(domain.KindInvalid, "invalid_capacity", "must not be negative").On("maxLeases").
 			Mend("give the most leases that may be active at once; 0 is no limit")
 	}
-	return nil
+	return CheckMaxQueued(maxQueued)
 }
 
 func enter(s State, c Enter) ([]Event, error) {
-	if _, holds := s.Holders[c.Lease]; holds || slices.Contains(s.Queue, c.Lease) {
+	if _, holds := s.Holders[c.Lease]; holds || s.line.has(c.Lease) {
 		return nil, nil
 	}
 	if !s.IsOpen {
 		return nil, domain.Refuse(domain.KindConflict, "environment_archived", "the environment is archived").On("environmentId").
 			Mend("lease another environment")
 	}
-	if hasRoom(s.Capacity, len(s.Holders)) && len(s.Queue) == 0 {
-		slot, _ := s.slots.take()
-		return []Event{Admitted{Lease: c.Lease, Slot: slot}}, nil
+	if err := CheckStanding(c.Standing); err != nil {
+		return nil, err
 	}
-	return []Event{Waiting(c)}, nil
+	switch {
+	case hasRoom(s.Capacity, len(s.Holders)) && s.line.len() == 0:
+		slot, _ := s.slots.take()
+		return []Event{Admitted{Lease: c.Lease, Slot: slot, Rule: RuleFree}}, nil
+	case c.NoWait:
+		return nil, domain.Refuse(domain.KindBusy, "no_capacity_now", "all %d slots of the environment are taken, and %d wait", s.Capacity, s.line.len()).
+			Mend("try again later, or leave noWait out to wait in the queue")
+	case s.line.len() >= s.MaxQueued:
+		return nil, queueFull(s)
+	}
+	return []Event{Waiting{Lease: c.Lease, Standing: c.Standing}}, nil
+}
+
+func queueFull(s State) error {
+	if s.MaxQueued == 0 {
+		return domain.Refuse(domain.KindBusy, "queue_full", "all %d slots of the environment are taken, and nobody may wait for one", s.Capacity).
+			Mend("try again later, or raise maxLeases or maxQueued of the environment")
+	}
+	return domain.Refuse(domain.KindBusy, "queue_full", "%d wait for a slot of the environment already, and no more may", s.line.len()).
+		Mend("try again later, or raise maxLeases or maxQueued of the environment")
 }
 
 func leave(s State, c Leave) ([]Event, error) {
 	if slot, ok := s.Holders[c.Lease]; ok {
-		admitted := admitWaiting(s.Queue, s.Capacity, len(s.Holders)-1, s.slots.give(slot))
+		admitted := s.admitWaiting(len(s.Holders)-1, s.slots.give(slot))
 		return append([]Event{Freed{Lease: c.Lease, Slot: slot}}, admitted...), nil
 	}
-	if slices.Contains(s.Queue, c.Lease) {
+	if s.line.has(c.Lease) {
 		return []Event{Left(c)}, nil
 	}
 	return nil, nil
 }
 
 // admitWaiting gives free slots to who waits, in order.
-func admitWaiting(queue []domain.LeaseID, capacity, held int, slots slotBook) []Event {
+func (s State) admitWaiting(held int, slots slotBook) []Event {
 	var events []Event
-	for _, id := range queue {
-		if !hasRoom(capacity, held) {
+	waiting, bound := &s.line, MostOvertaken(s.MaxQueued)
+	for hasRoom(s.Capacity, held) {
+		i, rule := waiting.next(bound)
+		if i == 0 {
 			break
 		}
 		var slot int
 		slot, slots = slots.take()
-		events = append(events, Admitted{Lease: id, Slot: slot})
+		id := waiting.waiters[i].lease
+		events = append(events, Admitted{Lease: id, Slot: slot, Rule: rule})
 		held++
+		if !hasRoom(s.Capacity, held) || waiting.len() == 1 {
+			break
+		}
+		if len(events) == 1 { // most often there is room for one, and no need for a copy
+			copied := s.line.clone()
+			waiting = &copied
+		}
+		waiting.remove(id, true)
 	}
 	return events
 }
@@ -238,32 +296,27 @@ func admitWaiting(queue []domain.LeaseID, capacity, held int, slots slotBook) []
 func hasRoom(capacity, held int) bool { return capacity == 0 || held < capacity }
 
 // Evolve is the state after e; it uses s up.
-func Evolve(s State, e Event, _ domain.Meta) State {
+func Evolve(s State, e Event, m domain.Meta) State {
 	switch e := e.(type) {
 	case Opened:
-		s.known, s.IsOpen, s.Capacity = true, true, e.Capacity
+		s.known, s.IsOpen, s.Capacity, s.MaxQueued = true, true, e.Capacity, QueueLimit(e.MaxQueued)
 	case CapacityChanged:
-		s.Capacity = e.Capacity
+		s.Capacity, s.MaxQueued = e.Capacity, QueueLimit(e.MaxQueued)
 	case Closed:
 		s.IsOpen = false
 	case Waiting:
-		s.Queue = append(s.Queue, e.Lease)
+		s.pace = s.pace.queued(m.At, s.line.len())
+		s.line.add(e.Lease, e.Standing)
 	case Admitted:
-		s.Queue = without(s.Queue, e.Lease)
+		s.line.remove(e.Lease, true)
 		s.Holders[e.Lease] = e.Slot
 		s.slots = s.slots.mark(e.Slot)
 	case Left:
-		s.Queue = without(s.Queue, e.Lease)
+		s.line.remove(e.Lease, false)
 	case Freed:
+		s.pace = s.pace.freed(m.At, s.line.len())
 		delete(s.Holders, e.Lease)
 		s.slots = s.slots.give(e.Slot)
 	}
 	return s
-}
-
-func without(queue []domain.LeaseID, id domain.LeaseID) []domain.LeaseID {
-	if i := slices.Index(queue, id); i >= 0 {
-		return slices.Delete(queue, i, i+1)
-	}
-	return queue
 }

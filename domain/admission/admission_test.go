@@ -55,8 +55,8 @@ func TestAnUnknownEnvironmentIsNotFound(t *testing.T) {
 func TestAFreeSlotIsGivenAtOnce(t *testing.T) {
 	t.Parallel()
 	given(t, admission.Opened{Capacity: 2}).
-		When(admission.Enter{Lease: id(1)}).Then(admission.Admitted{Lease: id(1), Slot: 1}).
-		When(admission.Enter{Lease: id(2)}).Then(admission.Admitted{Lease: id(2), Slot: 2}).
+		When(admission.Enter{Lease: id(1)}).Then(admission.Admitted{Lease: id(1), Slot: 1, Rule: admission.RuleFree}).
+		When(admission.Enter{Lease: id(2)}).Then(admission.Admitted{Lease: id(2), Slot: 2, Rule: admission.RuleFree}).
 		When(admission.Enter{Lease: id(3)}).Then(admission.Waiting{Lease: id(3)})
 }
 
@@ -64,7 +64,7 @@ func TestWithoutALimitNobodyWaits(t *testing.T) {
 	t.Parallel()
 	s := given(t, admission.Opened{})
 	for n := byte(1); n <= 50; n++ {
-		s = s.When(admission.Enter{Lease: id(n)}).Then(admission.Admitted{Lease: id(n), Slot: int(n)})
+		s = s.When(admission.Enter{Lease: id(n)}).Then(admission.Admitted{Lease: id(n), Slot: int(n), Rule: admission.RuleFree})
 	}
 }
 
@@ -77,16 +77,17 @@ func TestEnteringAgainChangesNothing(t *testing.T) {
 func TestAFreedSlotGoesToWhoWaitsLongest(t *testing.T) {
 	t.Parallel()
 	full(t).
-		When(admission.Leave{Lease: id(1)}).Then(admission.Freed{Lease: id(1), Slot: 1}, admission.Admitted{Lease: id(3), Slot: 1}).
-		When(admission.Leave{Lease: id(2)}).Then(admission.Freed{Lease: id(2), Slot: 2}, admission.Admitted{Lease: id(4), Slot: 2}).
+		When(admission.Leave{Lease: id(1)}).Then(admission.Freed{Lease: id(1), Slot: 1}, admission.Admitted{Lease: id(3), Slot: 1, Rule: admission.RuleAge}).
+		When(admission.Leave{Lease: id(2)}).
+		Then(admission.Freed{Lease: id(2), Slot: 2}, admission.Admitted{Lease: id(4), Slot: 2, Rule: admission.RuleOnly}).
 		When(admission.Leave{Lease: id(4)}).Then(admission.Freed{Lease: id(4), Slot: 2}).
-		When(admission.Enter{Lease: id(5)}).Then(admission.Admitted{Lease: id(5), Slot: 2})
+		When(admission.Enter{Lease: id(5)}).Then(admission.Admitted{Lease: id(5), Slot: 2, Rule: admission.RuleFree})
 }
 
 func TestWhoLeavesTheQueueMakesNoRoom(t *testing.T) {
 	t.Parallel()
 	after := full(t).When(admission.Leave{Lease: id(3)}).Then(admission.Left{Lease: id(3)})
-	require.Equal(t, []domain.LeaseID{id(4)}, after.State().Queue)
+	require.Equal(t, []domain.LeaseID{id(4)}, after.State().Queue())
 	after.When(admission.Leave{Lease: id(3)}).Nothing()
 	after.When(admission.Leave{Lease: id(9)}).Nothing()
 }
@@ -94,9 +95,10 @@ func TestWhoLeavesTheQueueMakesNoRoom(t *testing.T) {
 func TestALargerCapacityAdmitsInOrder(t *testing.T) {
 	t.Parallel()
 	full(t).When(admission.ChangeCapacity{Capacity: 3}).
-		Then(admission.CapacityChanged{Capacity: 3}, admission.Admitted{Lease: id(3), Slot: 3})
+		Then(admission.CapacityChanged{Capacity: 3}, admission.Admitted{Lease: id(3), Slot: 3, Rule: admission.RuleAge})
 	full(t).When(admission.ChangeCapacity{Capacity: 0}).
-		Then(admission.CapacityChanged{}, admission.Admitted{Lease: id(3), Slot: 3}, admission.Admitted{Lease: id(4), Slot: 4})
+		Then(admission.CapacityChanged{}, admission.Admitted{Lease: id(3), Slot: 3, Rule: admission.RuleAge},
+			admission.Admitted{Lease: id(4), Slot: 4, Rule: admission.RuleOnly})
 	full(t).When(admission.ChangeCapacity{Capacity: 2}).Nothing()
 }
 
@@ -106,7 +108,8 @@ func TestWhatIsHeldAboveALoweredCapacityStaysHeld(t *testing.T) {
 	require.Len(t, lowered.State().Holders, 2)
 	lowered.
 		When(admission.Leave{Lease: id(1)}).Then(admission.Freed{Lease: id(1), Slot: 1}).
-		When(admission.Leave{Lease: id(2)}).Then(admission.Freed{Lease: id(2), Slot: 2}, admission.Admitted{Lease: id(3), Slot: 1})
+		When(admission.Leave{Lease: id(2)}).Then(admission.Freed{Lease: id(2), Slot: 2},
+		admission.Admitted{Lease: id(3), Slot: 1, Rule: admission.RuleAge})
 }
 
 func TestAnArchivedEnvironmentAdmitsOnlyWhoWaitsAlready(t *testing.T) {
@@ -115,15 +118,16 @@ func TestAnArchivedEnvironmentAdmitsOnlyWhoWaitsAlready(t *testing.T) {
 	closed.When(admission.Close{}).Nothing()
 	closed.When(admission.Enter{Lease: id(5)}).Refused(domain.KindConflict, "environment_archived", "environmentId")
 	closed.When(admission.Enter{Lease: id(3)}).Nothing()
-	closed.When(admission.Leave{Lease: id(1)}).Then(admission.Freed{Lease: id(1), Slot: 1}, admission.Admitted{Lease: id(3), Slot: 1})
+	closed.When(admission.Leave{Lease: id(1)}).
+		Then(admission.Freed{Lease: id(1), Slot: 1}, admission.Admitted{Lease: id(3), Slot: 1, Rule: admission.RuleAge})
 }
 
 func TestASlotThatTheLogSkippedIsFree(t *testing.T) {
 	t.Parallel()
 	given(t, admission.Opened{}, admission.Admitted{Lease: id(1), Slot: 3}).
-		When(admission.Enter{Lease: id(2)}).Then(admission.Admitted{Lease: id(2), Slot: 1}).
-		When(admission.Enter{Lease: id(3)}).Then(admission.Admitted{Lease: id(3), Slot: 2}).
-		When(admission.Enter{Lease: id(4)}).Then(admission.Admitted{Lease: id(4), Slot: 4})
+		When(admission.Enter{Lease: id(2)}).Then(admission.Admitted{Lease: id(2), Slot: 1, Rule: admission.RuleFree}).
+		When(admission.Enter{Lease: id(3)}).Then(admission.Admitted{Lease: id(3), Slot: 2, Rule: admission.RuleFree}).
+		When(admission.Enter{Lease: id(4)}).Then(admission.Admitted{Lease: id(4), Slot: 4, Rule: admission.RuleFree})
 }
 
 func TestAnUnknownCommandIsRefused(t *testing.T) {

@@ -14,11 +14,11 @@ func (w *world) check(changed int, before lease.State) {
 	w.checkOneHolderPerSlot()
 	w.checkOneHolderPerRuntime()
 	w.checkNothingIsLeftBehind()
-	if !slices.Equal(w.queue, w.admission.state.Queue) {
-		w.t.Fatalf("the queue is %s, not %s", w.admission.state.Queue, w.queue)
+	if !slices.Equal(w.queue, w.admission.state.Queue()) {
+		w.t.Fatalf("the queue is %s, not %s", w.admission.state.Queue(), w.queue)
 	}
-	if a := w.admission.state; len(a.Queue) > 0 && (a.Capacity == 0 || len(a.Holders) < a.Capacity) {
-		w.t.Fatalf("%d wait though only %d hold a slot of %d", len(a.Queue), len(a.Holders), a.Capacity)
+	if a := w.admission.state; a.Queued() > 0 && (a.Capacity == 0 || len(a.Holders) < a.Capacity) {
+		w.t.Fatalf("%d wait though only %d hold a slot of %d", a.Queued(), len(a.Holders), a.Capacity)
 	}
 	after := w.leases[changed].state
 	if before.Status().Ended() && after.Status() != before.Status() {

@@ -5,6 +5,7 @@ import (
 	"maps"
 
 	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/admission"
 )
 
 // Command is what may be asked of an environment.
@@ -102,7 +103,7 @@ func register(s State, c Register) ([]Event, error) {
 	e.Config = orEmpty(e.Config)
 	if err := check(Reconfigured{
 		Name: e.Name, Description: e.Description, Driver: e.Driver, Config: e.Config,
-		EnvVars: e.EnvVars, MaxLeases: e.MaxLeases, Metadata: e.Metadata,
+		EnvVars: e.EnvVars, MaxLeases: e.MaxLeases, Metadata: e.Metadata, MaxQueued: e.MaxQueued,
 	}); err != nil {
 		return nil, err
 	}
@@ -155,6 +156,9 @@ func check(r Reconfigured) error {
 		return domain.Refuse(domain.KindInvalid, "invalid_capacity", "must not be negative").On("maxLeases").
 			Mend("give the most leases that may be active at once; 0 is no limit")
 	}
+	if err := admission.CheckMaxQueued(r.MaxQueued); err != nil {
+		return err
+	}
 	if len(r.Metadata) == 0 {
 		return nil
 	}
@@ -163,5 +167,8 @@ func check(r Reconfigured) error {
 
 func same(a, b Reconfigured) bool {
 	return a.Name == b.Name && a.Description == b.Description && a.Driver == b.Driver && a.MaxLeases == b.MaxLeases &&
-		maps.Equal(a.EnvVars, b.EnvVars) && domain.SameJSON(a.Config, b.Config) && domain.SameJSON(a.Metadata, b.Metadata)
+		maps.Equal(a.EnvVars, b.EnvVars) && domain.SameJSON(a.Config, b.Config) && domain.SameJSON(a.Metadata, b.Metadata) &&
+		sameLimit(a.MaxQueued, b.MaxQueued)
 }
+
+func sameLimit(a, b *int) bool { return a == b || a != nil && b != nil && *a == *b }

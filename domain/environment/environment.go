@@ -63,6 +63,8 @@ type State struct {
 	EnvVars   map[string]domain.EnvValue
 	MaxLeases int
 	Metadata  json.RawMessage
+	// MaxQueued is the most leases that may wait at once; nil is the admission's default.
+	MaxQueued *int `json:",omitempty"`
 
 	CreatedAt time.Time
 	UpdatedAt time.Time
@@ -72,7 +74,7 @@ type State struct {
 func (s State) Settings() Reconfigured {
 	return Reconfigured{
 		Name: s.Name, Description: s.Description, Driver: s.Driver, Config: s.Config,
-		EnvVars: s.EnvVars, MaxLeases: s.MaxLeases, Metadata: s.Metadata,
+		EnvVars: s.EnvVars, MaxLeases: s.MaxLeases, Metadata: s.Metadata, MaxQueued: s.MaxQueued,
 	}
 }
 
@@ -82,11 +84,11 @@ func Evolve(s State, e Event, m domain.Meta) State {
 	case Registered:
 		s.Status, s.Company = StatusActive, e.Company
 		s.Name, s.Description, s.Driver, s.Config = e.Name, e.Description, e.Driver, e.Config
-		s.EnvVars, s.MaxLeases, s.Metadata = e.EnvVars, e.MaxLeases, e.Metadata
+		s.EnvVars, s.MaxLeases, s.Metadata, s.MaxQueued = e.EnvVars, e.MaxLeases, e.Metadata, e.MaxQueued
 		s.CreatedAt, s.UpdatedAt = m.At, m.At
 	case Reconfigured:
 		s.Name, s.Description, s.Driver, s.Config = e.Name, e.Description, e.Driver, e.Config
-		s.EnvVars, s.MaxLeases, s.Metadata = e.EnvVars, e.MaxLeases, e.Metadata
+		s.EnvVars, s.MaxLeases, s.Metadata, s.MaxQueued = e.EnvVars, e.MaxLeases, e.Metadata, e.MaxQueued
 		s.UpdatedAt = m.At
 	case RetirementRequested:
 		s.Status, s.UpdatedAt = e.status(), m.At

@@ -70,6 +70,7 @@ func TestEverySettingCounts(t *testing.T) {
 		"envVars":     func(r *environment.Reconfigured) { r.EnvVars = map[string]domain.EnvValue{"LANG": {Plain: "x"}} },
 		"maxLeases":   func(r *environment.Reconfigured) { r.MaxLeases = 5 },
 		"metadata":    func(r *environment.Reconfigured) { r.Metadata = nil },
+		"maxQueued":   func(r *environment.Reconfigured) { r.MaxQueued = new(int) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -135,6 +136,8 @@ func TestWrongSettingsAreRefusedWhenRegisteredAndWhenChanged(t *testing.T) {
 		"variable with =":    {func(r *environment.Reconfigured) { r.EnvVars = map[string]domain.EnvValue{"A=B": {Plain: ""}} }, "invalid_env_name", "envVars.A=B"},
 		"NUL in variable":    {func(r *environment.Reconfigured) { r.EnvVars = map[string]domain.EnvValue{"A": {Plain: "\x00"}} }, "invalid_text", "envVars.A"},
 		"negative maxLeases": {func(r *environment.Reconfigured) { r.MaxLeases = -1 }, "invalid_capacity", "maxLeases"},
+		"negative maxQueued": {func(r *environment.Reconfigured) { n := -1; r.MaxQueued = &n }, "invalid_queue_limit", "maxQueued"},
+		"huge maxQueued":     {func(r *environment.Reconfigured) { n := 1 << 40; r.MaxQueued = &n }, "invalid_queue_limit", "maxQueued"},
 		"metadata of a list": {func(r *environment.Reconfigured) { r.Metadata = json.RawMessage(`[]`) }, "invalid_json", "metadata"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -145,7 +148,7 @@ func TestWrongSettingsAreRefusedWhenRegisteredAndWhenChanged(t *testing.T) {
 			given.When(environment.Reconfigure{Reconfigured: s}).Refused(domain.KindInvalid, tc.code, tc.field)
 			domaintest.Given(t, environment.Decider).When(environment.Register{Registered: environment.Registered{
 				Company: domaintest.Company, Name: s.Name, Description: s.Description, Driver: s.Driver, Config: s.Config,
-				EnvVars: s.EnvVars, MaxLeases: s.MaxLeases, Metadata: s.Metadata,
+				EnvVars: s.EnvVars, MaxLeases: s.MaxLeases, Metadata: s.Metadata, MaxQueued: s.MaxQueued,
 			}}).Refused(domain.KindInvalid, tc.code, tc.field)
 		})
 	}

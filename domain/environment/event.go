@@ -25,6 +25,8 @@ type Registered struct {
 	// MaxLeases is the most leases that may be active at once; 0 is no limit.
 	MaxLeases int             `json:"maxLeases"`
 	Metadata  json.RawMessage `json:"metadata,omitempty"`
+	// MaxQueued is the most leases that may wait at once; absent is the admission's default.
+	MaxQueued *int `json:"maxQueued,omitempty"`
 }
 
 // Reconfigured says: its settings are these now, all of them.
@@ -36,6 +38,7 @@ type Reconfigured struct {
 	EnvVars     map[string]domain.EnvValue `json:"envVars,omitempty"`
 	MaxLeases   int                        `json:"maxLeases"`
 	Metadata    json.RawMessage            `json:"metadata,omitempty"`
+	MaxQueued   *int                       `json:"maxQueued,omitempty"`
 }
 
 // RetirementRequested says: it takes no new leases, those that it has are taken down, and then it is archived, or deleted.

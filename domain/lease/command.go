@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/admission"
 )
 
 // Command is what may be asked of a lease. Every time in a command is the database's.
@@ -17,6 +18,8 @@ type Request struct{ Requested Requested }
 type Grant struct {
 	Slot int
 	From domain.LeaseID
+	// Rule is why it was this lease.
+	Rule admission.Rule
 }
 
 // Cancel gives up a lease that is not active yet.

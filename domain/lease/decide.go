@@ -19,6 +19,8 @@ func Decide(s State, cmd Command) ([]Event, error) {
 		return grant(s, c)
 	case Cancel:
 		return cancel(s, c)
+	case TimeOut:
+		return timeOut(s, c)
 	case StartProvisioning:
 		return startProvisioning(s, c)
 	case Provision:
@@ -74,6 +76,9 @@ func checkRequest(r Requested) error {
 		return err
 	}
 	if err := checkDuration("idleTimeout", r.IdleTimeoutMs, "30m"); err != nil {
+		return err
+	}
+	if err := checkQueueing(r.Queue); err != nil {
 		return err
 	}
 	for _, word := range []struct{ field, text string }{

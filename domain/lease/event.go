@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/admission"
 	"github.com/tenure-dev/tenure/domain/selection"
 )
 
@@ -37,6 +38,8 @@ type Requested struct {
 	Selection *Selection `json:"selection,omitempty"`
 	// RetainForMs is how long the runtime is kept where the policy keeps it; absent for an ephemeral lease.
 	RetainForMs int64 `json:"retainForMs,omitempty"`
+	// Queue is how it waits for a slot; absent if the request did not say.
+	Queue Queueing `json:"queue,omitzero"`
 }
 
 // Selection is why a lease is of its environment.
@@ -59,6 +62,8 @@ type Granted struct {
 	Slot int `json:"slot"`
 	// From is the lease whose kept runtime comes with the slot.
 	From domain.LeaseID `json:"fromLeaseId,omitzero"`
+	// Rule is why it was this lease; absent in the log of old.
+	Rule admission.Rule `json:"rule,omitempty"`
 }
 
 // Canceled says: the lease ended before anything was made for it, or all that was made is gone again.

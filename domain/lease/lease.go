@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/admission"
 )
 
 // Decider is the lease's decider.
@@ -53,11 +54,17 @@ type State struct {
 	// RetainFor is how long the runtime is kept where the policy keeps it.
 	RetainFor time.Duration `json:",omitempty"`
 
+	// Queue is how it waits for a slot.
+	Queue Queueing `json:",omitzero"`
+
 	Granted bool  `json:",omitempty"`
 	Slot    int   `json:",omitempty"`
 	Fence   int64 `json:",omitempty"`
 	// From is the lease whose kept runtime came with the slot.
 	From domain.LeaseID `json:",omitzero"`
+	// GrantRule is why it was this lease; "" in the log of old.
+	GrantedAt time.Time
+	GrantRule admission.Rule `json:",omitempty"`
 
 	// Attempt is the last provisioning attempt; Attempting says that it is open and Worker holds it until Deadline.
 	Attempt    int  `json:",omitempty"`
@@ -164,10 +171,10 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.Driver, s.Provider, s.Config = e.Driver, e.Provider, e.Config
 		s.Run, s.Context, s.Policy, s.Env = e.Run, e.Context, e.Policy, e.Env
 		s.TTL, s.IdleTimeout, s.Selection = ms(e.TTLMs), ms(e.IdleTimeoutMs), e.Selection
-		s.RetainFor = ms(e.RetainForMs)
-		s.RequestedAt = m.At
+		s.RequestedAt, s.Queue, s.RetainFor = m.At, e.Queue, ms(e.RetainForMs)
 	case Granted:
 		s.Granted, s.Slot, s.Fence, s.From = true, e.Slot, m.Fence(), e.From
+		s.GrantedAt, s.GrantRule = m.At, e.Rule
 	case Canceled:
 		s.End, s.EndedAt, s.TearingDown, s.Attempting = StatusCanceled, m.At, false, false
 		s.Cleaned = s.CleanupNeeded

@@ -34,6 +34,8 @@ func (s *Supervisor) stepLease(ctx context.Context, id domain.LeaseID, cause uui
 		}
 		again = false
 		switch now := s.now(); {
+		case l.WaitedTooLong(now):
+			_, err = s.deps.Commands.TimeOutLease(ctx, s.me(cause), id)
 		case l.NeedsTeardown():
 			again, err = s.release(ctx, id, l, orphaned, cause)
 		case l.Status() == lease.StatusGranted || l.Status() == lease.StatusProvisioning:

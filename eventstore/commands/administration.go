@@ -111,7 +111,7 @@ func (c *Commands) RegisterEnvironment(
 		if err != nil {
 			return err
 		}
-		_, err = eventstore.Act(ctx, w, Admissions, id.UUID, admission.Command(admission.Open{Capacity: registered.MaxLeases}))
+		_, err = eventstore.Act(ctx, w, Admissions, id.UUID, admission.Command(admission.Open{Capacity: registered.MaxLeases, MaxQueued: registered.MaxQueued}))
 		return err
 	})
 }
@@ -141,15 +141,19 @@ func (c *Commands) ReconfigureEnvironment(
 			return err
 		}
 		_, err = eventstore.Act(ctx, w, Environments, id.UUID, environment.Command(environment.Reconfigure{Reconfigured: settings}))
-		if err != nil || settings.MaxLeases == env.MaxLeases {
+		if err != nil {
 			return err
 		}
-		changed, err := eventstore.Act(ctx, w, Admissions, id.UUID, admission.Command(admission.ChangeCapacity{Capacity: settings.MaxLeases}))
+		changed, err := eventstore.Act(ctx, w, Admissions, id.UUID, limits(settings))
 		if err != nil {
 			return err
 		}
 		return grantAdmitted(ctx, w, changed)
 	})
+}
+
+func limits(s environment.Reconfigured) admission.Command {
+	return admission.ChangeCapacity{Capacity: s.MaxLeases, MaxQueued: s.MaxQueued}
 }
 
 func viewEnvironment(ctx context.Context, w *eventstore.Work, id domain.EnvironmentID) (environment.State, error) {

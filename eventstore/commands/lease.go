@@ -26,6 +26,11 @@ type Acquire struct {
 	Context          lease.Context
 	Policy           lease.Policy
 	TTL, IdleTimeout time.Duration
+	// Queue is how it waits for a slot; NoWait asks to be granted at once or refused.
+	Queue  lease.Queueing
+	NoWait bool
+	// Unavailable says why nobody can make runtimes with a driver and configuration; nil if somebody can. Optional.
+	Unavailable func(driver string, config json.RawMessage) *domain.Refusal
 	// Env are variables for every command in the lease.
 	Env map[string]string
 }
@@ -52,11 +57,14 @@ func (c *Commands) AcquireLease(ctx context.Context, by Caller, a Acquire) (even
 		if err != nil {
 			return on(err, "environmentId")
 		}
+		if err := a.satisfiable(env); err != nil {
+			return err
+		}
 		w.Company(a.Company)
 		if err := requestLease(ctx, w, a, env, chosen, values.names); err != nil {
 			return err
 		}
-		entered, err := eventstore.Act(ctx, w, Admissions, a.Environment.UUID, admission.Command(admission.Enter{Lease: a.Lease}))
+		entered, err := eventstore.Act(ctx, w, Admissions, a.Environment.UUID, admission.Command(a.enter()))
 		if err != nil {
 			return err
 		}
@@ -75,7 +83,7 @@ func requestLease(
 		Company: a.Company, Environment: a.Environment, EnvironmentVersion: w.Version(Environments.Stream(a.Environment.UUID)),
 		Driver: env.Driver, Provider: a.Provider(env.Driver, env.Config), Config: env.Config,
 		Run: a.Run, Context: a.Context, Policy: a.Policy,
-		TTLMs: a.TTL.Milliseconds(), IdleTimeoutMs: a.IdleTimeout.Milliseconds(), Env: names, Selection: chosen,
+		TTLMs: a.TTL.Milliseconds(), IdleTimeoutMs: a.IdleTimeout.Milliseconds(), Env: names, Selection: chosen, Queue: a.Queue,
 	}}))
 	return err
 }
@@ -84,7 +92,7 @@ func requestLease(
 func grantAdmitted(ctx context.Context, w *eventstore.Work, events []admission.Event) error {
 	for _, e := range events {
 		if admitted, ok := e.(admission.Admitted); ok {
-			if _, err := eventstore.Act(ctx, w, Leases, admitted.Lease.UUID, lease.Command(lease.Grant{Slot: admitted.Slot})); err != nil {
+			if _, err := eventstore.Act(ctx, w, Leases, admitted.Lease.UUID, lease.Command(lease.Grant{Slot: admitted.Slot, Rule: admitted.Rule})); err != nil {
 				return err
 			}
 		}

@@ -77,7 +77,7 @@ func onItsWay(s environment.Status, remove bool) bool {
 
 // leasesIn are the leases that hold a slot or wait for one, in the order of their ids, which is that of their age.
 func leasesIn(a admission.State) []domain.LeaseID {
-	all := append(slices.Collect(maps.Keys(a.Holders)), a.Queue...)
+	all := append(slices.Collect(maps.Keys(a.Holders)), a.Queue()...)
 	slices.SortFunc(all, func(x, y domain.LeaseID) int { return slices.Compare(x.UUID[:], y.UUID[:]) })
 	return all
 }

@@ -99,7 +99,7 @@ func ledgerContended(t *testing.T, s eventstore.Store) {
 	end, err := eventstore.Load(t.Context(), ledgers[0], admissions, env)
 	require.NoError(t, err)
 	require.Len(t, end.State.Holders, 5)
-	require.Len(t, end.State.Queue, leases-leases/3-5)
+	require.Len(t, end.State.Queue(), leases-leases/3-5)
 	slots := map[int]bool{}
 	for _, slot := range end.State.Holders {
 		require.False(t, slots[slot], "slot %d has two holders", slot)

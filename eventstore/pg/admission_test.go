@@ -68,7 +68,7 @@ func TestOneSlotNeverHasTwoHoldersHoweverLongDecidersTake(t *testing.T) {
 			assert.LessOrEqual(t, len(state.Holders), 1, "at version %d", e.Version)
 		}
 		assert.Empty(t, state.Holders)
-		assert.Empty(t, state.Queue)
+		assert.Zero(t, state.Queued())
 	}
 	next := make(chan struct{}, rounds)
 	for range rounds {

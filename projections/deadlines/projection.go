@@ -27,6 +27,8 @@ type Kind string
 const (
 	// KindNone: nothing, for now.
 	KindNone Kind = ""
+	// KindQueue: a lease that waits for a slot gives up at DueAt.
+	KindQueue Kind = "queue"
 	// KindProvision: a lease needs its runtime made, or is having it made by Worker until DueAt.
 	KindProvision Kind = "provision"
 	// KindExpire: an active lease runs out at DueAt.
@@ -70,7 +72,7 @@ type Row = projections.Row[Deadline]
 
 // Model is the read model.
 var Model = &projections.Definition[Deadline]{
-	Name: "deadlines", Revision: 4,
+	Name: "deadlines", Revision: 5,
 	Categories: []string{lease.Category, execution.Category, probe.Category, install.Category, environment.Category},
 	Columns: []projections.Column[Deadline]{
 		{Name: "company_id", Type: "uuid", Of: func(d *Deadline) any { return d.Company.UUID }},
@@ -141,6 +143,8 @@ func applyLease(d *Deadline, e *projections.Event) (bool, error) {
 		d.Kind, d.DueAt = KindRelease, orNow(s.TeardownRetryAt, e)
 	case status == lease.StatusActive:
 		d.Kind, d.DueAt = KindExpire, s.ExpiresAt
+	case status == lease.StatusRequested && !s.QueueDeadline().IsZero():
+		d.Kind, d.DueAt = KindQueue, s.QueueDeadline()
 	case status == lease.StatusGranted:
 		d.Kind, d.DueAt = KindProvision, e.RecordedAt
 	case status == lease.StatusProvisioning:

@@ -148,3 +148,18 @@ func TestACommandIsDueUntilItIsClaimedAndThenOnlyByItsWorkersDeath(t *testing.T)
 	w.h.Exec(id, execution.Finish{Worker: worker, Ended: execution.Ended{End: execution.EndKilled}, OutputSealed: &execution.NoOutput})
 	w.over()
 }
+
+func TestALeaseThatWaitsIsDueWhenItGivesUp(t *testing.T) {
+	t.Parallel()
+	w := walk(t)
+	asked := domaintest.LeaseRequested()
+	asked.Queue.TimeoutMs = 60_000
+	due := w.at().Add(time.Minute)
+	w.lease(lease.Request{Requested: asked}, todo{kind: deadlines.KindQueue, due: due})
+	w.h.Lease(id, lease.TimeOut{Now: due})
+	w.over()
+
+	w = walk(t)
+	w.lease(lease.Request{Requested: asked}, todo{kind: deadlines.KindQueue, due: w.at().Add(time.Minute)})
+	w.lease(lease.Grant{Slot: 1}, todo{kind: deadlines.KindProvision, due: w.at()})
+}

@@ -14,8 +14,7 @@ import (
 type Lease struct {
 	ID domain.LeaseID
 	lease.State
-	// GrantedAt, ReleaseRequestedAt and CleanedAt are zero until then. The state has the other times.
-	GrantedAt          time.Time
+	// ReleaseRequestedAt and CleanedAt are zero until then. The state has the other times.
 	ReleaseRequestedAt time.Time
 	// CleanedAt is when nothing was left of it, which may be long after its end.
 	CleanedAt time.Time
@@ -26,7 +25,7 @@ type Row = projections.Row[Lease]
 
 // Model is the read model.
 var Model = &projections.Definition[Lease]{
-	Name: "leases", Revision: 4,
+	Name: "leases", Revision: 5,
 	Categories: []string{lease.Category},
 	Columns: append(Columns(),
 		projections.Column[Lease]{Name: "requested_at", Type: "timestamptz", Of: func(l *Lease) any { return l.RequestedAt }},
@@ -59,7 +58,6 @@ func Apply(l *Lease, e *projections.Event) error {
 	if err := projections.Take(&l.State, e, lease.Codec, lease.Evolve); err != nil {
 		return err
 	}
-	note(&l.GrantedAt, l.Granted, e.RecordedAt)
 	note(&l.ReleaseRequestedAt, l.ReleaseReason != "", e.RecordedAt)
 	note(&l.CleanedAt, l.CleanupStatus() == lease.CleanupSuccess, e.RecordedAt)
 	return nil
