@@ -56,6 +56,8 @@ type Closed struct{}
 type Waiting struct {
 	Lease domain.LeaseID `json:"leaseId"`
 	Standing
+	// Scope is that of the kept runtimes which it would take; absent: none.
+	Scope string `json:"scope,omitempty"`
 }
 
 // Admitted says: a lease has a slot.
@@ -64,6 +66,8 @@ type Admitted struct {
 	Slot  int            `json:"slot"`
 	// Rule is why it was this one; absent in the log of old.
 	Rule Rule `json:"rule,omitempty"`
+	// From is the lease whose slot it is, with the runtime that was kept in it.
+	From domain.LeaseID `json:"fromLeaseId,omitzero"`
 }
 
 // Left says: a lease gave up its place in the queue.
@@ -102,6 +106,10 @@ var Codec = domain.NewCodec(
 	domain.Spec[Admitted, Event](),
 	domain.Spec[Left, Event](),
 	domain.Spec[Freed, Event](),
+	domain.Spec[Idled, Event](),
+	domain.Spec[Evicted, Event](),
+	domain.Spec[Stalled, Event](),
+	domain.Spec[HandedBack, Event](),
 )
 
 // Command is what may be asked of an admission.
@@ -126,6 +134,8 @@ type Close struct{}
 type Enter struct {
 	Lease domain.LeaseID
 	Standing
+	// Scope is that of the kept runtimes which it would take; "" for none.
+	Scope string
 	// NoWait asks to be admitted at once or refused.
 	NoWait bool
 }
@@ -150,6 +160,7 @@ type State struct {
 	Holders map[domain.LeaseID]int
 	line    line
 	slots   slotBook
+	kept    kept
 	// pace is for those who ask how long it takes; nothing is decided by it.
 	pace pace
 	// known says that it was opened, also when it is closed again.
@@ -158,13 +169,13 @@ type State struct {
 
 // Clone is a copy that lives on when s is used up.
 func (s State) Clone() State {
-	s.Holders, s.line = maps.Clone(s.Holders), s.line.clone()
+	s.Holders, s.line, s.kept = maps.Clone(s.Holders), s.line.clone(), s.kept.clone()
 	return s
 }
 
 // Decider is the admission's decider.
 var Decider = domain.Decider[State, Command, Event]{
-	Initial: func() State { return State{Holders: map[domain.LeaseID]int{}, line: newLine()} },
+	Initial: func() State { return State{Holders: map[domain.LeaseID]int{}, line: newLine(), kept: newKept()} },
 	Decide:  Decide,
 	Evolve:  Evolve,
 }
@@ -189,6 +200,14 @@ func Decide(s State, cmd Command) ([]Event, error) {
 		return enter(s, c)
 	case Leave:
 		return leave(s, c)
+	case Rest:
+		return rest(s, c)
+	case HandBack:
+		return handBack(s, c)
+	case Evict:
+		return evict(s, c)
+	case Stall:
+		return stall(s, c)
 	}
 	return nil, domain.Refuse(domain.KindInvalid, "unknown_command", "the admission does not know this command")
 }
@@ -234,7 +253,10 @@ func enter(s State, c Enter) ([]Event, error) {
 	if err := CheckStanding(c.Standing); err != nil {
 		return nil, err
 	}
+	inherited, ok := s.inherit(c)
 	switch {
+	case ok:
+		return []Event{inherited}, nil
 	case hasRoom(s.Capacity, len(s.Holders)) && s.line.len() == 0:
 		slot, _ := s.slots.take()
 		return []Event{Admitted{Lease: c.Lease, Slot: slot, Rule: RuleFree}}, nil
@@ -244,7 +266,8 @@ func enter(s State, c Enter) ([]Event, error) {
 	case s.line.len() >= s.MaxQueued:
 		return nil, queueFull(s)
 	}
-	return []Event{Waiting{Lease: c.Lease, Standing: c.Standing}}, nil
+	waiting := Waiting{Lease: c.Lease, Standing: c.Standing, Scope: c.Scope}
+	return append([]Event{waiting}, s.kept.evict(s.line.len()+1, len(s.kept.leaving))...), nil
 }
 
 func queueFull(s State) error {
@@ -297,6 +320,7 @@ func hasRoom(capacity, held int) bool { return capacity == 0 || held < capacity 
 
 // Evolve is the state after e; it uses s up.
 func Evolve(s State, e Event, m domain.Meta) State {
+	s.evolveKept(e)
 	switch e := e.(type) {
 	case Opened:
 		s.known, s.IsOpen, s.Capacity, s.MaxQueued = true, true, e.Capacity, QueueLimit(e.MaxQueued)
@@ -317,6 +341,7 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.pace = s.pace.freed(m.At, s.line.len())
 		delete(s.Holders, e.Lease)
 		s.slots = s.slots.give(e.Slot)
+	case Idled, Evicted, Stalled, HandedBack:
 	}
 	return s
 }

@@ -64,6 +64,8 @@ type Rule string
 const (
 	// RuleFree: there was room and nobody waited.
 	RuleFree Rule = "free"
+	// RuleKept: a runtime of its scope was kept, and nobody waited.
+	RuleKept Rule = "kept"
 	// RuleOnly: nobody else waited.
 	RuleOnly Rule = "only"
 	// RuleClass: the next in line is of a lower class.

@@ -124,6 +124,10 @@ func Samples() []domain.Event {
 		admission.Admitted{Lease: Lease, Slot: 2},
 		admission.Left{Lease: Lease},
 		admission.Freed{Lease: Lease, Slot: 2},
+		admission.Idled{Lease: Lease, Scope: "provider=\"local\""},
+		admission.Evicted{Lease: Lease},
+		admission.Stalled{Lease: Lease},
+		admission.HandedBack{Lease: Lease, To: Lease, Slot: 2, Scope: "provider=\"local\""},
 
 		LeaseRequested(),
 		lease.Granted{Slot: 2, From: Lease},
