@@ -115,21 +115,26 @@ func (RuntimePassed) leaseEvent()  {}
 
 // Scope names for whom a runtime of this request may be kept: a request with an equal one may have it. Company and
 // environment are not in it, since whoever asks looks within one environment. It is "" where no other request may.
-func (r Requested) Scope() string {
+func (r Requested) Scope() string { return scope(r.Policy, r.Provider, r.Context) }
+
+// Scope is that of its request.
+func (s State) Scope() string { return scope(s.Policy, s.Provider, s.Context) }
+
+func scope(policy Policy, provider string, c Context) string {
 	var own []string
-	switch r.Policy {
+	switch policy {
 	case PolicyReuseByEnvironment:
 	case PolicyReuseByWorkspace:
-		if r.Context.Workspace != "" {
-			own = append(own, fmt.Sprintf("workspace=%q", r.Context.Workspace))
+		if c.Workspace != "" {
+			own = append(own, fmt.Sprintf("workspace=%q", c.Workspace))
 		} else {
-			own = append(own, fmt.Sprintf("issue=%q", r.Context.Issue))
+			own = append(own, fmt.Sprintf("issue=%q", c.Issue))
 		}
 	case PolicyEphemeral, PolicyRetainOnFailure:
 		return ""
 	}
 	return strings.Join(append([]string{
-		fmt.Sprintf("provider=%q", r.Provider), fmt.Sprintf("agent=%q", r.Context.Agent), fmt.Sprintf("adapter=%q", r.Context.Adapter),
+		fmt.Sprintf("provider=%q", provider), fmt.Sprintf("agent=%q", c.Agent), fmt.Sprintf("adapter=%q", c.Adapter),
 	}, own...), " ")
 }
 
@@ -180,6 +185,9 @@ func (s State) disposition(reason Reason, asked Disposition) (Disposition, error
 	}
 	return DispositionDestroy, nil
 }
+
+// Keeping reports whether the teardown under way is to keep the runtime.
+func (s State) Keeping() bool { return s.End == StatusNone && s.Disposition.Keeps() }
 
 func (s State) reuses() bool {
 	return s.Policy == PolicyReuseByEnvironment || s.Policy == PolicyReuseByWorkspace

@@ -42,6 +42,8 @@ const (
 	VerbAcquire   = "acquire"
 	VerbStartExec = "exec_start"
 	VerbRelease   = "release"
+	VerbKeep      = "keep"
+	VerbResume    = "resume"
 	VerbProbe     = "probe"
 )
 

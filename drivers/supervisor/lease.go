@@ -38,6 +38,10 @@ func (s *Supervisor) stepLease(ctx context.Context, id domain.LeaseID, cause uui
 			_, err = s.deps.Commands.TimeOutLease(ctx, s.me(cause), id)
 		case l.NeedsTeardown():
 			again, err = s.release(ctx, id, l, orphaned, cause)
+		case l.Kept && !now.Before(l.KeptUntil):
+			var done eventstore.Outcome
+			done, err = s.deps.Commands.EndRetention(ctx, s.me(cause), id, lease.RetentionExpired)
+			again = done.Changed
 		case l.Status() == lease.StatusGranted || l.Status() == lease.StatusProvisioning:
 			again, err = s.provision(ctx, id, l, orphaned, cause)
 		case l.Status() == lease.StatusActive && !now.Before(l.ExpiresAt):
@@ -77,7 +81,7 @@ func (s *Supervisor) provision(ctx context.Context, id domain.LeaseID, l lease.S
 		about = driver.Describe()
 	}
 	// Nobody saw the end of the open attempt, and asking such a driver again would make a second runtime.
-	unseen := l.Attempting && about.Class == drivers.ClassBlind
+	unseen := l.Attempting && !l.Resuming && about.Class == drivers.ClassBlind
 	switch {
 	case l.Attempting && now.Before(l.Deadline) && (!orphaned || unseen):
 		return false, nil
@@ -101,6 +105,10 @@ func (s *Supervisor) provision(ctx context.Context, id domain.LeaseID, l lease.S
 		Runtime: domain.RuntimeID{UUID: runtime}, Worker: s.deps.Process.ID, Deadline: now.Add(s.opts.ProvisionTimeout), WorkerDead: orphaned,
 		Plugin: pluginOf(about, l),
 	}, need)
+	if commands.FormerFirst(err) {
+		s.later(commands.Leases.Stream(id.UUID), cause, now.Add(formerLook))
+		return false, nil
+	}
 	if err != nil {
 		return false, err
 	}
@@ -132,7 +140,11 @@ func (s *Supervisor) provision(ctx context.Context, id domain.LeaseID, l lease.S
 		if err := s.confirm(s.attempting(id, l)); err != nil {
 			return false, err
 		}
-		made, err = s.acquire(ctx, driver, id, l, config)
+		get := s.acquire
+		if l.Resuming {
+			get = s.resume
+		}
+		made, err = get(ctx, driver, id, l, config)
 	}
 	if err != nil {
 		return true, s.provisionFailed(id, l, cause, about.Class, err)
@@ -150,25 +162,31 @@ func (s *Supervisor) acquire(
 	// The deadline in the log is when others may assume that this call is over.
 	return callDriver(ctx, s, driver, VerbAcquire, l.Deadline.Sub(s.now()), func(ctx context.Context) (drivers.Runtime, error) {
 		faults.Point("driver.acquire.before")
-		made, err := driver.Acquire(ctx, drivers.AcquireRequest{
-			RuntimeID: l.Runtime.String(), Installation: s.deps.Installation.String(), Epoch: s.deps.Epoch,
-			Attempt: l.Attempt, Fence: l.Fence,
-			LeaseID: id.String(), CompanyID: l.Company.String(), EnvironmentID: l.Environment.String(), RunID: l.Run,
-			IssueID: l.Context.Issue, AgentID: l.Context.Agent, ExecutionWorkspaceID: l.Context.Workspace,
-			ExecutionWorkspaceMode: l.Context.WorkspaceMode, AdapterType: l.Context.Adapter, Config: config, StoredConfig: l.Config,
-			Settled: func() {
-				// The lease may have been taken down meanwhile, by a process that knew nothing of this call.
-				if driver.Describe().Class != drivers.ClassBlind {
-					s.discard(s.work, id, l)
-				}
-			},
-		})
+		request := s.acquireRequest(id, l, config)
+		request.Settled = func() {
+			// The lease may have been taken down meanwhile, by a process that knew nothing of this call.
+			if driver.Describe().Class != drivers.ClassBlind {
+				s.discard(s.work, id, l)
+			}
+		}
+		made, err := driver.Acquire(ctx, request)
 		faults.Point("driver.acquire.after")
 		return made, err
 	}, func(made drivers.Runtime) {
 		l.ProviderLeaseID, l.Metadata = made.ProviderLeaseID, made.Metadata
 		s.discard(s.work, id, l)
 	})
+}
+
+// acquireRequest asks for the runtime of a lease; config is its configuration with the secrets in it.
+func (s *Supervisor) acquireRequest(id domain.LeaseID, l lease.State, config json.RawMessage) drivers.AcquireRequest {
+	return drivers.AcquireRequest{
+		RuntimeID: l.Runtime.String(), Installation: s.deps.Installation.String(), Epoch: s.deps.Epoch,
+		Attempt: l.Attempt, Fence: l.Fence,
+		LeaseID: id.String(), CompanyID: l.Company.String(), EnvironmentID: l.Environment.String(), RunID: l.Run,
+		IssueID: l.Context.Issue, AgentID: l.Context.Agent, ExecutionWorkspaceID: l.Context.Workspace,
+		ExecutionWorkspaceMode: l.Context.WorkspaceMode, AdapterType: l.Context.Adapter, Config: config, StoredConfig: l.Config,
+	}
 }
 
 // provisioned records the good end of an attempt.
@@ -209,6 +227,9 @@ func (s *Supervisor) provisionFailed(id domain.LeaseID, l lease.State, cause uui
 	if s.work.Err() != nil {
 		// It was cut short, which says nothing of the driver. The claim is open and the next process takes it over.
 		return failure
+	}
+	if l.Resuming {
+		return s.resumeFailed(id, l, cause, failure)
 	}
 	f := failureOf(class, failure)
 	fail := lease.FailProvisioning{
@@ -338,48 +359,60 @@ func (s *Supervisor) release(ctx context.Context, id domain.LeaseID, l lease.Sta
 	if unreadable == nil {
 		config, unreadable = s.open(l.Config, got)
 	}
-	switch err := s.takeDown(ctx, id, l, config, unreadable); {
+	kept, err := s.takeDown(ctx, id, l, config, unreadable)
+	switch {
 	case lostClaim(err):
 		return false, err
 	case err != nil:
 		return true, s.releaseFailed(id, l, cause, err)
 	}
 	return false, s.persist(func(ctx context.Context) error {
-		_, err := s.deps.Commands.FinishRelease(ctx, s.me(cause), id, lease.FinishRelease{Attempt: l.Teardown, Worker: s.deps.Process.ID})
+		_, err := s.deps.Commands.FinishRelease(ctx, s.me(cause), id, lease.FinishRelease{
+			Attempt: l.Teardown, Worker: s.deps.Process.ID, Kept: kept,
+		})
 		return err
 	})
 }
 
-// takeDown ends what a lease has; config is its configuration with the secrets in it, unless it is unreadable.
-func (s *Supervisor) takeDown(ctx context.Context, id domain.LeaseID, l lease.State, config json.RawMessage, unreadable error) error {
+// takeDown ends what a lease has, but for a runtime that it is to keep; config is its configuration with the secrets in it,
+// unless it is unreadable.
+func (s *Supervisor) takeDown(
+	ctx context.Context, id domain.LeaseID, l lease.State, config json.RawMessage, unreadable error,
+) (kept bool, err error) {
 	// Since the claim is in the log, no command starts in this lease any more. One whose end cannot be recorded must not
 	// use up the driver's time.
 	half, cancel := context.WithTimeout(ctx, s.opts.ReleaseTimeout/2)
 	s.execs.endLease(half, id, "lease_released")
 	cancel()
 	if unreadable != nil {
-		return noSecret(unreadable)
+		return false, noSecret(unreadable)
 	}
 	driver, err := s.deps.Drivers.Resolve(target(l))
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := s.confirm(s.tearingDown(id, l)); err != nil {
-		return err
+		return false, err
 	}
 	if !s.now().Before(l.Deadline) {
-		return errClaimOver
+		return false, errClaimOver
 	}
-	_, err = callDriver(ctx, s, driver, VerbRelease, l.Deadline.Sub(s.now()), func(ctx context.Context) (struct{}, error) {
-		faults.Point("driver.release.before")
-		err := driver.Release(ctx, drivers.ReleaseRequest{Handle: s.handle(id, l, config), Attempt: l.Teardown})
-		faults.Point("driver.release.after")
-		return struct{}{}, err
-	}, nothing)
+	handle := s.handle(id, l, config)
+	if l.Keeping() && driver.Describe().Capabilities.Keep {
+		err = s.keep(ctx, driver, l, handle)
+		kept = err == nil
+	} else {
+		_, err = callDriver(ctx, s, driver, VerbRelease, l.Deadline.Sub(s.now()), func(ctx context.Context) (struct{}, error) {
+			faults.Point("driver.release.before")
+			err := driver.Release(ctx, drivers.ReleaseRequest{Handle: handle, Attempt: l.Teardown})
+			faults.Point("driver.release.after")
+			return struct{}{}, err
+		}, nothing)
+	}
 	if errors.Is(err, drivers.ErrGone) {
-		return nil
+		return false, nil
 	}
-	return err
+	return kept, err
 }
 
 func (s *Supervisor) releaseFailed(id domain.LeaseID, l lease.State, cause uuid.UUID, failure error) error {

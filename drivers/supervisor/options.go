@@ -21,6 +21,8 @@ type Options struct {
 	ProbeTimeout, InstallTimeout time.Duration
 	// MaxAttempts is how often provisioning is tried; default 5.
 	MaxAttempts int
+	// MaxResumes is how often resuming a kept runtime is tried before the lease gives up; default 15, which takes about a minute.
+	MaxResumes int
 	// RetryBase doubles with each failure up to RetryLimit; defaults 500 ms and 1 min.
 	RetryBase, RetryLimit time.Duration
 	// DrainTimeout is how long Stop lets running commands and driver calls go on; default 10 s.
@@ -37,6 +39,7 @@ func (o Options) withDefaults() Options {
 	o.ProbeTimeout = orDefault(o.ProbeTimeout, 2*time.Minute)
 	o.InstallTimeout = orDefault(o.InstallTimeout, 5*time.Minute)
 	o.MaxAttempts = orDefault(o.MaxAttempts, 5)
+	o.MaxResumes = orDefault(o.MaxResumes, 15)
 	o.RetryBase = orDefault(o.RetryBase, 500*time.Millisecond)
 	o.RetryLimit = orDefault(o.RetryLimit, time.Minute)
 	o.DrainTimeout = orDefault(o.DrainTimeout, 10*time.Second)
@@ -67,6 +70,7 @@ func (o Options) Validate() error {
 	}
 	count("Parallel", o.Parallel)
 	count("MaxAttempts", o.MaxAttempts)
+	count("MaxResumes", o.MaxResumes)
 	// Shorter ones would make a busy loop of a beat, a sweep or a retry.
 	atLeast("LivenessTTL", o.LivenessTTL, 40*time.Millisecond)
 	atLeast("SweepInterval", o.SweepInterval, 10*time.Millisecond)

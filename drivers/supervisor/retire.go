@@ -34,14 +34,14 @@ func (s *Supervisor) stepRetire(ctx context.Context, id domain.EnvironmentID, ca
 			continue
 		}
 		waits = true
-		if l.ReleaseReason != "" || l.Status().Ended() {
+		if !l.Kept && (l.ReleaseReason != "" || l.Status().Ended()) {
 			continue
 		}
 		if asked++; asked > retireBatch {
 			break
 		}
 		if _, err := s.deps.Commands.ReleaseLease(ctx, s.me(cause), leaseID, lease.Release{
-			Reason: lease.ReasonReleased, Message: "its environment is ended",
+			Reason: lease.ReasonReleased, Message: "its environment is ended", Disposition: lease.DispositionDestroy,
 		}); err != nil && !refused(err) {
 			return err
 		}

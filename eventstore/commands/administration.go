@@ -144,11 +144,7 @@ func (c *Commands) ReconfigureEnvironment(
 		if err != nil {
 			return err
 		}
-		changed, err := eventstore.Act(ctx, w, Admissions, id.UUID, limits(settings))
-		if err != nil {
-			return err
-		}
-		return grantAdmitted(ctx, w, changed)
+		return actOnAdmission(ctx, w, id, limits(settings))
 	})
 }
 

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/tenure-dev/tenure/domain"
-	"github.com/tenure-dev/tenure/domain/admission"
 	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/runtime"
@@ -26,6 +25,8 @@ type Acquire struct {
 	Context          lease.Context
 	Policy           lease.Policy
 	TTL, IdleTimeout time.Duration
+	// RetainFor is how long the runtime is kept where the policy keeps it; 0 for an ephemeral lease.
+	RetainFor time.Duration
 	// Queue is how it waits for a slot; NoWait asks to be granted at once or refused.
 	Queue  lease.Queueing
 	NoWait bool
@@ -61,10 +62,7 @@ func (c *Commands) AcquireLease(ctx context.Context, by Caller, a Acquire) (even
 			return err
 		}
 		w.Company(a.Company)
-		if err := requestLease(ctx, w, a, env, chosen, values.names); err != nil {
-			return err
-		}
-		entered, err := eventstore.Act(ctx, w, Admissions, a.Environment.UUID, admission.Command(a.enter()))
+		scope, err := requestLease(ctx, w, a, env, chosen, values.names)
 		if err != nil {
 			return err
 		}
@@ -72,41 +70,22 @@ func (c *Commands) AcquireLease(ctx context.Context, by Caller, a Acquire) (even
 		if err := c.keepValues(w, values, kept); err != nil {
 			return err
 		}
-		return grantAdmitted(ctx, w, entered)
+		return actOnAdmission(ctx, w, a.Environment, a.enter(scope))
 	})
 }
 
 func requestLease(
 	ctx context.Context, w *eventstore.Work, a Acquire, env environment.State, chosen *lease.Selection, names []domain.EnvName,
-) error {
-	_, err := eventstore.Begin(ctx, w, Leases, a.Lease.UUID, lease.Command(lease.Request{Requested: lease.Requested{
+) (scope string, err error) {
+	requested := lease.Requested{
 		Company: a.Company, Environment: a.Environment, EnvironmentVersion: w.Version(Environments.Stream(a.Environment.UUID)),
 		Driver: env.Driver, Provider: a.Provider(env.Driver, env.Config), Config: env.Config,
 		Run: a.Run, Context: a.Context, Policy: a.Policy,
 		TTLMs: a.TTL.Milliseconds(), IdleTimeoutMs: a.IdleTimeout.Milliseconds(), Env: names, Selection: chosen, Queue: a.Queue,
-	}}))
-	return err
-}
-
-// grantAdmitted grants every lease that the admission just admitted.
-func grantAdmitted(ctx context.Context, w *eventstore.Work, events []admission.Event) error {
-	for _, e := range events {
-		if admitted, ok := e.(admission.Admitted); ok {
-			if _, err := eventstore.Act(ctx, w, Leases, admitted.Lease.UUID, lease.Command(lease.Grant{Slot: admitted.Slot, Rule: admitted.Rule})); err != nil {
-				return err
-			}
-		}
+		RetainForMs: a.RetainFor.Milliseconds(),
 	}
-	return nil
-}
-
-// leaveAdmission gives up the lease's slot or its place in the queue, and grants what that makes room for.
-func leaveAdmission(ctx context.Context, w *eventstore.Work, env domain.EnvironmentID, id domain.LeaseID) error {
-	left, err := eventstore.Act(ctx, w, Admissions, env.UUID, admission.Command(admission.Leave{Lease: id}))
-	if err != nil {
-		return err
-	}
-	return grantAdmitted(ctx, w, left)
+	_, err = eventstore.Begin(ctx, w, Leases, a.Lease.UUID, lease.Command(lease.Request{Requested: requested}))
+	return requested.Scope(), err
 }
 
 // actOnLease decides a command on a lease. What the lease no longer needs after it (its slot, its variables, a
@@ -129,14 +108,17 @@ func actOnLease(ctx context.Context, w *eventstore.Work, id domain.LeaseID, cmd 
 	if ended && len(after.Env) > 0 {
 		w.Drop(id.UUID)
 	}
-	if ended && !after.Runtime.IsZero() && after.CleanupStatus() == lease.CleanupNone {
+	if err := settleKept(ctx, w, id, before, after); err != nil {
+		return nil, err
+	}
+	if ended && !after.Runtime.IsZero() && !after.CleanupNeeded {
 		neverMade := runtime.ConfirmDestroyed{Proof: runtime.ProofNeverMade}
 		if _, err := eventstore.Act(ctx, w, Runtimes, after.Runtime.UUID, runtime.Command(neverMade)); err != nil {
 			return nil, err
 		}
 	}
 	if inAdmission(before) && !inAdmission(after) {
-		err = leaveAdmission(ctx, w, before.Environment, id)
+		err = giveUpSlot(ctx, w, id, after)
 	}
 	return events, err
 }
@@ -166,6 +148,14 @@ func (c *Commands) RenewLease(ctx context.Context, by Caller, id domain.LeaseID,
 func (c *Commands) ExpireLease(ctx context.Context, by Caller, id domain.LeaseID) (eventstore.Outcome, error) {
 	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
 		_, err := actOnLease(ctx, w, id, lease.Expire{Now: w.Now()})
+		return err
+	})
+}
+
+// EndRetention lets a kept runtime go; one that expires does so only when its time is over.
+func (c *Commands) EndRetention(ctx context.Context, by Caller, id domain.LeaseID, reason lease.RetentionReason) (eventstore.Outcome, error) {
+	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		_, err := actOnLease(ctx, w, id, lease.EndRetention{Reason: reason, Now: w.Now()})
 		return err
 	})
 }

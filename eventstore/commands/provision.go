@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -21,12 +22,33 @@ type Worker struct {
 func (c *Commands) ClaimProvisioning(
 	ctx context.Context, by Caller, id domain.LeaseID, node domain.NodeID, claim lease.StartProvisioning, need Need,
 ) (claimed lease.State, got Got, err error) {
+	wait := false
 	_, err = eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		claim, l := claim, lease.State{}
 		claim.Now = w.Now()
+		if l, err = eventstore.View(ctx, w, Leases, id.UUID); err != nil {
+			return err
+		}
+		if claim.Fingerprint, err = fingerprint(ctx, w, l, claim.Plugin, need); err != nil {
+			return err
+		}
+		if !l.From.IsZero() && l.Attempt == 0 {
+			w.Company(l.Company)
+			if wait, err = inherit(ctx, w, l, &claim); wait || err != nil {
+				return err
+			}
+		}
 		if _, err := actOnLease(ctx, w, id, claim); err != nil {
 			return err
 		}
 		if claimed, err = eventstore.View(ctx, w, Leases, id.UUID); err != nil {
+			return err
+		}
+		if claimed.Resuming {
+			if err := takeOver(ctx, w, id, claimed); err != nil {
+				return err
+			}
+			got, err = settle(ctx, w, claimed.Company, need)
 			return err
 		}
 		intend := eventstore.Act[runtime.State, runtime.Command, runtime.Event]
@@ -42,6 +64,9 @@ func (c *Commands) ClaimProvisioning(
 		got, err = settle(ctx, w, claimed.Company, need)
 		return err
 	})
+	if err == nil && wait {
+		err = errFormerFirst
+	}
 	return claimed, got, err
 }
 
@@ -69,11 +94,21 @@ func (c *Commands) FinishProvisioning(ctx context.Context, by Caller, id domain.
 
 // FailProvisioning records the bad end of an attempt.
 func (c *Commands) FailProvisioning(ctx context.Context, by Caller, id domain.LeaseID, failure lease.FailProvisioning) (eventstore.Outcome, error) {
-	return c.onLease(ctx, by, id, failure)
+	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		failure.Now = w.Now()
+		before, err := eventstore.View(ctx, w, Leases, id.UUID)
+		if err != nil {
+			return err
+		}
+		if _, err = actOnLease(ctx, w, id, failure); err != nil || failure.Gone == "" || !before.Resuming {
+			return err
+		}
+		return giveUpGone(ctx, w, id, before.Runtime, failure.Gone)
+	})
 }
 
-// ClaimRelease claims the next teardown of a lease and announces the destruction of its runtime, before anything is
-// destroyed. The state it returns is the lease with the teardown open.
+// ClaimRelease claims the next teardown of a lease and announces the destruction of its runtime, unless it is to be kept,
+// before anything is destroyed. The state it returns is the lease with the teardown open.
 func (c *Commands) ClaimRelease(
 	ctx context.Context, by Caller, id domain.LeaseID, claim lease.StartRelease, need Need,
 ) (claimed lease.State, got Got, err error) {
@@ -85,10 +120,11 @@ func (c *Commands) ClaimRelease(
 		if claimed, err = eventstore.View(ctx, w, Leases, id.UUID); err != nil {
 			return err
 		}
-		reason := string(claimed.ReleaseReason)
-		if reason == "" {
-			reason = string(lease.ReasonFailed)
+		if claimed.Keeping() {
+			got, err = settle(ctx, w, claimed.Company, need)
+			return err
 		}
+		reason := cmp.Or(string(claimed.RetentionEnd), string(claimed.ReleaseReason), string(lease.ReasonFailed))
 		if _, err := eventstore.Act(ctx, w, Runtimes, claimed.Runtime.UUID, runtime.Command(runtime.Destroy{Lease: id, Reason: reason})); err != nil {
 			return err
 		}
@@ -98,9 +134,11 @@ func (c *Commands) ClaimRelease(
 	return claimed, got, err
 }
 
-// FinishRelease records the good end of a teardown: nothing is left, the slot is free, and who waited for it is granted.
+// FinishRelease records the good end of a teardown: nothing is left, the slot is free, and who waited for it is granted; or
+// the runtime is kept, for the next one of its scope.
 func (c *Commands) FinishRelease(ctx context.Context, by Caller, id domain.LeaseID, result lease.FinishRelease) (eventstore.Outcome, error) {
 	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		result.Now = w.Now()
 		if _, err := actOnLease(ctx, w, id, result); err != nil {
 			return err
 		}
@@ -108,9 +146,17 @@ func (c *Commands) FinishRelease(ctx context.Context, by Caller, id domain.Lease
 		if err != nil {
 			return err
 		}
-		_, err = eventstore.Act(ctx, w, Runtimes, after.Runtime.UUID,
-			runtime.Command(runtime.ConfirmDestroyed{Proof: runtime.ProofReleased}))
-		return err
+		if after.End == lease.StatusRetained && !after.Cleaned {
+			return nil
+		}
+		for _, cmd := range []runtime.Command{
+			runtime.Destroy{Lease: id, Reason: string(lease.GoneAbsent)}, runtime.ConfirmDestroyed{Proof: runtime.ProofReleased},
+		} {
+			if _, err := eventstore.Act(ctx, w, Runtimes, after.Runtime.UUID, cmd); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 

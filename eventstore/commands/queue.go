@@ -11,12 +11,12 @@ import (
 )
 
 // enter asks for the slot. Requests of one agent share what is granted unless they say otherwise.
-func (a Acquire) enter() admission.Enter {
+func (a Acquire) enter(scope string) admission.Enter {
 	standing := a.Queue.Standing
 	if standing.Key == "" {
 		standing.Key = a.Context.Agent
 	}
-	return admission.Enter{Lease: a.Lease, Standing: standing, NoWait: a.NoWait}
+	return admission.Enter{Lease: a.Lease, Standing: standing, Scope: scope, NoWait: a.NoWait}
 }
 
 // satisfiable refuses a request that no waiting can meet, with all that stands against it.

@@ -35,6 +35,8 @@ const (
 	KindExpire Kind = "expire"
 	// KindRelease: a lease's runtime is to be taken down, or is being taken down by Worker until DueAt.
 	KindRelease Kind = "release"
+	// KindRetain: a runtime that is kept for another lease goes at DueAt.
+	KindRetain Kind = "retain"
 	// KindExec: a command is to be run; or Worker has it, then it is due only by that worker's death.
 	KindExec Kind = "exec"
 	// KindKill: Worker is to end a command.
@@ -139,6 +141,8 @@ func applyLease(d *Deadline, e *projections.Event) (bool, error) {
 		d.Kind, d.Worker, d.DueAt = KindProvision, s.Worker, s.Deadline
 	case s.TearingDown:
 		d.Kind, d.Worker, d.DueAt = KindRelease, s.Worker, s.Deadline
+	case s.Kept:
+		d.Kind, d.DueAt = KindRetain, s.KeptUntil
 	case s.NeedsTeardown():
 		d.Kind, d.DueAt = KindRelease, orNow(s.TeardownRetryAt, e)
 	case status == lease.StatusActive:
@@ -150,7 +154,7 @@ func applyLease(d *Deadline, e *projections.Event) (bool, error) {
 	case status == lease.StatusProvisioning:
 		d.Kind, d.DueAt = KindProvision, orNow(s.RetryAt, e)
 	}
-	over := status == lease.StatusNone || status.Ended() && !s.NeedsTeardown()
+	over := status == lease.StatusNone || status.Ended() && !s.NeedsTeardown() && !s.Kept
 	return !over, nil
 }
 

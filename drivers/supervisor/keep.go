@@ -1,0 +1,77 @@
+package supervisor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/eventstore/commands"
+	"github.com/tenure-dev/tenure/eventstore/faults"
+)
+
+// formerLook is how often a lease looks whether the kept runtime that it cannot use is gone.
+const formerLook = 200 * time.Millisecond
+
+// resumeLimit bounds the pause between two tries to resume.
+const resumeLimit = 5 * time.Second
+
+// keep ends what a lease runs and leaves its runtime for the next one.
+func (s *Supervisor) keep(ctx context.Context, driver drivers.Driver, l lease.State, handle drivers.Handle) error {
+	_, err := callDriver(ctx, s, driver, VerbKeep, l.Deadline.Sub(s.now()), func(ctx context.Context) (struct{}, error) {
+		faults.Point("driver.keep.before")
+		err := drivers.Keep(ctx, driver, drivers.KeepRequest{
+			Handle: handle, Attempt: l.Teardown, Stop: l.Disposition == lease.DispositionStopAndRetain,
+		})
+		faults.Point("driver.keep.after")
+		return struct{}{}, err
+	}, nothing)
+	return err
+}
+
+// resume readies a kept runtime for its next lease. It makes nothing, so what comes too late leaves nothing.
+func (s *Supervisor) resume(
+	ctx context.Context, driver drivers.Driver, id domain.LeaseID, l lease.State, config json.RawMessage,
+) (drivers.Runtime, error) {
+	if !s.now().Before(l.Deadline) {
+		return drivers.Runtime{}, notAsked(errClaimOver)
+	}
+	return callDriver(ctx, s, driver, VerbResume, l.Deadline.Sub(s.now()), func(ctx context.Context) (drivers.Runtime, error) {
+		faults.Point("driver.resume.before")
+		made, err := drivers.Resume(ctx, driver, drivers.ResumeRequest{
+			AcquireRequest: s.acquireRequest(id, l, config), ProviderLeaseID: l.ProviderLeaseID, Metadata: l.Metadata,
+		})
+		faults.Point("driver.resume.after")
+		return made, err
+	}, func(drivers.Runtime) {})
+}
+
+// resumeFailed records why a kept runtime could not be resumed. Only the driver's word that it is gone, or that another one has
+// its name, permits to make another one. After anything else it is tried again, for a while, and then left as it is.
+func (s *Supervisor) resumeFailed(id domain.LeaseID, l lease.State, cause uuid.UUID, failure error) error {
+	f := failureOf("", failure)
+	fail := lease.FailProvisioning{
+		Attempt: l.Attempt, Worker: s.deps.Process.ID, Kind: lease.FailureKind(f.Outcome), Code: f.Code, Step: f.Step,
+		Message: messageOf(f, failure),
+	}
+	now := s.now()
+	switch {
+	case errors.Is(failure, drivers.ErrGone):
+		fail.Gone, fail.Code, fail.Message, fail.RetryAt = lease.GoneAbsent, string(lease.GoneAbsent), failure.Error(), &now
+	case errors.Is(failure, drivers.ErrMismatch):
+		fail.Gone, fail.Code, fail.Message, fail.RetryAt = lease.GoneMismatch, string(lease.GoneMismatch), failure.Error(), &now
+	case f.Outcome == drivers.OutcomeRetryable && l.Attempt < s.opts.MaxResumes:
+		at := now.Add(commands.Backoff(l.Attempt, s.opts.RetryBase/2, min(resumeLimit, s.opts.RetryLimit)))
+		fail.RetryAt = &at
+	}
+	s.log.Info("a kept runtime could not be resumed", "lease", id, "attempt", l.Attempt, "code", fail.Code, "gone", fail.Gone, "error", failure)
+	return s.persist(func(ctx context.Context) error {
+		_, err := s.deps.Commands.FailProvisioning(ctx, s.me(cause), id, fail)
+		return err
+	})
+}
