@@ -22,14 +22,17 @@ type Driver interface {
 	// Acquire makes the runtime named by req.RuntimeID, or returns the one that an earlier call with this id made.
 	// An error tells by [Outcome] whether something may exist outside.
 	Acquire(ctx context.Context, req AcquireRequest) (Runtime, error)
-	// Release ends everything that runs in the runtime and takes it down. Releasing what is already gone succeeds.
+	// Release ends everything that runs in the runtime and takes it down, kept or not. Releasing what is already gone succeeds.
+	// Where the runtime can hold a fence and has a newer one than the request's, it is left alone, and the error is definite,
+	// with [CodeStaleFence]. A request without a fence is by whoever knows that nobody needs the runtime.
 	Release(ctx context.Context, req ReleaseRequest) error
 }
 
 // Executor runs commands in a runtime.
 type Executor interface {
 	// StartExec starts one command and returns once it runs. Its output goes to req.JournalDir. An error means that the
-	// command did not start; it is a [*StartError] where the stage is known.
+	// command did not start; it is a [*StartError] where the stage is known. Where the runtime can hold a fence, comparing
+	// it and starting the command are one step: an older one is refused with [StageFence] and [CodeStaleFence].
 	StartExec(ctx context.Context, req ExecRequest) (Exec, error)
 }
 
@@ -43,12 +46,14 @@ type Pruner interface {
 // larger.
 type Keeper interface {
 	// Keep ends everything that the lease runs in the runtime and keeps the rest: its files, and with req.Stop nothing that
-	// runs. It may be repeated. [ErrGone] says that the runtime certainly does not exist any more.
+	// runs. No command of this fence starts any more, until it is resumed. It may be repeated. [ErrGone] says that the runtime
+	// certainly does not exist any more, also if something else has its name. An older fence is refused as by Release.
 	Keep(ctx context.Context, req KeepRequest) error
 	// Resume gives a kept runtime to its next holder. From then on it refuses what carries an older fence, where it can hold
 	// one, as one step with the check. It may be repeated by the same holder. [ErrGone] says that the runtime certainly does
 	// not exist any more, [ErrMismatch] that what is there under its name is another one, which is left alone; after any other
-	// error it is as it was. It never makes a runtime.
+	// error its files are as they were, and Resume may be called again. It never makes a runtime. An older fence is refused as by
+	// Release. What still runs under an older fence is ended.
 	Resume(ctx context.Context, req ResumeRequest) (Runtime, error)
 }
 

@@ -62,7 +62,7 @@ func OutcomeOf(err error) Outcome {
 
 // StartError says that a command did not start.
 type StartError struct {
-	// Stage is where it failed: "runtime", "cwd", "argv", "environment", "stdin", "parent", "process", "journal"; where there is
+	// Stage is where it failed: "runtime", "fence" ([StageFence]), "cwd", "argv", "environment", "stdin", "parent", "process", "journal"; where there is
 	// a sandbox also "sandbox" and "limits", where there is a plugin also "worker".
 	Stage       string
 	Code        string

@@ -35,6 +35,13 @@ type Features struct {
 	OutputBytes int64
 	// Repeats is how often a short command runs in the test of lost outputs; 0 is 50.
 	Repeats int
+	// The following are for drivers with Keep. Lose removes a runtime behind the driver's back, Usurp puts something else in its
+	// place in one of several ways. Peer is another driver of the same runtimes, as another worker has it; nil for none.
+	// Unreachable is nil where there is no way that could be cut.
+	Lose        func(t *testing.T, d drivers.Driver, h drivers.Handle)
+	Usurp       map[string]Usurper
+	Peer        func(t *testing.T, d drivers.Driver) drivers.Driver
+	Unreachable func(t *testing.T) Unreachable
 }
 
 // Run tests a driver. The test process must itself have the variable [MarkerName] in its environment, with [Marker] as
@@ -52,6 +59,9 @@ func Run(t *testing.T, f Features) {
 	t.Run("Description", func(t *testing.T) { t.Parallel(); testDescription(t, f) })
 	t.Run("Runtime", func(t *testing.T) { t.Parallel(); testRuntime(t, f) })
 	probe := f.New(t).Describe()
+	if probe.Capabilities.Keep {
+		t.Run("Keep", func(t *testing.T) { t.Parallel(); testKeep(t, f) })
+	}
 	if !probe.Capabilities.Exec {
 		return
 	}
@@ -107,6 +117,7 @@ func testDescription(t *testing.T, f Features) {
 	} else {
 		require.ErrorIs(t, err, drivers.ErrUnsupported)
 	}
+	testKeepDeclared(t, f, d)
 	if !said.Capabilities.List {
 		_, err := drivers.ListRuntimes(t.Context(), d, listRequest(f, Installation))
 		require.ErrorIs(t, err, drivers.ErrUnsupported)
@@ -125,6 +136,21 @@ func testDescription(t *testing.T, f Features) {
 		require.Equal(t, field, problem.Problems[0].Field)
 		require.NotEmpty(t, problem.Problems[0].Remediation)
 	}
+}
+
+// testKeepDeclared asks for what never was: a driver that keeps says that it is gone.
+func testKeepDeclared(t *testing.T, f Features, d drivers.Driver) {
+	t.Helper()
+	want := drivers.ErrUnsupported
+	if d.Describe().Capabilities.Keep {
+		want = drivers.ErrGone
+	}
+	req := AcquireRequest(f)
+	handle := HandleOf(req, drivers.Runtime{})
+	require.ErrorIs(t, drivers.Keep(t.Context(), d, drivers.KeepRequest{Handle: handle, Attempt: 1}), want)
+	_, err := drivers.Resume(t.Context(), d, drivers.ResumeRequest{AcquireRequest: req})
+	require.ErrorIs(t, err, want)
+	requireListed(t, f, d, req, 0)
 }
 
 func testRuntime(t *testing.T, f Features) {

@@ -28,12 +28,16 @@ type Runtime struct {
 	Handle drivers.Handle
 	req    drivers.AcquireRequest
 	root   string // of the journals
+
+	posix, hostProcesses bool
 }
 
 // Acquire makes a runtime for t.
 func Acquire(t *testing.T, f Features) *Runtime {
 	t.Helper()
-	r := &Runtime{t: t, Driver: f.New(t), req: AcquireRequest(f), root: t.TempDir()}
+	r := &Runtime{
+		t: t, Driver: f.New(t), req: AcquireRequest(f), root: t.TempDir(), posix: f.Posix, hostProcesses: f.HostProcesses,
+	}
 	rt, err := r.Driver.Acquire(t.Context(), r.req)
 	require.NoError(t, err)
 	r.Handle = HandleOf(r.req, rt)

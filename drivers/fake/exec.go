@@ -32,7 +32,7 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 			return nil, err
 		}
 	}
-	r, err := d.enter(req.RuntimeID)
+	r, err := d.enter(req.Handle)
 	if err != nil {
 		return nil, err
 	}
@@ -49,21 +49,27 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 	return r, nil
 }
 
-// enter registers a command, so that Release finds it, in a runtime that must exist.
-func (d *Driver) enter(runtimeID string) (*program.Run, error) {
+// enter registers a command, so that Release and Keep find it, in a runtime that must exist and be held with its fence.
+func (d *Driver) enter(h drivers.Handle) (*program.Run, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	var found *Instance
 	for _, i := range d.live {
-		if i.Request.RuntimeID != runtimeID {
-			continue
+		if i.Request.RuntimeID == h.RuntimeID && (found == nil || h.ProviderLeaseID != nil && i.ProviderLeaseID == *h.ProviderLeaseID) {
+			found = &i
 		}
-		d.nextPID++
-		d.startTime += 10
-		r := program.New(drivers.Process{PID: d.nextPID, StartTime: d.startTime, BootID: "fake"})
-		d.execs[r] = runtimeID
-		return r, nil
 	}
-	return nil, &drivers.StartError{Stage: "runtime", Code: "runtime_gone", Remediation: "acquire a new lease", Err: drivers.ErrGone}
+	if found == nil {
+		return nil, &drivers.StartError{Stage: "runtime", Code: "runtime_gone", Remediation: "acquire a new lease", Err: drivers.ErrGone}
+	}
+	if err := found.Hold.Admit(h.Fence); err != nil {
+		return nil, err
+	}
+	d.nextPID++
+	d.startTime += 10
+	r := program.New(drivers.Process{PID: d.nextPID, StartTime: d.startTime, BootID: "fake"})
+	d.execs[r] = h.RuntimeID
+	return r, nil
 }
 
 func (d *Driver) leave(r *program.Run) {

@@ -25,9 +25,9 @@ type Options struct {
 	Name string
 	// Class is "" for idempotent. The other classes make a runtime anew on every Acquire.
 	Class drivers.Class
-	// NoExec, NoList, NoCheckConfig and NoProbe leave out a verb.
-	NoExec, NoList, NoCheckConfig, NoProbe bool
-	Hooks                                  Hooks
+	// NoExec, NoList, NoCheckConfig, NoProbe and NoKeep leave out a verb.
+	NoExec, NoList, NoCheckConfig, NoProbe, NoKeep bool
+	Hooks                                          Hooks
 	// Commands are looked up by argv[0], before the built-in ones.
 	Commands map[string]Command
 	// Now is the clock of the ledger; nil is time.Now.
@@ -45,6 +45,9 @@ type Hooks struct {
 	BeforeRelease func(ctx context.Context, req drivers.ReleaseRequest) error
 	// AfterRelease fails a Release that worked.
 	AfterRelease func(ctx context.Context, req drivers.ReleaseRequest) error
+	// BeforeKeep and BeforeResume fail a Keep or a Resume that did nothing, AfterKeep and AfterResume one that worked.
+	BeforeKeep, AfterKeep     func(ctx context.Context, req drivers.KeepRequest) error
+	BeforeResume, AfterResume func(ctx context.Context, req drivers.ResumeRequest) error
 	// BeforeExec fails a StartExec.
 	BeforeExec func(ctx context.Context, req drivers.ExecRequest) error
 	// Probe answers a probe; nil says that it works.
@@ -60,6 +63,9 @@ type Instance struct {
 	// Request is what the holder asked for last.
 	Request   drivers.AcquireRequest
 	CreatedAt time.Time
+	// Hold is who has it; Stopped says that it was kept to use as little as possible.
+	Hold    drivers.Hold
+	Stopped bool
 }
 
 // Driver is the fake.
@@ -91,6 +97,7 @@ func (d *Driver) Describe() drivers.Description {
 		Name: d.opts.Name, Provider: d.opts.Name, Class: d.opts.Class, Isolation: "none",
 		Capabilities: drivers.Capabilities{
 			Exec: !d.opts.NoExec, List: !d.opts.NoList, CheckConfig: !d.opts.NoCheckConfig, Probe: !d.opts.NoProbe,
+			Keep: !d.opts.NoKeep,
 		},
 	}
 }
@@ -105,7 +112,10 @@ func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drive
 			return drivers.Runtime{}, err
 		}
 	}
-	rt := d.provide(req)
+	rt, err := d.provide(req)
+	if err != nil {
+		return drivers.Runtime{}, err
+	}
 	if after := d.opts.Hooks.AfterAcquire; after != nil {
 		if err := after(ctx, req); err != nil {
 			return drivers.Runtime{}, err
@@ -114,25 +124,32 @@ func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drive
 	return rt, nil
 }
 
-func (d *Driver) provide(req drivers.AcquireRequest) drivers.Runtime {
+func (d *Driver) provide(req drivers.AcquireRequest) (drivers.Runtime, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.opts.Class == drivers.ClassIdempotent {
 		for serial, i := range d.live {
 			if i.Request.RuntimeID == req.RuntimeID {
-				i.Request = req
+				if req.Fence < i.Hold.Fence || i.Hold.Kept && req.Fence == i.Hold.Fence {
+					return drivers.Runtime{}, &drivers.Failure{
+						Outcome: drivers.OutcomeAmbiguous, Code: drivers.CodeStaleFence, Step: "acquire",
+						Err:         fmt.Errorf("the runtime is held with fence %d", i.Hold.Fence),
+						Remediation: "nothing: the runtime belongs to a newer holder",
+					}
+				}
+				i.Request, i.Hold = req, drivers.Hold{Fence: req.Fence}
 				d.live[serial] = i
-				return i.runtime(true)
+				return i.runtime(true), nil
 			}
 		}
 	}
 	d.made++
 	i := Instance{
 		Serial: d.made, ProviderLeaseID: fmt.Sprintf("%s://%s/%d", d.opts.Name, req.RuntimeID, d.made), Request: req,
-		CreatedAt: d.opts.Now(),
+		CreatedAt: d.opts.Now(), Hold: drivers.Hold{Fence: req.Fence},
 	}
 	d.live[i.Serial] = i
-	return i.runtime(false)
+	return i.runtime(false), nil
 }
 
 func (i Instance) runtime(resumed bool) drivers.Runtime {
@@ -151,27 +168,35 @@ func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error 
 			return err
 		}
 	}
-	d.mu.Lock()
-	for serial, i := range d.live {
-		if i.Request.RuntimeID == req.RuntimeID {
-			delete(d.live, serial)
-			d.released++
-		}
-	}
-	var running []*program.Run
-	for r, runtimeID := range d.execs {
-		if runtimeID == req.RuntimeID {
-			running = append(running, r)
-		}
-	}
-	d.mu.Unlock()
-	for _, r := range running {
-		r.End(drivers.ExecKilled, "lease_released")
-		<-r.Done()
+	if err := d.takeDown(req); err != nil {
+		return err
 	}
 	if after := d.opts.Hooks.AfterRelease; after != nil {
 		return after(ctx, req)
 	}
+	return nil
+}
+
+func (d *Driver) takeDown(req drivers.ReleaseRequest) error {
+	d.mu.Lock()
+	var found []int
+	for serial, i := range d.live {
+		if i.Request.RuntimeID != req.RuntimeID {
+			continue
+		}
+		if err := i.Hold.Yields(req.Fence); err != nil && req.Fence != 0 {
+			d.mu.Unlock()
+			return err
+		}
+		found = append(found, serial)
+	}
+	for _, serial := range found {
+		delete(d.live, serial)
+		d.released++
+	}
+	running := d.running(req.RuntimeID)
+	d.mu.Unlock()
+	end(running)
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package fake
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,12 +20,22 @@ func TestTheFakeKeepsThePromisesOfEveryClass(t *testing.T) {
 		"idempotent": {},
 		"listable":   {Class: drivers.ClassListable},
 		"blind":      {Class: drivers.ClassBlind, NoList: true},
-		"bare":       {NoExec: true, NoList: true, NoCheckConfig: true, NoProbe: true},
+		"bare":       {NoExec: true, NoList: true, NoCheckConfig: true, NoProbe: true, NoKeep: true},
+		"keeper":     {NoExec: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			var usurp map[string]driverstest.Usurper
+			if cmp.Or(opts.Class, drivers.ClassIdempotent) == drivers.ClassIdempotent { // the others know an instance by its own name
+				usurp = map[string]driverstest.Usurper{"another instance": func(t *testing.T, d drivers.Driver, h drivers.Handle) func() {
+					other := d.(*Driver).Usurp(h.RuntimeID)
+					return func() { require.Contains(t, d.(*Driver).Live(), other) }
+				}}
+			}
 			driverstest.Run(t, driverstest.Features{
-				New: func(*testing.T) drivers.Driver { return New(opts) },
+				New:   func(*testing.T) drivers.Driver { return New(opts) },
+				Lose:  func(_ *testing.T, d drivers.Driver, h drivers.Handle) { d.(*Driver).Lose(h.RuntimeID) },
+				Usurp: usurp,
 				BadConfigs: map[string]json.RawMessage{
 					"config": json.RawMessage(`3`), "config.size": json.RawMessage(`{"size": 1}`),
 				},
@@ -68,7 +79,7 @@ func TestACommandIsAFunctionOfTheTest(t *testing.T) {
 	require.NoError(t, err)
 	dir := filepath.Join(t.TempDir(), "exec")
 	e, err := d.StartExec(t.Context(), drivers.ExecRequest{
-		Handle: drivers.Handle{RuntimeID: req.RuntimeID}, Argv: []string{"greet", "you"}, JournalDir: dir,
+		Handle: drivers.Handle{RuntimeID: req.RuntimeID, Fence: req.Fence}, Argv: []string{"greet", "you"}, JournalDir: dir,
 	})
 	require.NoError(t, err)
 	result, err := e.Wait(t.Context())

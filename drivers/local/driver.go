@@ -37,7 +37,7 @@ func (d *Driver) Describe() drivers.Description {
 	}
 	return drivers.Description{
 		Name: "local", Provider: "local", Class: drivers.ClassIdempotent, Isolation: isolation, NodeBound: true,
-		Capabilities: drivers.Capabilities{Exec: true, List: true, CheckConfig: true, Probe: true},
+		Capabilities: drivers.Capabilities{Exec: true, List: true, CheckConfig: true, Probe: true, Keep: true},
 	}
 }
 
@@ -50,6 +50,7 @@ func (d *Driver) CheckConfig(config json.RawMessage) error {
 var (
 	_ drivers.Driver        = (*Driver)(nil)
 	_ drivers.Executor      = (*Driver)(nil)
+	_ drivers.Keeper        = (*Driver)(nil)
 	_ drivers.Lister        = (*Driver)(nil)
 	_ drivers.ConfigChecker = (*Driver)(nil)
 )

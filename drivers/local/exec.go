@@ -53,7 +53,7 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 	if req.Grace > 0 {
 		spec.Grace = req.Grace
 	}
-	started, err := d.runtimes.Start(ctx, req.RuntimeID, spec, nil)
+	started, err := d.runtimes.Start(ctx, req.RuntimeID, req.Fence, spec, nil)
 	if err != nil {
 		return nil, err
 	}

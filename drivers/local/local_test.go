@@ -19,6 +19,7 @@ import (
 	"github.com/tenure-dev/tenure/drivers/execparent"
 	"github.com/tenure-dev/tenure/drivers/internal/proc"
 	"github.com/tenure-dev/tenure/drivers/journal"
+	"github.com/tenure-dev/tenure/drivers/rundir/rundirtest"
 )
 
 func TestMain(m *testing.M) { driverstest.Main(m, execparent.Main) }
@@ -39,8 +40,8 @@ func newAt(t *testing.T, root string) *Driver {
 }
 
 func features() driverstest.Features {
-	return driverstest.Features{
-		New: newDriver,
+	f := driverstest.Features{
+		New: newDriver, Peer: func(t *testing.T, d drivers.Driver) drivers.Driver { return newAt(t, d.(*Driver).opts.Root) },
 		BadConfigs: map[string]json.RawMessage{
 			"config":         json.RawMessage(`[]`),
 			"config.image":   json.RawMessage(`{"image": "debian"}`),
@@ -49,6 +50,7 @@ func features() driverstest.Features {
 		},
 		Posix: true, WholeTree: true, HostProcesses: true,
 	}
+	return rundirtest.Keeps(f, func(d drivers.Driver) string { return d.(*Driver).opts.Root })
 }
 
 func TestTheLocalDriverKeepsItsPromises(t *testing.T) {
@@ -67,7 +69,11 @@ func TestARuntimeSurvivesTheDriverThatMadeIt(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, rt.Resumed)
 	require.Nil(t, rt.ProviderLeaseID)
-	require.Equal(t, drivers.Metadata(map[string]any{"workspace": filepath.Join(root, req.RuntimeID, "workspace")}), rt.Metadata)
+	identity := drivers.IdentityOf(rt.Metadata)
+	require.NotEmpty(t, identity)
+	require.Equal(t, drivers.Metadata(map[string]any{
+		"workspace": filepath.Join(root, req.RuntimeID, "workspace"), "runtimeIdentity": identity,
+	}), rt.Metadata)
 	require.NoError(t, d.Release(t.Context(), drivers.ReleaseRequest{Handle: drivers.Handle{RuntimeID: req.RuntimeID}}))
 	requireEmpty(t, root)
 }
@@ -237,7 +243,7 @@ func TestAParentThatCannotBeStartedIsSaidSo(t *testing.T) {
 		_, err = d.Acquire(t.Context(), req)
 		require.NoError(t, err)
 		_, err = d.StartExec(t.Context(), drivers.ExecRequest{
-			Handle: drivers.Handle{RuntimeID: req.RuntimeID}, Argv: []string{"true"}, JournalDir: filepath.Join(t.TempDir(), "j"),
+			Handle: drivers.Handle{RuntimeID: req.RuntimeID, Fence: req.Fence}, Argv: []string{"true"}, JournalDir: filepath.Join(t.TempDir(), "j"),
 		})
 		start, ok := errors.AsType[*drivers.StartError](err)
 		require.True(t, ok)

@@ -20,13 +20,22 @@ import (
 
 // marker says whose a runtime is.
 type marker struct {
-	RuntimeID    string    `json:"runtimeId"`
-	Installation string    `json:"installation"`
-	Epoch        int64     `json:"epoch"`
-	LeaseID      string    `json:"leaseId"`
-	Fence        int64     `json:"fence"`
-	CreatedAt    time.Time `json:"createdAt"`
+	RuntimeID    string `json:"runtimeId"`
+	Installation string `json:"installation"`
+	Epoch        int64  `json:"epoch"`
+	LeaseID      string `json:"leaseId"`
+	Fence        int64  `json:"fence"`
+	// Kept says that nobody has it, see [drivers.Hold].
+	Kept bool `json:"kept,omitempty"`
+	// Identity tells it from any other that is ever made under this id.
+	Identity  string    `json:"identity"`
+	CreatedAt time.Time `json:"createdAt"`
 }
+
+func (m marker) hold() drivers.Hold { return drivers.Hold{Fence: m.Fence, Kept: m.Kept} }
+
+// errBadMarker says that what is there cannot be read: no Acquire of ours wrote it.
+var errBadMarker = errors.New("the marker is damaged")
 
 func readMarker(path string) (marker, error) {
 	var m marker
@@ -35,46 +44,63 @@ func readMarker(path string) (marker, error) {
 		return m, err
 	}
 	if err := json.Unmarshal(b, &m); err != nil {
-		return m, fmt.Errorf("read %s: %w", path, err)
+		return m, fmt.Errorf("read %s: %w: %w", path, errBadMarker, err)
 	}
 	return m, nil
 }
 
+// Acquired says what an Acquire came to.
+type Acquired struct {
+	// Resumed says that an earlier call made the runtime.
+	Resumed bool
+	// Identity tells it from every other, for its metadata.
+	Identity string
+}
+
 // Acquire makes the runtime of req, or finds the one that an earlier call with this id made. Its error is a
 // [*drivers.Failure], or ctx's cause.
-func (d *Dir) Acquire(ctx context.Context, req drivers.AcquireRequest) (resumed bool, err error) {
+func (d *Dir) Acquire(ctx context.Context, req drivers.AcquireRequest) (Acquired, error) {
 	if err := CheckID(req.RuntimeID); err != nil {
-		return false, err
+		return Acquired{}, err
 	}
 	if err := ctx.Err(); err != nil {
-		return false, context.Cause(ctx)
+		return Acquired{}, context.Cause(ctx)
 	}
 	l := d.Layout(req.RuntimeID)
 	// A second round only if a Release or another Acquire came between.
 	for range 3 {
-		found, err := d.resume(l, req)
+		identity, found, err := d.find(ctx, l, req)
 		if found || err != nil {
-			return found, err
+			return Acquired{Resumed: found, Identity: identity}, err
 		}
-		err = d.make(l, req)
+		identity = drivers.NewIdentity()
+		err = d.make(l, req, identity)
 		if err == nil {
-			return false, nil
+			return Acquired{Identity: identity}, nil
 		}
 		if !errors.Is(err, fs.ErrExist) {
-			return false, failed("make_workspace", err)
+			return Acquired{}, failed("make_workspace", err)
 		}
 	}
-	return false, failed("make_workspace", errors.New("the directory keeps changing"))
+	return Acquired{}, failed("make_workspace", errors.New("the directory keeps changing"))
 }
 
-// resume finds the runtime that an earlier Acquire of this id made.
-func (d *Dir) resume(l Layout, req drivers.AcquireRequest) (bool, error) {
-	m, err := readMarker(l.Marker)
+// find finds the runtime that an earlier Acquire of this id made.
+func (d *Dir) find(ctx context.Context, l Layout, req drivers.AcquireRequest) (identity string, found bool, err error) {
+	unlock, err := d.lock(ctx, l, unix.LOCK_EX)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return "", false, nil
 	}
 	if err != nil {
-		return false, failed("read_marker", err)
+		return "", false, notLocked(ctx, err)
+	}
+	defer unlock()
+	m, err := readMarker(l.Marker)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", false, nil
+	}
+	if err != nil {
+		return "", false, failed("read_marker", err)
 	}
 	refused := func(code, why string) error {
 		return &drivers.Failure{
@@ -84,17 +110,19 @@ func (d *Dir) resume(l Layout, req drivers.AcquireRequest) (bool, error) {
 	}
 	switch {
 	case m.Installation != req.Installation:
-		return false, refused("foreign_runtime", "a runtime of this id belongs to another installation")
+		return "", false, refused("foreign_runtime", "a runtime of this id belongs to another installation")
 	case m.Fence > req.Fence:
-		return false, refused("stale_fence", fmt.Sprintf("the runtime is held with fence %d, newer than %d", m.Fence, req.Fence))
+		return "", false, refused(drivers.CodeStaleFence, fmt.Sprintf("the runtime is held with fence %d, newer than %d", m.Fence, req.Fence))
+	case m.Fence == req.Fence && m.Kept:
+		return "", false, refused(drivers.CodeStaleFence, "the runtime was given back by this holder")
 	case m.Fence == req.Fence:
-		return true, nil
+		return m.Identity, true, nil
 	}
-	m.Fence, m.LeaseID, m.Epoch = req.Fence, req.LeaseID, req.Epoch
+	m.Fence, m.LeaseID, m.Epoch, m.Kept = req.Fence, req.LeaseID, req.Epoch, false
 	if err := writeMarker(l.Marker, m); err != nil {
-		return false, failed("write_marker", err)
+		return "", false, failed("write_marker", err)
 	}
-	return true, nil
+	return m.Identity, true, nil
 }
 
 func writeMarker(path string, m marker) error {
@@ -106,7 +134,7 @@ func writeMarker(path string, m marker) error {
 }
 
 // make builds the whole directory under another name and renames it: a crash leaves nothing under the runtime's name.
-func (d *Dir) make(l Layout, req drivers.AcquireRequest) (err error) {
+func (d *Dir) make(l Layout, req drivers.AcquireRequest, identity string) (err error) {
 	dir, err := os.MkdirTemp(d.opts.Root, ".new-"+req.RuntimeID+"-")
 	if err != nil {
 		return err
@@ -129,7 +157,7 @@ func (d *Dir) make(l Layout, req drivers.AcquireRequest) (err error) {
 	}
 	if err := writeMarker(n.Marker, marker{
 		RuntimeID: req.RuntimeID, Installation: req.Installation, Epoch: req.Epoch, LeaseID: req.LeaseID, Fence: req.Fence,
-		CreatedAt: time.Now().UTC(),
+		Identity: identity, CreatedAt: time.Now().UTC(),
 	}); err != nil {
 		return err
 	}

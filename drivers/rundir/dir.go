@@ -2,12 +2,16 @@
 // complete or not at all, and the processes that work in it.
 //
 //	ROOT/<runtime id>/          0711  renamed into place, so that a repeated Acquire finds it or makes it
-//	    marker.json             0600  whose it is: installation, epoch, lease, fence
+//	    marker.json             0600  whose it is: installation, epoch, lease, fence, whether it is kept, identity
 //	    parent-*.json           0600  one for each exec parent that lives, or that did not see the end of its command
 //	    workspace/              0700  of the command's user
 //	    tmp/                    0700  of the command's user
 //	ROOT/.new-<runtime id>-*    an Acquire that did not finish
 //	ROOT/.gone-<runtime id>-*   a Release that did not finish; still listed, since its marker goes last
+//
+// Comparing the fence in the marker and acting on it are one step, under a lock on the directory (hold.go). The directory and
+// the marker are out of reach of commands that run as another user or in a sandbox; a command of the engine's own user could
+// change both, as it could change anything else of the engine's.
 //
 // Release ends every process of the runtime: those under an exec parent, and whatever else has the runtime's id in its
 // environment ([RuntimeVar]) or works below its directory. That means to look at all processes of the machine; where commands

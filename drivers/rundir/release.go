@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,35 +17,21 @@ import (
 )
 
 // Release takes a runtime down; one that is gone is fine. It ends the runtime's processes, sets its directory aside so that
-// nothing finds it any more, ends what was started meanwhile, and removes it, the marker last. quiet, if it is not nil, is
+// nothing finds it any more, ends what was started meanwhile, and removes it, the marker last. A runtime with a newer fence is
+// left alone; a fence of 0 is no holder's. quiet, if it is not nil, is
 // called before anything is removed and once every process that was found has ended: it takes down what a driver has beside
 // the directory.
-func (d *Dir) Release(ctx context.Context, runtimeID string, quiet func(context.Context) error) error {
+func (d *Dir) Release(ctx context.Context, runtimeID string, fence int64, quiet func(context.Context) error) error {
 	if err := CheckID(runtimeID); err != nil {
 		return err
 	}
-	idle := d.active.BeginRelease(runtimeID)
-	defer d.active.EndRelease(runtimeID)
-	select {
-	case <-idle:
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	done, err := d.quiet(ctx, runtimeID)
+	if err != nil {
+		return err
 	}
-	l := d.Layout(runtimeID)
-	if err := d.endCommands(ctx, runtimeID); err != nil {
-		return stillRunning(err)
-	}
-	if err := d.endOthers(ctx, runtimeID, l); err != nil {
-		return stillRunning(err)
-	}
-	if quiet != nil {
-		if err := quiet(ctx); err != nil {
-			return err
-		}
-	}
-	faults.Point("local.release.quiet")
-	if err := d.setAside(l, runtimeID); err != nil {
-		return failed("set_aside", err)
+	defer done()
+	if err := d.putAway(ctx, runtimeID, fence, quiet); err != nil {
+		return err
 	}
 	faults.Point("local.release.aside")
 	remains, err := d.remains(runtimeID)
@@ -63,6 +50,41 @@ func (d *Dir) Release(ctx context.Context, runtimeID string, quiet func(context.
 		if err := atomicfile.SyncDir(d.opts.Root); err != nil {
 			return failed("remove_workspace", err)
 		}
+	}
+	return nil
+}
+
+// putAway ends what runs in a runtime and sets its directory aside, under its lock.
+func (d *Dir) putAway(ctx context.Context, runtimeID string, fence int64, quiet func(context.Context) error) error {
+	l := d.Layout(runtimeID)
+	unlock, err := d.lock(ctx, l, unix.LOCK_EX)
+	gone := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !gone {
+		return notLocked(ctx, err)
+	}
+	if !gone {
+		defer unlock()
+		// A marker that cannot be read keeps nobody out: the directory is ours to remove.
+		if m, err := readMarker(l.Marker); err == nil && fence != 0 {
+			if err := m.hold().Yields(fence); err != nil {
+				return err
+			}
+		}
+	}
+	if err := d.endAll(ctx, runtimeID, l); err != nil {
+		return err
+	}
+	if quiet != nil {
+		if err := quiet(ctx); err != nil {
+			return err
+		}
+	}
+	faults.Point("local.release.quiet")
+	if gone {
+		return nil
+	}
+	if err := d.setAside(l, runtimeID); err != nil {
+		return failed("set_aside", err)
 	}
 	return nil
 }

@@ -27,9 +27,9 @@ func TestAReleaseTakesAlongWhatEarlierOnesLeft(t *testing.T) {
 	remains, err := d.remains(req.RuntimeID)
 	require.NoError(t, err)
 	require.Len(t, remains, 3)
-	require.NoError(t, d.Release(t.Context(), req.RuntimeID, nil))
+	require.NoError(t, d.Release(t.Context(), req.RuntimeID, req.Fence, nil))
 	left, err := os.ReadDir(d.Root())
 	require.NoError(t, err)
 	require.Empty(t, left)
-	require.NoError(t, d.Release(t.Context(), req.RuntimeID, nil))
+	require.NoError(t, d.Release(t.Context(), req.RuntimeID, req.Fence, nil))
 }

@@ -37,7 +37,7 @@ func (d *Dir) Trial(ctx context.Context, driver Trier, req drivers.ProbeRequest)
 		return "acquire", err
 	}
 	defer os.RemoveAll(journals) //nolint:errcheck // it is temporary
-	handle := drivers.Handle{RuntimeID: "probe-" + uuid.NewString(), Config: req.Config}
+	handle := drivers.Handle{RuntimeID: "probe-" + uuid.NewString(), Config: req.Config, Fence: 1}
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), trialLimit)
 		defer cancel()
@@ -46,7 +46,7 @@ func (d *Dir) Trial(ctx context.Context, driver Trier, req drivers.ProbeRequest)
 		}
 	}()
 	if _, err := driver.Acquire(ctx, drivers.AcquireRequest{
-		RuntimeID: handle.RuntimeID, Installation: trialInstallation, Attempt: 1, Fence: 1,
+		RuntimeID: handle.RuntimeID, Installation: trialInstallation, Attempt: 1, Fence: handle.Fence,
 		CompanyID: req.CompanyID, EnvironmentID: req.EnvironmentID, Config: req.Config,
 	}); err != nil {
 		return "acquire", err

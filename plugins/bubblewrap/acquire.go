@@ -29,15 +29,19 @@ func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drive
 	if err := d.ready(config); err != nil {
 		return drivers.Runtime{}, err
 	}
-	resumed, err := d.runtimes.Acquire(ctx, req)
+	got, err := d.runtimes.Acquire(ctx, req)
 	if err != nil {
 		return drivers.Runtime{}, err
 	}
 	if err := d.makeGroup(req.RuntimeID, config); err != nil {
-		return drivers.Runtime{}, d.withoutLimits(ctx, req, resumed, err)
+		return drivers.Runtime{}, d.withoutLimits(ctx, req, got.Resumed, err)
 	}
-	name := "bubblewrap://" + req.RuntimeID
-	return drivers.Runtime{ProviderLeaseID: &name, Metadata: d.metadata(config), Resumed: resumed}, nil
+	return d.runtime(req.RuntimeID, config, got), nil
+}
+
+func (d *Driver) runtime(runtimeID string, config Config, got rundir.Acquired) drivers.Runtime {
+	name := "bubblewrap://" + runtimeID
+	return drivers.Runtime{ProviderLeaseID: &name, Metadata: d.metadata(config, got.Identity), Resumed: got.Resumed}
 }
 
 // withoutLimits takes back a runtime whose limits could not be set.
@@ -103,9 +107,12 @@ func badConfig(err error) error {
 	}
 }
 
-// metadata depends on nothing but the configuration and this machine.
-func (d *Driver) metadata(config Config) []byte {
-	fields := map[string]any{"workspace": workspacePath, "network": config.Network, "cgroups": d.opts.Cgroups.Version()}
+// metadata depends on nothing but the configuration, this machine and which runtime it is.
+func (d *Driver) metadata(config Config, identity string) []byte {
+	fields := map[string]any{
+		drivers.IdentityKey: identity,
+		"workspace":         workspacePath, "network": config.Network, "cgroups": d.opts.Cgroups.Version(),
+	}
 	limits := map[string]any{}
 	if config.MemoryMb > 0 {
 		limits["memoryMb"] = config.MemoryMb
@@ -146,22 +153,53 @@ func (d *Driver) makeGroup(runtimeID string, config Config) error {
 
 // Release implements [drivers.Driver].
 func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error {
-	return d.runtimes.Release(ctx, req.RuntimeID, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeoutCause(ctx, endLimit, errors.New("its processes do not end"))
-		defer cancel()
-		g := d.group(req.RuntimeID)
-		err := g.Kill(ctx)
-		if err == nil {
-			err = g.Remove(ctx)
+	return d.runtimes.Release(ctx, req.RuntimeID, req.Fence, func(ctx context.Context) error { return d.endGroup(ctx, req.RuntimeID, true) })
+}
+
+// Keep implements [drivers.Keeper]. Stopped, a runtime has no cgroup either.
+func (d *Driver) Keep(ctx context.Context, req drivers.KeepRequest) error {
+	return d.runtimes.Keep(ctx, req, func(ctx context.Context) error { return d.endGroup(ctx, req.RuntimeID, req.Stop) })
+}
+
+// Resume implements [drivers.Keeper]. The limits are those of the new holder's configuration.
+func (d *Driver) Resume(ctx context.Context, req drivers.ResumeRequest) (drivers.Runtime, error) {
+	config, err := decodeConfig(req.Config)
+	if err != nil {
+		return drivers.Runtime{}, badConfig(err)
+	}
+	identity, err := d.runtimes.Resume(ctx, req, func() error {
+		if err := d.ready(config); err != nil {
+			return err
 		}
-		if err != nil {
+		if err := d.makeGroup(req.RuntimeID, config); err != nil {
 			return &drivers.Failure{
-				Outcome: drivers.OutcomeRetryable, Code: "processes_left", Step: "remove_cgroup", Err: err,
-				Remediation: "the release is tried again; a process that does not end is stuck in the kernel",
+				Outcome: drivers.OutcomeRetryable, Code: "limits_unavailable", Step: "make_cgroup", Remediation: limitsRemediation, Err: err,
 			}
 		}
 		return nil
 	})
+	if err != nil {
+		return drivers.Runtime{}, err
+	}
+	return d.runtime(req.RuntimeID, config, rundir.Acquired{Resumed: true, Identity: identity}), nil
+}
+
+// endGroup ends what is in the runtime's cgroup, and removes it if it is not needed any more.
+func (d *Driver) endGroup(ctx context.Context, runtimeID string, remove bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, endLimit, errors.New("its processes do not end"))
+	defer cancel()
+	g := d.group(runtimeID)
+	err := g.Kill(ctx)
+	if err == nil && remove {
+		err = g.Remove(ctx)
+	}
+	if err != nil {
+		return &drivers.Failure{
+			Outcome: drivers.OutcomeRetryable, Code: "processes_left", Step: "remove_cgroup", Err: err,
+			Remediation: "it is tried again; a process that does not end is stuck in the kernel",
+		}
+	}
+	return nil
 }
 
 // ListRuntimes implements [drivers.Lister]. It includes what a crashed Release left half removed.

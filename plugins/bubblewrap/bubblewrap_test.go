@@ -12,6 +12,7 @@ import (
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/driverstest"
 	"github.com/tenure-dev/tenure/drivers/execparent"
+	"github.com/tenure-dev/tenure/drivers/rundir/rundirtest"
 )
 
 func TestMain(m *testing.M) { driverstest.Main(m, execparent.Main) }
@@ -43,8 +44,12 @@ func newDriver(t *testing.T) drivers.Driver {
 }
 
 func features() driverstest.Features {
-	return driverstest.Features{
-		New: newDriver,
+	f := driverstest.Features{
+		New: newDriver, Peer: func(t *testing.T, d drivers.Driver) drivers.Driver {
+			other, err := New(options(d.(*Driver).runtimes.Root()))
+			require.NoError(t, err)
+			return other
+		},
 		BadConfigs: map[string]json.RawMessage{
 			"config":                  json.RawMessage(`[]`),
 			"config.image":            json.RawMessage(`{"image": "debian"}`),
@@ -59,6 +64,7 @@ func features() driverstest.Features {
 		},
 		Posix: true, WholeTree: true, HostProcesses: true,
 	}
+	return rundirtest.Keeps(f, func(d drivers.Driver) string { return d.(*Driver).runtimes.Root() })
 }
 
 func TestTheDriverKeepsItsPromises(t *testing.T) {

@@ -49,7 +49,7 @@ func New(opts Options) (*Driver, error) {
 func (d *Driver) Describe() drivers.Description {
 	return drivers.Description{
 		Name: Key, Provider: Key, Class: drivers.ClassIdempotent, Isolation: "namespaces", NodeBound: true,
-		Capabilities: drivers.Capabilities{Exec: true, List: true, CheckConfig: true, Probe: true},
+		Capabilities: drivers.Capabilities{Exec: true, List: true, CheckConfig: true, Probe: true, Keep: true},
 	}
 }
 
@@ -62,6 +62,7 @@ func (d *Driver) CheckConfig(config json.RawMessage) error {
 var (
 	_ drivers.Driver        = (*Driver)(nil)
 	_ drivers.Executor      = (*Driver)(nil)
+	_ drivers.Keeper        = (*Driver)(nil)
 	_ drivers.Lister        = (*Driver)(nil)
 	_ drivers.Prober        = (*Driver)(nil)
 	_ drivers.ConfigChecker = (*Driver)(nil)

@@ -61,7 +61,7 @@ func (d *Driver) StartExec(ctx context.Context, req drivers.ExecRequest) (driver
 		spec.Grace = req.Grace
 	}
 	e := &running{}
-	e.command, err = d.runtimes.Start(ctx, req.RuntimeID, spec, func(spec *execparent.Spec) error {
+	e.command, err = d.runtimes.Start(ctx, req.RuntimeID, req.Fence, spec, func(spec *execparent.Spec) error {
 		if config.limits().None() {
 			return nil
 		}

@@ -159,7 +159,7 @@ func TestLimitsThatAreNotKeptAreSaid(t *testing.T) {
 	f := features()
 	f.Config = []byte(`{"memoryMb": 64, "pids": 20, "timeoutMs": 5000, "limits": "best_effort"}`)
 	r := driverstest.Acquire(t, f)
-	require.JSONEq(t, `{"workspace": "/workspace", "network": "none", "cgroups": "none",
+	require.JSONEq(t, `{"workspace": "/workspace", "network": "none", "cgroups": "none", "runtimeIdentity": "`+r.Field("runtimeIdentity")+`",
 		"limits": {"timeoutMs": 5000}, "limitsNotEnforced": ["memoryMb", "pids"]}`, string(r.Handle.Metadata))
 	require.Zero(t, r.Sh(`true`).ExitCode)
 }
