@@ -110,6 +110,9 @@ func inUse(ctx context.Context, w *eventstore.Work, owner domain.CompanyID, isDe
 
 // blocking is where a lease stands that is in the way.
 func blocking(l lease.State) string {
+	if l.Kept {
+		return string(lease.StatusRetained)
+	}
 	if l.Status().Ended() || l.Status() == lease.StatusPendingCleanup {
 		return string(lease.StatusPendingCleanup)
 	}
