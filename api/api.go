@@ -77,6 +77,8 @@ func (s *Server) routes() []route {
 		{method: post, path: "/api/v1/leases/:leaseId/release", action: access.LeaseRelease, of: s.ofLease, handle: s.releaseLease},
 		{method: post, path: "/api/v1/leases/:leaseId/cancel", action: access.LeaseCancel, of: s.ofLease, handle: s.cancelLease},
 		{method: post, path: "/api/v1/leases/:leaseId/renew", action: access.LeaseRenew, of: s.ofLease, handle: s.renewLease},
+		{method: get, path: "/api/v1/leases/:leaseId/explain", action: access.LeaseRead, of: s.ofLease, handle: s.explainLease},
+		{method: get, path: "/api/v1/environments/:environmentId/queue", action: access.EnvironmentRead, of: s.ofEnvironment, handle: s.listQueue},
 		{method: get, path: "/api/v1/leases/:leaseId/events", action: access.LeaseRead, of: s.ofLease, handle: s.leaseEvents},
 		{method: post, path: "/api/v1/companies/:companyId/runs/:heartbeatRunId/release", action: access.RunRelease, of: s.ofCompany, handle: s.releaseRun},
 

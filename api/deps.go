@@ -68,6 +68,9 @@ type EnvironmentChecker interface {
 	// Provider is who makes the runtimes of an environment with this driver and configuration; ok is false for a driver that
 	// this process does not know, and provider is "" for a configuration that does not say.
 	Provider(driver string, config json.RawMessage) (provider string, ok bool)
+	// Unavailable says why nobody can make runtimes with this driver and configuration, as far as this process knows; nil if
+	// somebody can, or may be able to in a moment.
+	Unavailable(ctx context.Context, driver string, config json.RawMessage) *domain.Refusal
 	// SecretFields are the fields that config has a secret in, as a value or as a reference; an error, as of CheckConfig, where
 	// the driver cannot be asked.
 	SecretFields(driver string, config json.RawMessage) ([]SecretField, error)

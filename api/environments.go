@@ -71,13 +71,13 @@ func (s *Server) secretFields(driver string, config json.RawMessage) ([]commands
 }
 
 // answerEnvironment sends an environment as it is after a command, or as it is now.
-func (s *Server) answerEnvironment(c *call, status int, o eventstore.Outcome) error {
+func (s *Server) answerEnvironment(c *call, status int, o eventstore.Outcome, warnings ...string) error {
 	now, err := look(c, commands.Environments, c.id, o.Changed)
 	if err != nil {
 		return err
 	}
 	out := showEnvironment(c.id, now)
-	out.Position = max(o.Position, now.Position)
+	out.Position, out.Warnings = max(o.Position, now.Position), warnings
 	return c.answerThing(status, now.Version, out)
 }
 
@@ -122,9 +122,11 @@ func (s *Server) patchEnvironment(c *call) error {
 	if err != nil {
 		return err
 	}
+	var before, after environment.Reconfigured
 	o, err := s.deps.Commands.ReconfigureEnvironment(c.ctx(), by, domain.EnvironmentID{UUID: c.id}, version,
 		func(now environment.Reconfigured) (environment.Reconfigured, error) {
 			next, err := patched(now, patch)
+			before, after = now, next
 			if err != nil {
 				return next, err
 			}
@@ -140,7 +142,11 @@ func (s *Server) patchEnvironment(c *call) error {
 	if o, err = c.done(by, o, err); err != nil {
 		return err
 	}
-	return s.answerEnvironment(c, http.StatusOK, o)
+	warnings, err := s.limitWarnings(c, before, after)
+	if err != nil {
+		return err
+	}
+	return s.answerEnvironment(c, http.StatusOK, o, warnings...)
 }
 
 func (s *Server) archiveEnvironment(c *call) error {

@@ -78,6 +78,9 @@ func problemOf(err error) (p wire.Problem, retryAfter time.Duration) {
 	if e, ok := errors.AsType[*statusError](err); ok {
 		return ofRefusal(e.refusal, e.status), 0
 	}
+	if e, ok := errors.AsType[*busyError](err); ok {
+		return ofRefusal(e.refusal, statusOf(e.refusal.Kind)), e.retryAfter
+	}
 	if r, ok := errors.AsType[*domain.Refusal](err); ok {
 		return ofRefusal(r, statusOf(r.Kind)), 0
 	}
@@ -134,6 +137,7 @@ func ofRefusal(r *domain.Refusal, status int) wire.Problem {
 		mend = "read the thing again and see whether what you want is still possible"
 	}
 	p := wire.Problem{Status: status, Code: r.Code, Detail: r.Error(), Cause: r.Message, Field: r.Field, Remediation: mend}
+	p.Retryable, p.Constraints = r.Kind == domain.KindBusy, showConstraints(r.Constraints)
 	for _, b := range r.Blockers {
 		p.Blockers = append(p.Blockers, wire.Blocker{Kind: b.Kind, ID: b.ID, Status: b.Status})
 	}

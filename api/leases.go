@@ -38,6 +38,10 @@ func (s *Server) acquireLease(c *call) error {
 	if err != nil {
 		return err
 	}
+	queue, err := queueing(in)
+	if err != nil {
+		return err
+	}
 	wait, waits, err := c.wait()
 	if err != nil {
 		return err
@@ -54,12 +58,13 @@ func (s *Server) acquireLease(c *call) error {
 	o, err := s.deps.Commands.AcquireLease(c.ctx(), by, commands.Acquire{
 		Lease: domain.LeaseID{UUID: id}, Company: c.owner, Environment: domain.EnvironmentID{UUID: in.EnvironmentID}, Selection: choose, Provider: s.provider,
 		Run: in.HeartbeatRunID, Policy: lease.Policy(orDefault(in.LeasePolicy, string(lease.PolicyEphemeral))), TTL: ttl, IdleTimeout: idle, Env: in.Env,
+		Queue: queue, NoWait: in.NoWait, Unavailable: s.deps.Checker.Unavailable,
 		Context: lease.Context{
 			Issue: in.IssueID, Agent: in.AgentID, Workspace: in.ExecutionWorkspaceID, WorkspaceMode: in.ExecutionWorkspaceMode, Adapter: in.AdapterType,
 		},
 	})
 	if o, err = c.done(by, o, err); err != nil {
-		return err
+		return s.busy(c, err)
 	}
 	c.id = made(o, id)
 	now, err := c.awaitLease(c.id, o, wait, decided)

@@ -16,7 +16,8 @@ type Kind[S, C any, E domain.Event] struct {
 	Codec    domain.Codec[E]
 	// Contended streams take many commands at once (the admission of an environment). Within one process they are decided
 	// one after the other, each on the state that the one before will leave, without waiting for its append; so a batch of
-	// the log takes many of them. Evolve of such a kind must not look at its Meta, and may use up the state it is given.
+	// the log takes many of them. Evolve of such a kind must take nothing from its Meta that anything is decided by (an
+	// append under way has none yet; see [Observe]), and may use up the state it is given.
 	Contended bool
 	// Clone copies a state of a contended kind, so that Evolve uses up one and not the other.
 	Clone func(S) S

@@ -21,13 +21,14 @@ type Ledger struct {
 	store     Store
 	cache     *cache
 	contended *contended
+	observed  *observed
 	underway  *underway
 	heed      atomic.Pointer[func(Recorded)]
 }
 
 // NewLedger makes a ledger over a store.
 func NewLedger(store Store) *Ledger {
-	return &Ledger{store: store, cache: newCache(cacheEntries), contended: newContended(), underway: newUnderway()}
+	return &Ledger{store: store, cache: newCache(cacheEntries), contended: newContended(), observed: newObserved(), underway: newUnderway()}
 }
 
 // cacheEntries is how many streams a ledger remembers.

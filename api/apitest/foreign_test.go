@@ -46,6 +46,8 @@ var idRoutes = []struct{ method, path, body string }{
 	{"POST", "/api/v1/leases/LEASE/release", ""},
 	{"POST", "/api/v1/leases/LEASE/cancel", ""},
 	{"POST", "/api/v1/leases/LEASE/renew", ""},
+	{"GET", "/api/v1/leases/LEASE/explain", ""},
+	{"GET", "/api/v1/environments/ENV/queue", ""},
 	{"GET", "/api/v1/leases/LEASE/events", ""},
 	{"POST", "/api/v1/leases/LEASE/execs", `{"argv":["id"]}`},
 	{"GET", "/api/v1/leases/LEASE/execs", ""},

@@ -1,6 +1,7 @@
 package apitest_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -271,6 +272,14 @@ func (checker) CheckConfig(_ string, config json.RawMessage) error {
 
 func (checker) Provider(driver string, _ json.RawMessage) (string, bool) {
 	return driver, driver == "local" || driver == "fake"
+}
+
+// Unavailable has one configuration whose plugin is off.
+func (checker) Unavailable(_ context.Context, _ string, config json.RawMessage) *domain.Refusal {
+	if bytes.Contains(config, []byte("/unavailable")) {
+		return domain.Refuse(domain.KindConflict, "plugin_disabled", "the plugin that makes them is disabled").Mend("enable it")
+	}
+	return nil
 }
 
 func (checker) SecretFields(_ string, config json.RawMessage) ([]api.SecretField, error) {

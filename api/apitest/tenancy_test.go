@@ -196,7 +196,7 @@ func TestArchivedEnvironmentTakesNoLeases(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "archived", archived.Status)
 	_, _, err = tn.client.AcquireLease(t.Context(), tn.company, tn.ask("run"))
-	require.True(t, client.IsCode(err, "environment_archived"), "%v", err)
+	require.True(t, client.IsCode(err, "unsatisfiable"), "%v", err)
 	list, err := tn.client.Environments(t.Context(), tn.company, client.MinPosition(archived.Position))
 	require.NoError(t, err)
 	require.Equal(t, "archived", list.Items[0].Status)

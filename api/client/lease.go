@@ -49,6 +49,16 @@ func (c *Client) Lease(ctx context.Context, id uuid.UUID, opts ...CallOption) (w
 	return get[wire.Lease](ctx, c, leasePath(id), opts)
 }
 
+// ExplainLease says why a lease is where it is.
+func (c *Client) ExplainLease(ctx context.Context, id uuid.UUID) (wire.Explanation, error) {
+	return get[wire.Explanation](ctx, c, leasePath(id)+"/explain", nil)
+}
+
+// Queue returns who waits for a slot of an environment, in the order of grants. [Page] bounds how many.
+func (c *Client) Queue(ctx context.Context, env uuid.UUID, opts ...CallOption) (wire.Queue, error) {
+	return get[wire.Queue](ctx, c, v1+"/environments/"+env.String()+"/queue", opts)
+}
+
 // ReleaseLease asks to take a lease down. With [Wait] it answers once it has ended or the time is over.
 func (c *Client) ReleaseLease(ctx context.Context, id uuid.UUID, in wire.Release, opts ...CallOption) (wire.Lease, error) {
 	return post[wire.Lease](ctx, c, leasePath(id)+"/release", in, opts)

@@ -107,6 +107,15 @@ type AcquireLease struct {
 	TTL         string            `json:"ttl,omitempty"`
 	IdleTimeout string            `json:"idleTimeout,omitempty"`
 	Env         map[string]string `json:"env,omitempty"`
+	// Priority is high, normal (the default) or low. FairnessKey is whom the request counts for, by default the agent, and
+	// Weight, 1 to 100, its share: requests of one priority are granted to the keys in turn, by weight, and then by age.
+	Priority    string `json:"priority,omitempty"`
+	FairnessKey string `json:"fairnessKey,omitempty"`
+	Weight      *int   `json:"weight,omitempty"`
+	// QueueTimeout is a Go duration after which a lease that still waits for a slot fails; without it, it waits without
+	// limit. NoWait asks for a slot at once or for a refusal.
+	QueueTimeout string `json:"queueTimeout,omitempty"`
+	NoWait       bool   `json:"noWait,omitempty"`
 }
 
 // Acquired is the answer to a request for a lease: with 201 it is active, with 202 not yet.

@@ -20,6 +20,8 @@ type Problem struct {
 	RequestID string `json:"requestId"`
 	// Blockers are what stands in the way (code environment_in_use), at most 20 of them.
 	Blockers []Blocker `json:"blockers,omitempty"`
+	// Constraints are what the request needs and is not so (code unsatisfiable): all that fail.
+	Constraints []Constraint `json:"constraints,omitempty"`
 	// Lease is the lease that ended before it was active (code lease_failed).
 	Lease *Lease `json:"lease,omitempty"`
 }

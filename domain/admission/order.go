@@ -59,6 +59,19 @@ func (s State) Order(limit int, upTo domain.LeaseID) []Place {
 	return places
 }
 
+// AheadBy is by which rule one who is ahead in the order goes before another.
+func AheadBy(ahead, other Place) Rule {
+	switch {
+	case ahead.Rule == RuleBound:
+		return RuleBound
+	case ahead.Class != other.Class:
+		return RuleClass
+	case ahead.Key != other.Key:
+		return RuleFairness
+	}
+	return RuleAge
+}
+
 func (l *line) standing(w waiter) Standing {
 	return Standing{Class: classes[w.rank], Key: l.ranks[w.rank].keys[w.key].name, Weight: int(w.weight)}
 }

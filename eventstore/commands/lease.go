@@ -31,7 +31,7 @@ type Acquire struct {
 	Queue  lease.Queueing
 	NoWait bool
 	// Unavailable says why nobody can make runtimes with a driver and configuration; nil if somebody can. Optional.
-	Unavailable func(driver string, config json.RawMessage) *domain.Refusal
+	Unavailable func(ctx context.Context, driver string, config json.RawMessage) *domain.Refusal
 	// Env are variables for every command in the lease.
 	Env map[string]string
 }
@@ -58,13 +58,13 @@ func (c *Commands) AcquireLease(ctx context.Context, by Caller, a Acquire) (even
 		if err != nil {
 			return on(err, "environmentId")
 		}
-		if err := a.satisfiable(env); err != nil {
+		if err := a.satisfiable(ctx, env); err != nil {
 			return err
 		}
 		w.Company(a.Company)
 		scope, err := requestLease(ctx, w, a, env, chosen, values.names)
 		if err != nil {
-			return err
+			return busyAt(a.Environment, err)
 		}
 		kept := eventstore.Input{ID: a.Lease.UUID, Company: a.Company, Subject: Leases.Stream(a.Lease.UUID)}
 		if err := c.keepValues(w, values, kept); err != nil {

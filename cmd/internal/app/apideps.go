@@ -21,7 +21,7 @@ import (
 func (a *App) apiDeps() api.Deps {
 	return api.Deps{
 		Commands: a.commands, Feed: a.store, Hub: a.hub, DB: a.pool, Projections: a.runner, Processes: a.processes,
-		Plugins: pluginProcesses{a.host}, Node: a.process.Node, Output: outputs{a.journalDir}, Checker: checker{a.drivers}, Health: a.health, Diagnose: a.diagnose,
+		Plugins: pluginProcesses{a.host}, Node: a.process.Node, Output: outputs{a.journalDir}, Checker: checker{a.drivers, a.offeredElsewhere}, Health: a.health, Diagnose: a.diagnose,
 		Version: a.opts.Version, Logger: a.log, Metrics: a.metrics,
 		AllowFakeSelection: a.opts.AllowFakeSelection,
 	}
@@ -64,7 +64,11 @@ func (a *App) anyAdminKey(ctx context.Context) (bool, error) {
 }
 
 // checker tells the API what the drivers say of a configuration, and nothing else of them.
-type checker struct{ drivers *drivers.Registry }
+type checker struct {
+	drivers *drivers.Registry
+	// offered reports whether a plugin that is enabled offers what none on this machine does.
+	offered func(ctx context.Context, key string) bool
+}
 
 var _ api.EnvironmentChecker = checker{}
 

@@ -1,0 +1,73 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/plugin"
+	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/plugins/manifest"
+	"github.com/tenure-dev/tenure/projections"
+	"github.com/tenure-dev/tenure/projections/plugins"
+)
+
+// Unavailable says why nobody can make the runtimes of an environment: this engine has no such driver, or no plugin that is
+// enabled offers the provider, here or on another machine. A plugin whose process is down, or whose version is being changed,
+// is no reason: it may be back in a moment.
+func (c checker) Unavailable(ctx context.Context, driver string, config json.RawMessage) *domain.Refusal {
+	provider, ok, err := c.drivers.Provider(driver, config)
+	if !ok {
+		return domain.Refuse(domain.KindConflict, "driver_unavailable", "no engine here has the driver %q", driver).On("environmentId").
+			Mend("use an environment with one of: %s", strings.Join(c.drivers.Names(), ", "))
+	}
+	if err != nil {
+		return nil // what the configuration lacks, the attempt says
+	}
+	_, err = c.drivers.Resolve(drivers.Target{Driver: driver, Provider: provider})
+	f, ok := errors.AsType[*drivers.Failure](err)
+	if !ok || f.Outcome != drivers.OutcomeDefinite {
+		return nil
+	}
+	key := provider[strings.LastIndex(provider, ":")+1:]
+	if c.offered(ctx, key) {
+		return nil
+	}
+	return domain.Refuse(domain.KindConflict, f.Code, "%s", f.Err).On("environmentId").Mend("%s", f.Remediation)
+}
+
+// offeredElsewhere reports whether a plugin that is enabled has a driver of this name, by the read model. Who cannot look
+// takes it for so: the attempt tells.
+func (a *App) offeredElsewhere(ctx context.Context, key string) bool {
+	found, err := a.findOffer(ctx, key)
+	if err != nil {
+		a.log.Warn("could not look who offers a provider", "provider", key, "error", err)
+	}
+	return found || err != nil
+}
+
+func (a *App) findOffer(ctx context.Context, key string) (bool, error) {
+	for after := ""; ; {
+		page, err := plugins.List(ctx, a.pool, plugins.Filter{Status: plugin.StatusEnabled}, projections.Options{After: after})
+		if err != nil {
+			return false, fmt.Errorf("list plugins: %w", err)
+		}
+		for _, row := range page.Items {
+			current, ok := row.Data.Current()
+			if !ok || current.Node.IsZero() || current.Node == a.process.Node {
+				continue // what is everywhere or here, this machine knows better
+			}
+			if m, err := manifest.Parse(current.Manifest); err == nil {
+				if _, ok := m.Driver(key); ok {
+					return true, nil
+				}
+			}
+		}
+		if after = page.Next; after == "" {
+			return false, nil
+		}
+	}
+}
