@@ -45,7 +45,7 @@ func options() execparent.Options {
 
 func spec(journalDir string, argv ...string) execparent.Spec {
 	return execparent.Spec{
-		Argv: argv, Cwd: "/", JournalDir: journalDir, Grace: 5 * time.Second, Drain: time.Second,
+		Argv: argv, Cwd: "/", JournalDir: journalDir, Grace: 5 * time.Second, Drain: 3 * time.Second,
 		Env: []drivers.EnvVar{{Name: "PATH", Value: "/usr/bin:/bin"}},
 	}
 }

@@ -70,7 +70,7 @@ func newDriver(t *testing.T, h *cgroup.Hierarchy) drivers.Driver {
 	t.Helper()
 	d, err := bubblewrap.New(bubblewrap.Options{
 		Root: filepath.Join(passable(t), "runtimes"), ParentCommand: []string{"/proc/self/exe", driverstest.ParentArg},
-		Cgroups: h, UID: uid, GID: uid, Drain: time.Second,
+		Cgroups: h, UID: uid, GID: uid, Drain: 3 * time.Second,
 	})
 	require.NoError(t, err)
 	return d
