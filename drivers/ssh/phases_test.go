@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/drivers/driverstest"
 	"github.com/tenure-dev/tenure/drivers/ssh/sshtest"
 )
 
@@ -98,13 +99,10 @@ func openSockets(t *testing.T) (n int) {
 
 func TestADialThatFailsSaysSo(t *testing.T) {
 	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
 	s := sshtest.StartFake(t, sshtest.FakeOptions{})
 	fields := s.Fields(t.TempDir())
-	fields["port"] = ln.Addr().(*net.TCPAddr).Port
-	require.NoError(t, ln.Close())
-	_, _, err = acquire(t, newDriver(t, Options{}), encode(t, fields, nil))
+	fields["port"] = driverstest.ClosedPort(t)
+	_, _, err := acquire(t, newDriver(t, Options{}), encode(t, fields, nil))
 	f := requireFailure(t, err, drivers.OutcomeRetryable, "dial", "unreachable")
 	require.Contains(t, f.Err.Error(), "connection refused")
 	require.True(t, f.NothingMade, "there is nothing to take down on a host that was never reached")
