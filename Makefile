@@ -29,7 +29,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 PKGS ?= ./...
 # Packages tested at a time. Each may run a Postgres of its own, so more cores do not mean more of them.
 TEST_P ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$(( n < 4 ? n : 4 )))
-TEST_FLAGS ?= -count=1 -timeout=15m
+TEST_FLAGS ?= -count=1 -timeout=40m
 FUZZTIME ?= 10s
 BENCH ?= .
 BENCH_FLAGS ?=

@@ -34,7 +34,9 @@ func (s *Server) selection(c *call, in wire.AcquireLease) (*commands.Selection, 
 		return nil, invalid("invalid_id", "environmentId", "is the id of nothing").Mend("name an environment, or leave the field out")
 	}
 	choose := &commands.Selection{AllowFake: s.deps.AllowFakeSelection}
-	choose.Locals = func(ctx context.Context) ([]domain.EnvironmentID, error) { return s.locals(ctx, c) }
+	choose.Locals = func(ctx context.Context, current bool) ([]domain.EnvironmentID, error) {
+		return s.locals(ctx, c, current)
+	}
 	raw, _ := find(fields, "selection")
 	if in.Selection == nil {
 		return choose, nil
@@ -79,29 +81,24 @@ func selectFrom(raw json.RawMessage) (wire.SelectFrom, error) {
 // read model still shows as active what was just archived.
 const mostLocals = 10
 
-// locals lists them from the read model. Before the answer is "none", the model has to show all that is in the log now: one
-// may have been added a moment ago.
-func (s *Server) locals(ctx context.Context, c *call) ([]domain.EnvironmentID, error) {
-	list := func() ([]domain.EnvironmentID, error) {
-		page, err := environments.List(ctx, s.deps.DB, environments.Filter{
-			Company: c.owner, Driver: selection.DriverLocal, Status: environment.StatusActive,
-		}, projections.Options{Limit: mostLocals})
-		var ids []domain.EnvironmentID
-		for _, row := range page.Items {
-			ids = append(ids, row.Data.ID)
+// locals lists them from the read model, which has to show all that is in the log now where the list is to be current: one may
+// have been added a moment ago.
+func (s *Server) locals(ctx context.Context, c *call, current bool) ([]domain.EnvironmentID, error) {
+	if current {
+		head, err := s.deps.Commands.Ledger().Store().Head(ctx)
+		if err != nil {
+			return nil, err
 		}
-		return ids, err
+		if err := c.awaitModel(environments.Model.Name, head.Position); err != nil {
+			return nil, err
+		}
 	}
-	ids, err := list()
-	if err != nil || len(ids) > 0 {
-		return ids, err
+	page, err := environments.List(ctx, s.deps.DB, environments.Filter{
+		Company: c.owner, Driver: selection.DriverLocal, Status: environment.StatusActive,
+	}, projections.Options{Limit: mostLocals})
+	var ids []domain.EnvironmentID
+	for _, row := range page.Items {
+		ids = append(ids, row.Data.ID)
 	}
-	head, err := s.deps.Commands.Ledger().Store().Head(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.awaitModel(environments.Model.Name, head.Position); err != nil {
-		return nil, err
-	}
-	return list()
+	return ids, err
 }

@@ -68,7 +68,7 @@ func TestForeignIDLooksLikeAnUnknownOneOnEveryRoute(t *testing.T) {
 	hidden, err := owner.admin.AddSecret(t.Context(), owner.company, wire.AddSecret{Name: "s", Value: "value-of-owner"})
 	require.NoError(t, err)
 	s.settle(x.ID)
-	probed, err := owner.operator.ProbeEnvironment(t.Context(), owner.env.ID, client.Wait(10*time.Second))
+	probed, err := owner.operator.ProbeEnvironment(t.Context(), owner.env.ID, client.Wait(soon))
 	require.NoError(t, err)
 	real := strings.NewReplacer("COMPANY", owner.company.String(), "ENV", owner.env.ID.String(), "LEASE", l.ID.String(), "EXEC", x.ID.String(), "KEY", k.ID.String(), "PROBE", probed.ID.String(), "SECRET", hidden.ID.String())
 	none := strings.NewReplacer("COMPANY", uuid.NewString(), "ENV", uuid.NewString(), "LEASE", uuid.NewString(), "EXEC", uuid.NewString(), "KEY", uuid.NewString(), "PROBE", uuid.NewString(), "SECRET", uuid.NewString())

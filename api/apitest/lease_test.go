@@ -36,7 +36,7 @@ func TestAcquiredLeaseKeepsTheSeedContract(t *testing.T) {
 	require.Contains(t, l.Metadata, "executionWorkspaceMode")
 	require.Nil(t, l.Metadata["executionWorkspaceMode"])
 	require.Positive(t, l.Fence)
-	require.WithinDuration(t, l.AcquiredAt.Add(time.Hour), *l.ExpiresAt, time.Second, "idle timeout of one hour")
+	require.WithinDuration(t, l.AcquiredAt.Add(time.Hour), *l.ExpiresAt, 30*time.Second, "idle timeout of one hour")
 
 	released, err := tn.client.ReleaseRun(t.Context(), tn.company, "run-1", wire.Release{})
 	require.NoError(t, err)
@@ -81,7 +81,7 @@ func TestContextOfTheClientIsCarriedAlong(t *testing.T) {
 	require.Equal(t, "agent-1", *acquired.Lease.AgentID)
 	require.Equal(t, "ws-1", *acquired.LeaseContext.ExecutionWorkspaceID)
 	require.Equal(t, "shared", acquired.Lease.Metadata["executionWorkspaceMode"])
-	require.WithinDuration(t, acquired.Lease.AcquiredAt.Add(30*time.Minute), *acquired.Lease.ExpiresAt, time.Second, "the earlier limit wins")
+	require.WithinDuration(t, acquired.Lease.AcquiredAt.Add(30*time.Minute), *acquired.Lease.ExpiresAt, 30*time.Second, "the earlier limit wins")
 }
 
 func TestLeaseThatEndsBeforeItIsActiveIsAProblemWithTheLease(t *testing.T) {
@@ -243,7 +243,7 @@ func TestRenewalSaysHowLongTheLeaseLives(t *testing.T) {
 	l := s.lease(tn, "run")
 	renewed, err := tn.client.RenewLease(t.Context(), l.ID, l.Fence)
 	require.NoError(t, err)
-	require.InDelta(t, time.Hour.Milliseconds(), *renewed.RemainingMs, 10_000)
+	require.InDelta(t, time.Hour.Milliseconds(), *renewed.RemainingMs, 60_000)
 	require.True(t, renewed.ExpiresAt.After(*l.ExpiresAt))
 
 	_, err = tn.client.RenewLease(t.Context(), l.ID, l.Fence-1)

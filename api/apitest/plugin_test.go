@@ -16,7 +16,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/access"
 )
 
-const soon = 20 * time.Second
+const soon = time.Minute
 
 // processes has one plugin's process, which rests.
 type processes struct{}

@@ -215,7 +215,7 @@ func TestShutdownEndsStreamsInOrderAndAnswersWhatIsUnderWay(t *testing.T) {
 		return err == nil && len(list.Items) == 1
 	}, time.Minute, 5*time.Millisecond)
 
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	require.NoError(t, s.api.Shutdown(ctx))
 

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -57,7 +58,7 @@ func (r *Runtime) Field(name string) string {
 
 // Release takes the runtime down.
 func (r *Runtime) Release() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	return r.Driver.Release(ctx, drivers.ReleaseRequest{Handle: r.Handle, Attempt: 1})
 }
@@ -93,6 +94,18 @@ func (r *Runtime) Run(req drivers.ExecRequest) Done {
 	e, err := r.Start(req)
 	require.NoError(r.t, err)
 	return r.Finish(e, began)
+}
+
+// TimeOut runs a command whose limit is over before it ends by itself, and which says something as soon as it runs. It returns
+// how it ended and the limit: what a busy machine did not let begin in time is run again with twice as much.
+func (r *Runtime) TimeOut(req drivers.ExecRequest) (Done, time.Duration) {
+	r.t.Helper()
+	for ; ; req.Timeout *= 2 {
+		done := r.Run(req)
+		if done.End != drivers.ExecTimedOut || len(done.Stdout) > 0 || req.Timeout > time.Minute {
+			return done, req.Timeout
+		}
+	}
 }
 
 // Sh runs a shell script.
@@ -159,19 +172,42 @@ func AwaitOutput(t *testing.T, e *Running, text string) {
 	}
 }
 
-// requireNoProcess fails if a process of this machine still has token in its arguments. A kill is effective when the
-// signal is delivered, so there is no need to wait.
 func requireNoProcess(t *testing.T, f Features, token string) {
 	t.Helper()
-	if !f.HostProcesses {
-		return
+	if f.HostProcesses {
+		RequireNoProcess(t, token)
 	}
+}
+
+// RequireNoProcess fails if a process of this machine keeps token in its arguments. What was killed is seen until the kernel
+// comes to it, so there is a while to wait: far less than such a process, which sleeps, would live by itself.
+func RequireNoProcess(t *testing.T, token string) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(time.Minute)
+	for {
+		left := processesWith(t, token)
+		if left == "" {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-limit:
+			require.Fail(t, "a process is left", left)
+		}
+	}
+}
+
+// processesWith are the processes of this machine that have token in their arguments; "" is none.
+func processesWith(t *testing.T, token string) (found string) {
+	t.Helper()
 	names, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	require.NoError(t, err)
 	for _, name := range names {
-		b, err := os.ReadFile(name)
-		if err == nil && strings.Contains(string(b), token) {
-			require.Fail(t, "a process is left", "%s: %q", name, b)
+		if b, err := os.ReadFile(name); err == nil && strings.Contains(string(b), token) {
+			found += fmt.Sprintf("%s: %q\n", name, b)
 		}
 	}
+	return found
 }

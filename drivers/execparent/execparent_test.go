@@ -45,7 +45,7 @@ func options() execparent.Options {
 
 func spec(journalDir string, argv ...string) execparent.Spec {
 	return execparent.Spec{
-		Argv: argv, Cwd: "/", JournalDir: journalDir, Grace: 5 * time.Second, Drain: time.Second,
+		Argv: argv, Cwd: "/", JournalDir: journalDir, Grace: 5 * time.Second, Drain: 3 * time.Second,
 		Env: []drivers.EnvVar{{Name: "PATH", Value: "/usr/bin:/bin"}},
 	}
 }
@@ -102,7 +102,7 @@ func TestACommandEndsWithItsEngine(t *testing.T) {
 	require.Eventually(t, func() bool {
 		result, err = execparent.ReadResult(dir)
 		return !errors.Is(err, fs.ErrNotExist)
-	}, 10*time.Second, time.Millisecond, "the file follows the seal at once")
+	}, time.Minute, time.Millisecond, "the file follows the seal at once")
 	require.NoError(t, err)
 	require.Equal(t, drivers.ExecKilled, result.End)
 	require.Equal(t, "engine_gone", result.Why)

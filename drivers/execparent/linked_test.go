@@ -117,7 +117,7 @@ func TestATimeoutOverALinkEndsTheWholeTree(t *testing.T) {
 	t.Parallel()
 	opts, _ := linked(t)
 	s := spec(filepath.Join(t.TempDir(), "journal"), "sh", "-c", `trap "" TERM; setsid sleep 600.5 & echo begun; sleep 600`)
-	s.Timeout, s.Grace = time.Second, 100*time.Millisecond
+	s.Timeout, s.Grace = 5*time.Second, 100*time.Millisecond
 	p, err := execparent.StartLinked(t.Context(), opts, s)
 	require.NoError(t, err)
 	main := p.Process()
@@ -186,10 +186,10 @@ func TestALinkedStartThatIsCanceledLeavesNothingRunning(t *testing.T) {
 func TestSilenceOnALinkIsItsEnd(t *testing.T) {
 	t.Parallel()
 	opts, parent := linked(t)
-	opts.Silence = 900 * time.Millisecond
+	opts.Silence = 4 * time.Second // a busy machine may be silent for a while
 	p, err := execparent.StartLinked(t.Context(), opts, spec(filepath.Join(t.TempDir(), "journal"), "sleep", "600"))
 	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*opts.Silence)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*opts.Silence)
 	defer cancel()
 	_, err = p.Wait(ctx)
 	require.ErrorIs(t, err, context.DeadlineExceeded, "both ends say that they live")

@@ -33,7 +33,7 @@ func newDriver(t *testing.T) drivers.Driver {
 func newAt(t *testing.T, root string) *Driver {
 	t.Helper()
 	d, err := New(Options{
-		Root: root, ParentCommand: []string{"/proc/self/exe", driverstest.ParentArg}, AllowRoot: true, Drain: time.Second,
+		Root: root, ParentCommand: []string{"/proc/self/exe", driverstest.ParentArg}, AllowRoot: true, Drain: 3 * time.Second,
 	})
 	require.NoError(t, err)
 	return d

@@ -237,7 +237,7 @@ func TestTheBudgetBoundsEverything(t *testing.T) {
 	begin := time.Now()
 	got := d.Discover(t.Context(), deaf{}, runtimeurl.Query{Configured: []string{"http://10.0.0.1", "http://10.0.0.2"}})
 	require.Empty(t, got.URL)
-	require.Less(t, time.Since(begin), 5*time.Second)
+	require.Less(t, time.Since(begin), time.Minute)
 	require.Equal(t, []runtimeurl.Status{runtimeurl.StatusNotTried, runtimeurl.StatusNotTried}, statuses(got))
 	require.Contains(t, got.String(), "budget")
 }
@@ -254,7 +254,7 @@ func TestOneThatNeverAnswersLeavesTimeForThoseBehindIt(t *testing.T) {
 	t.Parallel()
 	good := newAPI(t, healthy)
 	n := &silentNetwork{network: newNetwork(t, map[string]string{"10.0.0.4:80": good.Listener.Addr().String()})}
-	d := newDiscoverer(t, func(o *runtimeurl.Options) { o.Budget, o.PerTry = 5*time.Second, 4*time.Second })
+	d := newDiscoverer(t, func(o *runtimeurl.Options) { o.Budget, o.PerTry = 10*time.Second, 8*time.Second })
 	got := d.Discover(t.Context(), n, runtimeurl.Query{Configured: []string{"http://10.0.0.1", "http://10.0.0.2", "http://10.0.0.4"}})
 	require.Equal(t, "http://10.0.0.4", got.URL, "%s", got)
 	require.Equal(t, []runtimeurl.Status{runtimeurl.StatusTimeout, runtimeurl.StatusTimeout, runtimeurl.StatusAnswered}, statuses(got))
@@ -324,7 +324,7 @@ func TestOverADialerTheSameRulesHold(t *testing.T) {
 		"10.0.0.1:80": away.Listener.Addr().String(), "10.0.0.2:80": huge.Listener.Addr().String(),
 		"10.0.0.3:80": silent.Listener.Addr().String(), "10.0.0.4:443": other.Listener.Addr().String(),
 	})
-	d := newDiscoverer(t, func(o *runtimeurl.Options) { o.PerTry = 300 * time.Millisecond })
+	d := newDiscoverer(t, func(o *runtimeurl.Options) { o.PerTry = 3 * time.Second })
 	got := d.Discover(t.Context(), n, runtimeurl.Query{Configured: []string{
 		"http://10.0.0.1", "http://10.0.0.2", "http://10.0.0.3", "https://10.0.0.4",
 	}})

@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tenure-dev/tenure/drivers/driverstest"
 	"github.com/tenure-dev/tenure/drivers/runtimeurl"
 )
 
@@ -131,15 +132,15 @@ func healthy(w http.ResponseWriter, r *http.Request) {
 
 func closedPort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	return fmt.Sprintf("127.0.0.1:%d", driverstest.ClosedPort(t))
 }
 
 func newDiscoverer(t *testing.T, change func(*runtimeurl.Options)) *runtimeurl.Discoverer {
 	t.Helper()
-	o := runtimeurl.Options{Listen: "127.0.0.1:1", Interfaces: func() ([]net.Addr, error) { return nil, nil }}
+	o := runtimeurl.Options{
+		Listen: "127.0.0.1:1", Interfaces: func() ([]net.Addr, error) { return nil, nil },
+		Budget: 2 * time.Minute, PerTry: 30 * time.Second, // for a busy machine; who waits for them has shorter ones
+	}
 	if change != nil {
 		change(&o)
 	}
@@ -199,7 +200,7 @@ func TestASlowServerCostsOneTryAndNoMore(t *testing.T) {
 			}
 		})
 		good := newAPI(t, healthy)
-		d := newDiscoverer(t, func(o *runtimeurl.Options) { o.PerTry, o.Budget = time.Second, 8*time.Second })
+		d := newDiscoverer(t, func(o *runtimeurl.Options) { o.PerTry, o.Budget = 2*time.Second, 20*time.Second })
 		got := d.Discover(t.Context(), r, runtimeurl.Query{Configured: []string{silent.URL, drip.URL, good.URL}})
 		require.Equal(t, good.URL, got.URL, "%s", got)
 		require.Equal(t, runtimeurl.StatusTimeout, got.Tried[0].Status, "%s", got)

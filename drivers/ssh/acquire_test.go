@@ -126,7 +126,7 @@ func TestReleaseByAnotherProcessEndsWhatTheLeaseStarted(t *testing.T) {
 	require.NoError(t, err)
 	driverstest.AwaitOutput(t, e, "begun")
 	require.NoError(t, newDriver(t, Options{}).Release(t.Context(), drivers.ReleaseRequest{Handle: r.Handle}))
-	requireNoProcess(t, mark)
+	driverstest.RequireNoProcess(t, mark)
 	done := r.Finish(e, time.Now())
 	require.Equal(t, drivers.ExecSignaled, done.End, "its own process only sees that something killed it")
 	require.Equal(t, "SIGKILL", done.Signal)

@@ -245,7 +245,7 @@ func TestATargetIsReachedThroughJumpHosts(t *testing.T) {
 	// A jump host that does not answer fails in its own phase, and in time.
 	silent := sshtest.StartFake(t, sshtest.FakeOptions{Stall: "banner"})
 	_, _, err = acquire(t, newDriver(t, Options{}), encode(t, silent.Fields(t.TempDir()), map[string]any{
-		"connectTimeoutMs": 500, "jumpHosts": jumps[:1], "knownHosts": first.KnownHosts() + silent.KnownHosts(),
+		"connectTimeoutMs": 3000, "jumpHosts": jumps[:1], "knownHosts": first.KnownHosts() + silent.KnownHosts(),
 	}))
 	requireFailure(t, err, drivers.OutcomeRetryable, "banner", "no_ssh_banner")
 }

@@ -78,7 +78,7 @@ func TestALinkThatIsResetWhileItRekeysEndsWhatRunsOverIt(t *testing.T) {
 		require.Equal(t, drivers.ExecUnknown, done.End)
 		require.Equal(t, "link_lost", done.Why)
 		require.Equal(t, drivers.OutputLost, done.Output.State)
-		require.Less(t, done.Took, 30*time.Second)
+		require.Less(t, done.Took, 2*time.Minute)
 	}
 	require.Equal(t, "again\n", string(r.Sh("echo again").Stdout), "the next command gets a new connection")
 }
@@ -89,14 +89,14 @@ func TestADeadLinkEndsCommandsAsUnknownWithTheirOutputSoFar(t *testing.T) {
 	proxy := sshtest.StartProxy(t, fmt.Sprintf("%s:%d", s.Host, s.Port))
 	r := acquireOn(t, s, map[string]any{
 		"port": proxy.Port, "knownHosts": strings.ReplaceAll(s.KnownHosts(), fmt.Sprint(s.Port), fmt.Sprint(proxy.Port)),
-	}, Options{Keepalive: 200 * time.Millisecond})
+	}, Options{Keepalive: time.Second})
 	e, err := r.Start(drivers.ExecRequest{Argv: []string{"sh", "-c", `echo so far; exec sleep 600`}})
 	require.NoError(t, err)
 	driverstest.AwaitOutput(t, e, "so far")
 	proxy.Freeze()
 	began := time.Now()
 	done := r.Finish(e, began)
-	require.Less(t, done.Took, 10*time.Second)
+	require.Less(t, done.Took, time.Minute)
 	require.Equal(t, drivers.ExecUnknown, done.End)
 	require.Equal(t, "link_lost", done.Why)
 	require.Equal(t, "so far\n", string(done.Stdout))
@@ -203,7 +203,7 @@ func TestAStartThatIsCanceledLeavesNothingRunning(t *testing.T) {
 				require.NoError(t, e.Kill(t.Context(), "started after all"))
 			}
 			require.NoError(t, r.Release())
-			requireNoProcess(t, mark)
+			driverstest.RequireNoProcess(t, mark)
 		})
 	}
 }
@@ -211,11 +211,11 @@ func TestAStartThatIsCanceledLeavesNothingRunning(t *testing.T) {
 func TestAHostThatHangsIsGivenUp(t *testing.T) {
 	t.Parallel()
 	s := sshtest.StartFake(t, sshtest.FakeOptions{Hang: true})
-	d := newDriver(t, Options{ScriptLimit: 300 * time.Millisecond})
+	d := newDriver(t, Options{ScriptLimit: time.Second})
 	began := time.Now()
 	_, _, err := acquire(t, d, encode(t, s.Fields(t.TempDir()), nil))
 	requireFailure(t, err, drivers.OutcomeRetryable, "run_script", "host_timeout")
-	require.Less(t, time.Since(began), 10*time.Second)
+	require.Less(t, time.Since(began), 30*time.Second, "a script has a minute otherwise")
 }
 
 // A06
@@ -276,7 +276,7 @@ func TestMoreCommandsThanSessionsAllFinish(t *testing.T) {
 func TestACommandWithoutASessionSaysThatItNeverStarted(t *testing.T) {
 	t.Parallel()
 	s := sshtest.StartFake(t, sshtest.FakeOptions{MaxSessions: 1})
-	r := acquireOn(t, &s.Server, nil, Options{MaxConnections: 1, SessionWait: 300 * time.Millisecond})
+	r := acquireOn(t, &s.Server, nil, Options{MaxConnections: 1, SessionWait: 2 * time.Second})
 	first, err := r.Start(drivers.ExecRequest{Argv: []string{"sh", "-c", "echo runs; exec sleep 600"}})
 	require.NoError(t, err)
 	driverstest.AwaitOutput(t, first, "runs")
@@ -343,9 +343,8 @@ func TestAnAccountWithoutAShellIsSaidSo(t *testing.T) {
 	require.Contains(t, f.Err.Error(), "not available")
 }
 
-// A31
-func TestTwoHundredMegabytesOfOutputAndThenExitThree(t *testing.T) {
-	t.Parallel()
+// A31. It measures what the process has, so it does not share it with another test.
+func TestTwoHundredMegabytesOfOutputAndThenExitThree(t *testing.T) { //nolint:paralleltest // see above
 	s := sshtest.Start(t, sshtest.Options{})
 	r := acquireOn(t, s, nil, Options{})
 	before := heap()
@@ -366,7 +365,7 @@ func TestTwoHundredMegabytesOfOutputAndThenExitThree(t *testing.T) {
 	require.Equal(t, hex.EncodeToString(x.Sum(nil)), result.Output.Stdout.SHA256)
 }
 
-// heap is what the process has from the system, other tests included.
+// heap is what the process has from the system.
 func heap() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
@@ -386,13 +385,13 @@ func TestATimeoutEndsTheTreeWithoutAParent(t *testing.T) {
 				t.Parallel()
 				r := acquireOn(t, s, nil, Options{hide: hide})
 				mark := fmt.Sprintf("600.%d%d%d", i, len(name), os.Getpid())
-				done := r.Run(drivers.ExecRequest{
+				done, limit := r.TimeOut(drivers.ExecRequest{
 					Argv: []string{"sh", "-c", fmt.Sprintf(script, mark)}, Timeout: time.Second, Grace: 300 * time.Millisecond,
 				})
 				require.Equal(t, drivers.ExecTimedOut, done.End)
 				require.Equal(t, "begun\n", string(done.Stdout))
-				require.Less(t, done.Took, 12*time.Second)
-				requireNoProcess(t, mark)
+				require.Less(t, done.Took, limit+time.Minute)
+				driverstest.RequireNoProcess(t, mark)
 				require.Equal(t, "next\n", string(r.Sh("echo next").Stdout))
 			})
 		}
@@ -421,12 +420,12 @@ func TestAKillAndAReleaseEndTheTreeWithoutAParent(t *testing.T) {
 			done := r.Finish(e, time.Now())
 			require.Equal(t, drivers.ExecKilled, done.End)
 			require.Equal(t, "asked for", done.Why)
-			requireNoProcess(t, mark)
+			driverstest.RequireNoProcess(t, mark)
 
 			e = start()
 			require.NoError(t, r.Release())
 			require.Equal(t, drivers.ExecKilled, r.Finish(e, time.Now()).End)
-			requireNoProcess(t, mark)
+			driverstest.RequireNoProcess(t, mark)
 			_, err := r.Start(drivers.ExecRequest{Argv: []string{"true"}})
 			require.ErrorIs(t, err, drivers.ErrGone)
 			gone, ok := errors.AsType[*drivers.StartError](err)
@@ -453,7 +452,7 @@ func TestAParentThatIsKilledMakesTheEndUnknownAndItsTreeEndsAllTheSame(t *testin
 	require.Equal(t, drivers.ExecUnknown, done.End)
 	require.Equal(t, "parent_gone", done.Why)
 	require.Equal(t, "begun\n", string(done.Stdout))
-	requireNoProcess(t, mark)
+	driverstest.RequireNoProcess(t, mark)
 }
 
 func TestACommandWhoseParentIsStoppedCanBeEnded(t *testing.T) {
@@ -471,24 +470,13 @@ func TestACommandWhoseParentIsStoppedCanBeEnded(t *testing.T) {
 	}, func() string { return "the parent is not stopped" })
 	began := time.Now()
 	require.NoError(t, e.Kill(t.Context(), "asked for"))
-	ctx, cancel := withCause(t, 40*time.Second)
+	ctx, cancel := withCause(t, 2*time.Minute)
 	defer cancel()
 	done, err := e.Wait(ctx)
 	require.NoError(t, err)
 	require.Equal(t, drivers.ExecKilled, done.End)
-	require.Less(t, time.Since(began), endLimit+15*time.Second)
-	requireNoProcess(t, mark)
-}
-
-func requireNoProcess(t *testing.T, mark string) {
-	t.Helper()
-	names, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	require.NoError(t, err)
-	for _, name := range names {
-		if b, err := os.ReadFile(name); err == nil {
-			require.NotContains(t, string(b), mark, name)
-		}
-	}
+	require.Less(t, time.Since(began), endLimit+time.Minute)
+	driverstest.RequireNoProcess(t, mark)
 }
 
 // A34, where a host has no perl
@@ -599,9 +587,9 @@ func sampleArguments(text string, stop <-chan struct{}) string {
 func TestAConnectionThatNobodyUsesEndsAndAnotherIsMade(t *testing.T) {
 	t.Parallel()
 	s := sshtest.Start(t, sshtest.Options{})
-	f := featuresOn(t, s, filepath.Join(t.TempDir(), "w"), nil, Options{Idle: 200 * time.Millisecond})
+	f := featuresOn(t, s, filepath.Join(t.TempDir(), "w"), nil, Options{Idle: 2 * time.Second})
 	r := driverstest.Acquire(t, f)
-	e, err := r.Start(drivers.ExecRequest{Argv: []string{"sh", "-c", "echo begun; sleep 0.6; echo ended"}})
+	e, err := r.Start(drivers.ExecRequest{Argv: []string{"sh", "-c", "echo begun; sleep 4; echo ended"}})
 	require.NoError(t, err)
 	require.Equal(t, "begun\nended\n", string(r.Finish(e, time.Now()).Stdout), "a command is use")
 	require.EqualValues(t, 1, s.Accepted.Load())
@@ -681,6 +669,6 @@ func TestACommandThatStartsWhileAnotherProcessReleasesItsRuntimeDoesNotOutliveIt
 		if err := <-started; err != nil {
 			require.ErrorIs(t, err, drivers.ErrGone)
 		}
-		requireNoProcess(t, mark)
+		driverstest.RequireNoProcess(t, mark)
 	}
 }

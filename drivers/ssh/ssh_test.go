@@ -1,6 +1,7 @@
 package ssh
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,11 +20,14 @@ import (
 
 func TestMain(m *testing.M) { driverstest.Main(m, func() int { return 2 }) }
 
-// newDriver returns a driver whose connections end with t.
+// newDriver returns a driver whose connections end with t. What is to succeed has the time of a busy machine.
 func newDriver(t *testing.T, o Options) *Driver {
 	t.Helper()
-	if o.Drain == 0 {
-		o.Drain = time.Second
+	for _, limit := range []struct {
+		of   *time.Duration
+		busy time.Duration
+	}{{&o.Drain, 3 * time.Second}, {&o.ConnectTimeout, time.Minute}, {&o.SessionWait, 2 * time.Minute}, {&o.ScriptLimit, 3 * time.Minute}} {
+		*limit.of = cmp.Or(*limit.of, limit.busy)
 	}
 	d, err := New(o)
 	require.NoError(t, err)

@@ -126,7 +126,7 @@ func TestNoStreamIsWorkedOnTwiceAtOnceAndNoWakeUpIsLost(t *testing.T) {
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		return len(q.entries) == 0 && len(q.alarms) == 0
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	q.close()
 	workers.Wait()
 	for n := range streams {

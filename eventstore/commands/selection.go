@@ -15,8 +15,9 @@ type Selection struct {
 	// AllowFake lets environments with the provider fake be picked.
 	AllowFake bool
 	// Locals lists the company's environments with the driver local, the oldest first. It is asked only if no level above
-	// names a usable one, and each is looked at in the log before it is taken.
-	Locals func(context.Context) ([]domain.EnvironmentID, error)
+	// names a usable one, and each is looked at in the log before it is taken. A list may be behind the log: one that has none
+	// usable is asked for again, current, and then shows all that is in the log by now.
+	Locals func(ctx context.Context, current bool) ([]domain.EnvironmentID, error)
 }
 
 // choose picks the environment in the state of the log that the append holds on to: if one of the streams that were looked
@@ -47,18 +48,22 @@ func (a Acquire) choose(ctx context.Context, w *eventstore.Work) (selection.Choi
 			return choice, err
 		}
 	}
-	locals, err := a.Selection.Locals(ctx)
-	if err != nil {
-		return selection.Choice{}, err
-	}
-	for _, id := range locals {
-		c, err := a.candidate(ctx, w, selection.LevelLocal, id)
+	named := len(r.Candidates)
+	for _, current := range []bool{false, true} {
+		locals, err := a.Selection.Locals(ctx, current)
 		if err != nil {
 			return selection.Choice{}, err
 		}
-		r.Candidates = append(r.Candidates, c)
-		if choice, err := selection.Select(r); err == nil {
-			return choice, nil
+		r.Candidates = r.Candidates[:named]
+		for _, id := range locals {
+			c, err := a.candidate(ctx, w, selection.LevelLocal, id)
+			if err != nil {
+				return selection.Choice{}, err
+			}
+			r.Candidates = append(r.Candidates, c)
+			if choice, err := selection.Select(r); err == nil {
+				return choice, nil
+			}
 		}
 	}
 	return selection.Select(r)

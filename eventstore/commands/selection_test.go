@@ -43,7 +43,7 @@ func TestTheChoiceIsMadeOnTheStreamsThatTheAppendHolds(t *testing.T) {
 				return driver
 			},
 			Run: "run", Policy: lease.PolicyEphemeral, TTL: time.Hour, IdleTimeout: time.Hour,
-			Selection: &commands.Selection{Locals: func(context.Context) ([]domain.EnvironmentID, error) {
+			Selection: &commands.Selection{Locals: func(context.Context, bool) ([]domain.EnvironmentID, error) {
 				return []domain.EnvironmentID{first, second}, nil
 			}},
 		})
@@ -72,4 +72,43 @@ func TestTheChoiceIsMadeOnTheStreamsThatTheAppendHolds(t *testing.T) {
 		})
 	})
 	require.Equal(t, selection.LevelCompany, got.Selection.Level)
+}
+
+// A list that is behind shows what was archived a moment ago and not what was added: it is no reason to say that there is none.
+func TestAListThatIsBehindIsAskedForAgainBeforeThereIsNone(t *testing.T) {
+	t.Parallel()
+	c := commands.New(eventstore.NewLedger(memory.New()), vault.InMemory())
+	company, archived, added := domain.CompanyID{UUID: uuid.New()}, domain.EnvironmentID{UUID: uuid.New()}, domain.EnvironmentID{UUID: uuid.New()}
+	_, err := c.AddCompany(t.Context(), commands.Caller{}, company, "acme")
+	require.NoError(t, err)
+	for _, id := range []domain.EnvironmentID{archived, added} {
+		_, err := c.RegisterEnvironment(t.Context(), commands.Caller{}, id, environment.Registered{Company: company, Name: "local", Driver: "local"}, commands.NoSecretFields)
+		require.NoError(t, err)
+	}
+	_, err = c.RetireEnvironment(t.Context(), commands.Caller{}, archived, commands.Retirement{Force: true})
+	require.NoError(t, err)
+	for _, behind := range [][]domain.EnvironmentID{nil, {archived}} {
+		ask := func(current ...domain.EnvironmentID) (lease.State, error) {
+			id := domain.LeaseID{UUID: uuid.New()}
+			_, err := c.AcquireLease(t.Context(), commands.Caller{}, commands.Acquire{
+				Lease: id, Company: company, Provider: func(driver string, _ json.RawMessage) string { return driver },
+				Run: "run", Policy: lease.PolicyEphemeral, TTL: time.Hour, IdleTimeout: time.Hour,
+				Selection: &commands.Selection{Locals: func(_ context.Context, now bool) ([]domain.EnvironmentID, error) {
+					if now {
+						return current, nil
+					}
+					return behind, nil
+				}},
+			})
+			if err != nil {
+				return lease.State{}, err
+			}
+			return c.Lease(t.Context(), id)
+		}
+		got, err := ask(added)
+		require.NoError(t, err)
+		require.Equal(t, added, got.Environment)
+		_, err = ask()
+		refused(t, err, "no_environment")
+	}
 }

@@ -24,7 +24,7 @@ func TestKilledPostgresComesBackUnderTheSameAddress(t *testing.T) {
 	execute(t, address, "CREATE TABLE kept AS SELECT 'here' AS v")
 	for round := 1; round <= 2; round++ {
 		enginetest.KillPostgres(t, server.PID())
-		require.Eventually(t, func() bool { return server.Restarts() == round }, 20*time.Second, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return server.Restarts() == round }, 2*time.Minute, 10*time.Millisecond)
 		require.Equal(t, address, server.ConnString())
 		require.Equal(t, "here", query(t, address, "SELECT v FROM kept"))
 	}
@@ -45,7 +45,7 @@ func TestKilledEngineLeavesAServerThatTheNextAdopts(t *testing.T) {
 	require.Equal(t, "here", query(t, server.ConnString(), "SELECT v FROM kept"))
 
 	enginetest.KillPostgres(t, server.PID())
-	require.Eventually(t, func() bool { return server.Restarts() == 1 }, 20*time.Second, 10*time.Millisecond, "an adopted server is supervised too")
+	require.Eventually(t, func() bool { return server.Restarts() == 1 }, 2*time.Minute, 10*time.Millisecond, "an adopted server is supervised too")
 	require.False(t, server.Adopted())
 	require.Equal(t, "here", query(t, server.ConnString(), "SELECT v FROM kept"))
 }
@@ -67,15 +67,16 @@ func TestAServerInRecoveryIsAwaitedAndAdopted(t *testing.T) {
 	require.Eventually(t, func() bool {
 		text, _ := os.ReadFile(pidFile)
 		return strings.Contains(string(text), "starting")
-	}, 10*time.Second, 5*time.Millisecond)
+	}, 2*time.Minute, 5*time.Millisecond)
 	engine.Kill()
 	pid, err := strconv.Atoi(strings.SplitN(read(t, pidFile), "\n", 2)[0])
 	require.NoError(t, err)
 
 	// It says nothing but "recovering" for much longer than the time in which it may be silent.
-	opened := time.AfterFunc(2*time.Second, func() { _ = os.WriteFile(gate, nil, 0o644) })
+	const silent = 5 * time.Second
+	opened := time.AfterFunc(2*silent, func() { _ = os.WriteFile(gate, nil, 0o644) })
 	defer opened.Stop()
-	server := start(t, embedded.Options{DataDir: dir, StartTimeout: 500 * time.Millisecond, NoSync: true})
+	server := start(t, embedded.Options{DataDir: dir, StartTimeout: silent, NoSync: true})
 	require.FileExists(t, gate, "it waited")
 	require.True(t, server.Adopted())
 	require.Equal(t, pid, server.PID())
@@ -121,7 +122,7 @@ func TestOrphanedBackendsAreGoneBeforeTheNextServerStarts(t *testing.T) {
 	}()
 	require.Eventually(t, func() bool {
 		return query(t, engine.ConnString, fmt.Sprintf("SELECT state FROM pg_stat_activity WHERE pid = %d", backend)) == "active"
-	}, 10*time.Second, 10*time.Millisecond)
+	}, 2*time.Minute, 10*time.Millisecond)
 	engine.Kill()
 	enginetest.KillPostgres(t, engine.PostgresID)
 	require.False(t, enginetest.Gone(backend))
@@ -153,7 +154,7 @@ func TestAServerWithoutItsSocketIsReplaced(t *testing.T) {
 	engine.Kill()
 	require.NoError(t, os.RemoveAll(filepath.Join(dir, "run")))
 
-	server := start(t, embedded.Options{DataDir: dir, StartTimeout: 2 * time.Second, NoSync: true})
+	server := start(t, embedded.Options{DataDir: dir, StartTimeout: 10 * time.Second, NoSync: true})
 	require.True(t, enginetest.Gone(engine.PostgresID))
 	require.Equal(t, "1", query(t, server.ConnString(), "SELECT '1'"))
 }

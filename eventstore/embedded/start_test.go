@@ -126,7 +126,7 @@ func TestStartKilledInInitdbLeavesADirectoryThatStarts(t *testing.T) {
 	require.Eventually(t, func() bool {
 		made, _ := filepath.Glob(filepath.Join(dir, "postgres.init-*", "cluster", "base"))
 		return len(made) > 0
-	}, 10*time.Second, time.Millisecond)
+	}, 2*time.Minute, time.Millisecond)
 	engine.Kill()
 	require.NoDirExists(t, filepath.Join(dir, "postgres"))
 
@@ -178,7 +178,7 @@ func TestStopByForceWhenTheTimeIsUp(t *testing.T) {
 	cancel()
 	requireCode(t, server.Stop(expired), embedded.CodeStopIncomplete)
 	// A process that is exiting keeps its working directory a moment longer than its program.
-	require.Eventually(t, func() bool { return len(enginetest.Processes(dir)) == 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(enginetest.Processes(dir)) == 0 }, 2*time.Minute, time.Millisecond)
 	start(t, embedded.Options{DataDir: dir, NoSync: true})
 }
 

@@ -75,7 +75,7 @@ func One(stream eventstore.Stream, expect eventstore.Expect, n int) eventstore.A
 // Do submits and waits.
 func Do(t testing.TB, s eventstore.Appender, a eventstore.Append) (eventstore.Result, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	return s.Submit(a).Wait(ctx)
 }

@@ -50,7 +50,7 @@ func awaitLockQueue(t *testing.T, pool *pgxpool.Pool, length int) {
 			 WHERE l.locktype = 'advisory' AND NOT l.granted AND pg_backend_pid() <> pid
 			   AND (l.classid::bigint << 32 | l.objid::bigint) = append_lock_key()`).Scan(&waiting)
 		return err == nil && waiting == length
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 }
 
 func TestAppendsOfOneBatchAreJudgedOneAfterTheOther(t *testing.T) {

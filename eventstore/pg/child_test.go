@@ -227,7 +227,7 @@ func (p *process) signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
 // next is the next report of a kind.
 func (p *process) next(what string) report {
 	p.t.Helper()
-	limit := time.After(60 * time.Second)
+	limit := time.After(3 * time.Minute)
 	for {
 		select {
 		case r, ok := <-p.reports:

@@ -29,7 +29,7 @@ func receive(t *testing.T, s *pg.Store, group string, n int) []eventstore.Record
 			require.NoError(t, err)
 			out = append(out, r)
 			m.Ack()
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("only %d of %d events came", len(out), n)
 		}
 	}
@@ -81,7 +81,7 @@ func TestAnEventWakesTheSubscriberLongBeforeThePoll(t *testing.T) {
 		select {
 		case m := <-messages:
 			m.Ack()
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("the event did not come")
 		}
 	}

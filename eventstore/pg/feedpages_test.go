@@ -34,7 +34,7 @@ func take(t *testing.T, from <-chan *message.Message) (eventstore.Recorded, *mes
 		r, err := pg.FromMessage(m)
 		require.NoError(t, err)
 		return r, m
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		require.FailNow(t, "no event came")
 		return eventstore.Recorded{}, nil
 	}
@@ -48,7 +48,7 @@ func TestNothingIsOpenInTheDatabaseWhileAnEventIsHandled(t *testing.T) {
 		eventstoretest.Must(t, s, eventstoretest.One(eventstoretest.NewStream(), eventstore.NoStream, n))
 	}
 	_, handled := take(t, messages(t, s, "g"))
-	require.Eventually(t, func() bool { return pool.Stat().AcquiredConns() == 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return pool.Stat().AcquiredConns() == 0 }, time.Minute, time.Millisecond)
 	handled.Ack()
 }
 

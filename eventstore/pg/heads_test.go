@@ -40,7 +40,7 @@ func requireCalls(t *testing.T, s *pg.Store, pool *pgxpool.Pool, procedure strin
 		err := pool.QueryRow(t.Context(), `
 			SELECT calls FROM pg_stat_user_functions WHERE schemaname = current_schema() AND funcname = $1`, procedure).Scan(&n)
 		return err == nil && n == want
-	}, 10*time.Second, 10*time.Millisecond, "calls of %s: %d", procedure, want)
+	}, time.Minute, 10*time.Millisecond, "calls of %s: %d", procedure, want)
 }
 
 // rich is an append with all that an append can have: two streams, one of them twice, a check, a command, inputs, a limit.

@@ -58,7 +58,7 @@ func TestAppendsSurviveAnImmediateRestartOfTheServer(t *testing.T) {
 		}
 		before := server.PID()
 		require.NoError(t, syscall.Kill(before, syscall.SIGQUIT))
-		require.Eventually(t, func() bool { return server.PID() != before }, time.Minute, 5*time.Millisecond)
+		require.Eventually(t, func() bool { return server.PID() != before }, 3*time.Minute, 5*time.Millisecond)
 	}
 	group.Wait()
 

@@ -100,14 +100,14 @@ func TestBehindAPoolerEventsOfOthersComeByThePollOrByADirectLink(t *testing.T) {
 			events := subscribe(t, s, "g")
 			for n := range 20 {
 				eventstoretest.Must(t, writer, eventstoretest.One(eventstoretest.NewStream(), eventstore.NoStream, n))
-				await(t, events, int64(n+1), 20*time.Second)
+				await(t, events, int64(n+1), time.Minute)
 			}
 			if withDirect {
 				require.NotContains(t, said.String(), "a pooler stands before the database")
 				return
 			}
 			require.Eventually(t, func() bool { return strings.Contains(said.String(), "a pooler stands before the database") },
-				20*time.Second, 10*time.Millisecond)
+				time.Minute, 10*time.Millisecond)
 		})
 	}
 }

@@ -224,7 +224,7 @@ func (r *reader) run(limit int, over <-chan int64) error {
 		return err
 	}
 	defer sub.Close() //nolint:errcheck // a reader's
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	messages, err := sub.Subscribe(ctx, pg.Topic)
 	if err != nil {

@@ -48,7 +48,7 @@ func TestAnAppendWithoutADatabaseSaysThatNothingHappened(t *testing.T) {
 	_, err := eventstoretest.Do(t, s, eventstoretest.One(eventstoretest.NewStream(), eventstore.NoStream, 1))
 	require.Error(t, err)
 	proxy.Refuse(false)
-	r := eventstoretest.Must(t, s, eventstoretest.One(eventstoretest.NewStream(), eventstore.NoStream, 1))
+	r := resolve(t, s, eventstoretest.One(eventstoretest.NewStream(), eventstore.NoStream, 1)) // 50 ms may be too short for it
 	require.Equal(t, int64(1), r.First)
 }
 
@@ -112,7 +112,7 @@ func TestControlGoesBeforeBulk(t *testing.T) {
 		var waiting int
 		err := pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted`).Scan(&waiting)
 		return err == nil && waiting > 0
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	var bulk []eventstore.Pending
 	for n := range 100 {
 		a := eventstoretest.One(eventstoretest.NewStream(), eventstore.NoStream, n)
@@ -156,7 +156,7 @@ func TestAppendsOfTwoProcessesAreOneLog(t *testing.T) {
 	eventstoretest.Must(t, stores[0], eventstoretest.One(eventstoretest.NewStream(), eventstore.NoStream, 1))
 	select {
 	case <-changed:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the other process was not told")
 	}
 }

@@ -138,7 +138,7 @@ func launch() (string, *embedded.Server, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	srv, err := embedded.Start(ctx, embedded.Options{DataDir: dir, NoSync: true, Settings: map[string]string{"max_connections": "300"}})
 	return dir, srv, err
@@ -150,7 +150,7 @@ func stop() error {
 	if server.srv == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	err := server.srv.Stop(ctx)
 	return errors.Join(err, os.RemoveAll(server.dir))

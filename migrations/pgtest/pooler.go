@@ -88,7 +88,7 @@ func (p *Pooler) run(t testing.TB) {
 			return false
 		}
 		return conn.Close(context.Background()) == nil
-	}, 20*time.Second, 20*time.Millisecond, "PgBouncer does not answer")
+	}, time.Minute, 20*time.Millisecond, "PgBouncer does not answer")
 }
 
 // giveAway makes the pooler run as somebody else, since it refuses to be root.

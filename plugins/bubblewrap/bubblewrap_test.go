@@ -32,7 +32,7 @@ func passable(t *testing.T) string {
 
 func options(root string) Options {
 	return Options{
-		Root: root, ParentCommand: []string{"/proc/self/exe", driverstest.ParentArg}, UID: testUID, GID: testUID, Drain: time.Second,
+		Root: root, ParentCommand: []string{"/proc/self/exe", driverstest.ParentArg}, UID: testUID, GID: testUID, Drain: 3 * time.Second,
 	}
 }
 

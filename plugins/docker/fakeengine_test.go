@@ -72,9 +72,12 @@ func (f *fakeEngine) driver(t *testing.T) *docker.Driver {
 	return d
 }
 
+// limits are those of calls that are to be answered, also on a busy machine, and of those that never are.
+const answeredMs, stuckMs = 120_000, 3_000
+
 func (f *fakeEngine) request(fields map[string]any) drivers.AcquireRequest {
 	f.t.Helper()
-	all := map[string]any{"image": "tools:1", "timeoutMs": 2000}
+	all := map[string]any{"image": "tools:1", "timeoutMs": answeredMs}
 	for name, value := range fields {
 		all[name] = value
 	}

@@ -152,12 +152,16 @@ func TestWhatTheEngineSaysDecidesTheOutcome(t *testing.T) {
 				return true
 			}
 			began := time.Now()
-			_, err := f.driver(t).Acquire(t.Context(), f.request(map[string]any{"timeoutMs": 1000}))
+			limit := answeredMs
+			if row.code == "engine_timeout" {
+				limit = stuckMs
+			}
+			_, err := f.driver(t).Acquire(t.Context(), f.request(map[string]any{"timeoutMs": limit}))
 			failure := requireFailure(t, err, row.outcome, row.code)
 			require.Equal(t, row.step, failure.Step)
 			require.Equal(t, row.step == "connect" || row.step == "find_container", failure.NothingMade, "whether the engine was asked for a container")
 			require.Zero(t, f.things())
-			require.Less(t, time.Since(began), 15*time.Second)
+			require.Less(t, time.Since(began), time.Minute)
 		})
 	}
 }

@@ -255,11 +255,17 @@ func TestACallThatIsCanceledEndsUnlessItIsDeaf(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Equal(t, drivers.OutcomeRetryable, failure(t, err).Outcome)
 
-	ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel = context.WithCancel(t.Context())
 	defer cancel()
 	after := fake.Step{Verb: fake.VerbAcquire, Action: fake.ActionDelay, At: fake.PlaceAfter, Ms: long}
-	_, err = w.Driver(drivers.ClassBlind).Acquire(ctx, request(t, after))
-	require.Equal(t, drivers.OutcomeAmbiguous, failure(t, err).Outcome, "something exists and nobody can find it")
+	ended := make(chan error, 1)
+	go func() {
+		_, err := w.Driver(drivers.ClassBlind).Acquire(ctx, request(t, after))
+		ended <- err
+	}()
+	require.Eventually(t, func() bool { return len(read(t, dir).Live()) == 1 }, time.Minute, 5*time.Millisecond)
+	cancel()
+	require.Equal(t, drivers.OutcomeAmbiguous, failure(t, <-ended).Outcome, "something exists and nobody can find it")
 	require.Len(t, read(t, dir).Live(), 1)
 
 	for _, step := range []fake.Step{
@@ -287,6 +293,7 @@ func TestACallThatIsSilentEndsWithTheWorker(t *testing.T) {
 	rt, err := d.Acquire(t.Context(), req)
 	require.NoError(t, err)
 	go func() { done <- d.Release(ctx, release(req, rt)) }()
+	require.Eventually(t, func() bool { return len(read(t, dir).Live()) == 0 }, time.Minute, 5*time.Millisecond, "it is silent after that")
 	require.Never(t, func() bool { return len(done) > 0 }, 50*time.Millisecond, 10*time.Millisecond)
 	require.NoError(t, w.Close())
 	require.Error(t, <-done)

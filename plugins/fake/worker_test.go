@@ -78,7 +78,7 @@ func start(t *testing.T, dir string) *worker {
 
 func (w *worker) acquire(t *testing.T, req drivers.AcquireRequest) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	return w.Call(ctx, protocol.MethodAcquire, protocol.AcquireParams{
 		Base: base(req), RunID: req.RunID,
@@ -279,7 +279,7 @@ func TestAWorkerEndsWithItsStdin(t *testing.T) {
 	select {
 	case <-w.ended:
 		require.Zero(t, w.code)
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		require.Fail(t, "the worker is still there")
 	}
 	require.Len(t, read(t, dir).Live(), 1, "a runtime is not a process")

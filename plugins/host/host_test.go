@@ -76,6 +76,7 @@ func (l *logs) text() string {
 // wait waits until the log holds text.
 func (l *logs) wait(t *testing.T, text string) {
 	t.Helper()
+	deadline := time.After(time.Minute)
 	for {
 		l.mu.Lock()
 		found, wake := strings.Contains(l.buf.String(), text), l.wake
@@ -85,7 +86,7 @@ func (l *logs) wait(t *testing.T, text string) {
 		}
 		select {
 		case <-wake:
-		case <-time.After(20 * time.Second):
+		case <-deadline:
 			t.Fatalf("the log never held %q:\n%s", text, l.text())
 		}
 	}
@@ -102,7 +103,8 @@ type world struct {
 func options(dir string, log *logs) host.Options {
 	return host.Options{
 		Dir: dir, HostVersion: "1.0.0", InstanceID: "i", DeploymentMode: "local", Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Restart: host.Restart{First: 20 * time.Millisecond, Longest: 100 * time.Millisecond},
+		Restart:  host.Restart{First: 20 * time.Millisecond, Longest: 100 * time.Millisecond},
+		Timeouts: host.Timeouts{Initialize: time.Minute}, // this binary begins slowly on a busy machine
 	}
 }
 
@@ -368,9 +370,8 @@ func TestAStartThatFailsSaysHow(t *testing.T) {
 				tc.in(&in)
 			}
 			w := newWorld(t, func(o *host.Options) {
-				o.Timeouts.Initialize = 300 * time.Millisecond
-				if !strings.Contains(name, "silence") {
-					o.Timeouts.Initialize = 10 * time.Second
+				if name == "silence" {
+					o.Timeouts.Initialize = 300 * time.Millisecond
 				}
 				o.Restart.First, o.Restart.Longest = time.Hour, time.Hour
 			}, in)
@@ -458,7 +459,7 @@ func TestALateReplyIsNotForgotten(t *testing.T) {
 // A blind driver is not asked again: a reply that comes after the verb's limit, but while the attempt is open, is its runtime.
 func TestABlindDriversReplyIsWaitedForAsLongAsTheAttemptIsOpen(t *testing.T) {
 	t.Parallel()
-	short := func(o *host.Options) { o.Timeouts.Verb = 300 * time.Millisecond }
+	short := func(o *host.Options) { o.Timeouts.Verb = time.Second }
 	w := newWorld(t, short, installed(legacy(), "legacy"))
 	wk := w.worker()
 	type answer struct {
@@ -473,10 +474,8 @@ func TestABlindDriversReplyIsWaitedForAsLongAsTheAttemptIsOpen(t *testing.T) {
 	// The limit of a verb that begins later is over, so that the first one's would be.
 	_, err := wk.Resume(t.Context(), provider.LeaseRequest{Scope: scope(`{"answers":{"environmentResumeLease":"silent"}}`)})
 	failure(t, err, drivers.OutcomeAmbiguous, "worker_timeout")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	_, err = wk.Acquire(ctx, acquire(`{"do":"reason-when-cancelled"}`))
-	require.Error(t, err)
+	_, err = wk.Acquire(t.Context(), acquire(`{"do":"another"}`))
+	require.NoError(t, err)
 	got := <-first
 	require.NoError(t, got.err)
 	require.Equal(t, "box-1", *got.lease.ProviderLeaseID)

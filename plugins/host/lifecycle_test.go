@@ -37,7 +37,7 @@ func starts(t *testing.T, path string) []string {
 // until waits until the plugin is as asked. What it waits for is noted in the log.
 func (w *world) until(what string, is func(host.Status) bool) host.Status {
 	w.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		w.logs.mu.Lock()
 		wake := w.logs.wake
@@ -99,7 +99,7 @@ func TestAWorkerThatKeepsCrashingIsGivenUpUntilACallAsks(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "starts")
 			w := newWorld(t, func(o *host.Options) {
-				o.Restart = host.Restart{First: 300 * time.Millisecond, Longest: 3 * time.Second, GiveUp: 4, Patience: time.Minute}
+				o.Restart = host.Restart{First: 700 * time.Millisecond, Longest: time.Minute, GiveUp: 4, Patience: time.Minute}
 			}, installed(boxed(), append(flags, "starts="+path)...))
 			crash := func() {
 				if wk, err := w.offer().Worker(t.Context()); err == nil {
@@ -169,10 +169,10 @@ func TestACallDoesNotWaitForALongRest(t *testing.T) {
 
 func TestAWorkerThatIsStuckIsNoticedAndStartedAgain(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(o *host.Options) { o.Timeouts.Health, o.Timeouts.HealthReply = 50*time.Millisecond, 2*time.Second }, installed(boxed()))
+	w := newWorld(t, func(o *host.Options) { o.Timeouts.Health, o.Timeouts.HealthReply = 50*time.Millisecond, 5*time.Second }, installed(boxed()))
 	_, err := w.worker().Acquire(t.Context(), acquire(`{"do":"stuck"}`))
 	f := failure(t, err, drivers.OutcomeAmbiguous, "worker_died")
-	require.ErrorContains(t, &f, "did not answer health within 2s")
+	require.ErrorContains(t, &f, "did not answer health within 5s")
 	_, err = w.worker().Acquire(t.Context(), acquire(`{}`))
 	require.NoError(t, err)
 }
@@ -206,18 +206,18 @@ func stop(t *testing.T, h *host.Host, within time.Duration) error {
 
 func TestAStopWaitsForCallsInFlightAndTakesNoMore(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(o *host.Options) { o.Timeouts.Verb = 2 * time.Second }, installed(boxed()))
+	w := newWorld(t, func(o *host.Options) { o.Timeouts.Verb = 6 * time.Second }, installed(boxed()))
 	wk := w.worker()
 	worker := identify(t, w.status().PID)
 	done := make(chan error, 1)
 	go func() {
-		_, err := wk.Acquire(t.Context(), acquire(`{"do":"reason-when-cancelled"}`)) // it takes most of those two seconds
+		_, err := wk.Acquire(t.Context(), acquire(`{"do":"reason-when-cancelled"}`)) // it takes most of those six seconds
 		done <- err
 	}()
 	_, err := wk.Acquire(t.Context(), acquire(`{"do":"after-another"}`)) // the first has been read
 	require.NoError(t, err)
 	stopped := make(chan error, 1)
-	go func() { stopped <- stop(t, w.host, 30*time.Second) }()
+	go func() { stopped <- stop(t, w.host, time.Minute) }()
 	for {
 		if _, err := wk.Acquire(t.Context(), acquire(`{}`)); err != nil {
 			failure(t, err, drivers.OutcomeRetryable, "plugin_stopping")
@@ -242,7 +242,7 @@ func TestAWorkerThatDoesNotEndWhenAskedIsKilledWithItsChildren(t *testing.T) {
 	var m struct{ PIDs []int }
 	require.NoError(t, json.Unmarshal(got.Metadata, &m))
 	all := []drivers.Process{identify(t, w.status().PID), identify(t, m.PIDs[0]), identify(t, m.PIDs[1])}
-	require.NoError(t, stop(t, w.host, 30*time.Second))
+	require.NoError(t, stop(t, w.host, time.Minute))
 	for _, p := range all {
 		gone(t, p)
 	}
@@ -258,7 +258,7 @@ func TestAWorkerThatEndsInOrderIsGivenItsTime(t *testing.T) {
 	w := scriptedWorld(t, "tidies="+done)
 	_, err := w.worker().Acquire(t.Context(), acquire(`{}`))
 	require.NoError(t, err)
-	require.NoError(t, stop(t, w.host, 30*time.Second))
+	require.NoError(t, stop(t, w.host, time.Minute))
 	require.FileExists(t, done)
 }
 

@@ -321,6 +321,8 @@ func (s *scripted) acquire(m message) {
 		cancelled := s.cancelled(m)
 		s.once.Do(func() { close(s.another) })
 		<-cancelled
+	case "another":
+		s.once.Do(func() { close(s.another) })
 	case "after-another":
 		<-s.another
 	case "reason-when-cancelled":
@@ -475,10 +477,9 @@ func (s *scripted) execute(m message) {
 		os.Exit(3)
 	case "forever":
 		return
-	case "when-cancelled": // and late
+	case "when-cancelled": // and late: the host has given it up, and says so with another call
 		<-s.cancelled(m)
-		time.AfterFunc(300*time.Millisecond, func() { s.reply(m, message{"exitCode": 0, "stdout": whole}) })
-		return
+		<-s.another
 	case "env":
 		b, _ := json.Marshal(p["env"])
 		whole = string(b)

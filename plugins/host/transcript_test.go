@@ -69,7 +69,7 @@ func TestTheTranscriptIsAsRecorded(t *testing.T) {
 			}
 			w := newWorld(t, nil, installed(m, append(tc.flags, "record="+record)...))
 			tc.talk(w)
-			require.NoError(t, stop(t, w.host, 30*time.Second))
+			require.NoError(t, stop(t, w.host, time.Minute))
 			got, err := os.ReadFile(record)
 			require.NoError(t, err)
 			for pattern, by := range map[string]string{

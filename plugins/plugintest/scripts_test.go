@@ -87,7 +87,7 @@ func scriptedDriver(t *testing.T, dir string, class drivers.Class) drivers.Drive
 	m, err := manifest.Parse(raw)
 	require.NoError(t, err)
 	h, err := host.New(host.Options{
-		Dir: t.TempDir(), HostVersion: "0.0.0",
+		Dir: t.TempDir(), HostVersion: "0.0.0", Timeouts: host.Timeouts{Initialize: time.Minute},
 		// Crashes are the point here, so that none is held against the plugin.
 		Restart: host.Restart{First: time.Millisecond, Longest: 2 * time.Millisecond, GiveUp: 1 << 30},
 	})
@@ -140,8 +140,8 @@ func follow(t *testing.T, d drivers.Driver, dir string, class drivers.Class, scr
 		rt = drivers.Runtime{}
 	}
 	handle := driverstest.HandleOf(req, rt)
-	released := false
-	for attempt := 1; attempt <= 12 && !released; attempt++ {
+	released, began := false, time.Now()
+	for attempt := 1; (attempt <= 12 || time.Since(began) < time.Minute) && !released; attempt++ { // a busy machine starts no worker in the time of twelve
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		err := d.Release(ctx, drivers.ReleaseRequest{Handle: handle, Attempt: attempt})
 		cancel()
@@ -180,5 +180,5 @@ func follow(t *testing.T, d drivers.Driver, dir string, class drivers.Class, scr
 			_ = d.Release(ctx, drivers.ReleaseRequest{Handle: handle, Attempt: 20}) // it is listed again if this fails
 		}
 		return left() == 0
-	}, 20*time.Second, 20*time.Millisecond, "%s", config)
+	}, 2*time.Minute, 20*time.Millisecond, "%s", config)
 }

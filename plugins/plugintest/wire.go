@@ -116,11 +116,14 @@ func reach(t *testing.T, p sdk.Plugin, key string, said drivers.Description, com
 // Host runs plugins in a directory of its own until t ends.
 func Host(t *testing.T, plugins ...host.Installed) *host.Host {
 	t.Helper()
-	h, err := host.New(host.Options{Dir: t.TempDir(), HostVersion: "0.0.0", InstanceID: uuid.NewString()})
+	h, err := host.New(host.Options{
+		Dir: t.TempDir(), HostVersion: "0.0.0", InstanceID: uuid.NewString(),
+		Timeouts: host.Timeouts{Initialize: time.Minute}, // a test's own binary, which begins slowly on a busy machine
+	})
 	require.NoError(t, err)
 	require.NoError(t, h.Set(plugins))
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
 		defer cancel()
 		require.NoError(t, h.Stop(ctx))
 	})

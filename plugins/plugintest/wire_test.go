@@ -46,7 +46,7 @@ func TestMain(m *testing.M) { plugintest.Main(m, execparent.Main, workers) }
 
 func newLocal(root string) (*local.Driver, error) {
 	return local.New(local.Options{
-		Root: root, ParentCommand: []string{"/proc/self/exe", driverstest.ParentArg}, AllowRoot: true, Drain: time.Second,
+		Root: root, ParentCommand: []string{"/proc/self/exe", driverstest.ParentArg}, AllowRoot: true, Drain: 3 * time.Second,
 	})
 }
 

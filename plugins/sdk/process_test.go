@@ -112,7 +112,7 @@ func (p *process) awaitEnd() {
 	p.t.Helper()
 	select {
 	case <-p.ended:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		require.FailNow(p.t, "the worker is still there", p.stderr.String())
 	}
 }
@@ -159,7 +159,7 @@ func TestNoCommandOutlivesItsWorker(t *testing.T) {
 			stop(p)
 			p.awaitEnd()
 			// After a SIGKILL the parent of the command notices by itself; else it is over with the worker.
-			require.Eventually(t, func() bool { return !running(t, mark) }, 15*time.Second, 20*time.Millisecond)
+			require.Eventually(t, func() bool { return !running(t, mark) }, time.Minute, 20*time.Millisecond)
 			if name == "shutdown" || name == "SIGTERM" {
 				require.Equal(t, drivers.ExecKilled, p.end("x1").End)
 			}

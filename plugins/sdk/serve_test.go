@@ -207,12 +207,15 @@ func TestACanceledCallEndsAndALateAnswerIsSent(t *testing.T) {
 	for live, action := range []string{"delay", "late"} { // in this order: what the late one makes stays
 		ctx, cancel := context.WithCancel(t.Context())
 		params := protocol.AcquireParams{
-			Base: base(`{"script": [{"verb": "acquire", "action": "` + action + `", "ms": 300}]}`), RunID: "run", Tenure: token("r-" + action),
+			Base: base(`{"script": [{"verb": "acquire", "action": "` + action + `", "ms": 5000}]}`), RunID: "run", Tenure: token("r-" + action),
 		}
-		late := make(chan error, 1)
-		time.AfterFunc(100*time.Millisecond, cancel)
-		err := w.Call(ctx, protocol.MethodAcquire, params, nil, protocol.OnLate(func(_ json.RawMessage, err error) { late <- err }))
-		require.Error(t, err)
+		late, answered := make(chan error, 1), make(chan error, 1)
+		go func() {
+			answered <- w.Call(ctx, protocol.MethodAcquire, params, nil, protocol.OnLate(func(_ json.RawMessage, err error) { late <- err }))
+		}()
+		w.awaitCall("acquire r-"+action, dir)
+		cancel()
+		require.Error(t, <-answered)
 		require.Equal(t, live == 1, <-late == nil)
 		requireLive(t, dir, live)
 	}
@@ -308,6 +311,7 @@ func TestAPanicOfACommandIsItsEnd(t *testing.T) {
 func TestAShutdownDrainsInOrder(t *testing.T) {
 	t.Parallel()
 	p, dir := fakePlugin(t)
+	p.Drain = 40 * time.Second
 	w := serve(t, p)
 	w.initialize(true)
 	lease, err := w.acquire("r1", "")
@@ -335,7 +339,7 @@ func (w *wire) awaitCall(scope, dir string) {
 	require.Eventually(w.t, func() bool {
 		raw, _ := os.ReadFile(fake.LedgerPath(dir))
 		return strings.Contains(string(raw), scope)
-	}, 10*time.Second, 5*time.Millisecond)
+	}, time.Minute, 5*time.Millisecond)
 }
 
 func TestTheWorkerEndsWithItsHost(t *testing.T) {
@@ -362,7 +366,7 @@ func TestTheWorkerEndsWithItsHost(t *testing.T) {
 			stop(w)
 			require.NoError(t, <-w.served)
 			w.served <- nil
-			ended, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ended, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			result, err := held.exec.Wait(ended)
 			require.NoError(t, err, "a command does not outlive its worker")

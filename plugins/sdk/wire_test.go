@@ -89,7 +89,7 @@ func (w *wire) notification(n protocol.Notification) {
 // await waits until ready holds of what was told.
 func (w *wire) await(ready func() bool) {
 	w.t.Helper()
-	limit := time.After(30 * time.Second)
+	limit := time.After(time.Minute)
 	for {
 		w.mu.Lock()
 		ok := ready()

@@ -30,6 +30,6 @@ func TestEventsAreGatheredUnlessSomebodyWaits(t *testing.T) {
 		last = projectionstest.Append(t, e.store, events[1+i:2+i])
 	}
 	require.Equal(t, alone, at(), "nobody waits, so there is time")
-	require.NoError(t, r.Wait(within(t, 30*time.Second), last), "somebody does")
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), last), "somebody does")
 	e.sameAsLog(t, r, "leases")
 }

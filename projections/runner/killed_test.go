@@ -95,7 +95,7 @@ func TestTheEngineIsKilledInTheMiddleOfARebuild(t *testing.T) {
 	f := &faulty{}
 	r := e.runner(runner.Options{}, f.model())
 	run(t, r)
-	require.NoError(t, r.Wait(within(t, 60*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), last))
 	soon(t, "the dead process's lock is gone", func() bool {
 		_, err = r.Rebuild(t.Context(), nil, nil)
 		return err == nil

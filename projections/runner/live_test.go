@@ -31,7 +31,7 @@ func TestWhoWaitsForAPositionReadsWhatStandsThere(t *testing.T) {
 		// One event of each lease after the other: every answer is read at once.
 		for l := range streams {
 			last := projectionstest.Append(t, e.store, events[l*8+i:l*8+i+1])
-			require.NoError(t, r.Wait(within(t, 30*time.Second), last, "leases"))
+			require.NoError(t, r.Wait(within(t, 2*time.Minute), last, "leases"))
 			require.EqualValues(t, i+1, e.row(t, streams[l]).Version)
 		}
 	}
@@ -54,7 +54,7 @@ func TestPagesMakeTheSameTablesAsAFoldFromNothing(t *testing.T) {
 	last := projectionstest.Append(t, e.store, history)
 	events, _ := lives(t, 20)
 	last = max(last, projectionstest.Append(t, e.store, interleave(events, 8)))
-	require.NoError(t, r.Wait(within(t, 60*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), last))
 	e.sameAsLog(t, r, r.Names()...)
 }
 
@@ -81,7 +81,7 @@ func TestListsArePagedAndFiltered(t *testing.T) {
 	for l := 20; l < 25; l++ {
 		last = projectionstest.Append(t, e.store, events[l*8:l*8+5])
 	}
-	require.NoError(t, r.Wait(within(t, 30*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), last))
 
 	var seen []eventstore.Stream
 	opts := projections.Options{Limit: 7}
@@ -155,7 +155,7 @@ func TestALongLogIsBuiltBesideAndThenKept(t *testing.T) {
 	<-r.Ready()
 	more, _ := lives(t, 3)
 	last := projectionstest.Append(t, e.store, more)
-	require.NoError(t, r.Wait(within(t, 60*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), last))
 	require.EqualValues(t, 8, e.row(t, streams[49]).Version)
 	e.sameAsLog(t, r, "leases", "deadlines")
 }
@@ -170,9 +170,9 @@ func TestTheLastRunnerThatStartsKeepsTheReadModels(t *testing.T) {
 	<-newer.Ready()
 	events, streams := lives(t, 30)
 	last := projectionstest.Append(t, e.store, interleave(events, 8))
-	require.NoError(t, newer.Wait(within(t, 60*time.Second), last))
+	require.NoError(t, newer.Wait(within(t, 2*time.Minute), last))
 	// The older one follows, so that its callers read their own writes too.
-	require.NoError(t, older.Wait(within(t, 60*time.Second), last))
+	require.NoError(t, older.Wait(within(t, 2*time.Minute), last))
 	status, err := older.Status(t.Context())
 	require.NoError(t, err)
 	for _, s := range status {
@@ -195,12 +195,12 @@ func TestARunnerThatDiesIsFollowedByTheNextWithoutLossOrDouble(t *testing.T) {
 		last = projectionstest.Append(t, e.store, events[:n])
 		events = events[n:]
 		// It is ended while it is at work, somewhere in the middle.
-		require.NoError(t, r.Wait(within(t, 60*time.Second), last-int64(n)/2))
+		require.NoError(t, r.Wait(within(t, 2*time.Minute), last-int64(n)/2))
 		stop()
 	}
 	r := e.runner(runner.Options{})
 	run(t, r)
-	require.NoError(t, r.Wait(within(t, 60*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), last))
 	e.sameAsLog(t, r, r.Names()...)
 }
 
@@ -216,6 +216,6 @@ func TestAReadModelThatItsProcessLeftIsTakenOver(t *testing.T) {
 	stop()
 	events, _ := lives(t, 5)
 	last := projectionstest.Append(t, e.store, events)
-	require.NoError(t, older.Wait(within(t, 20*time.Second), last))
+	require.NoError(t, older.Wait(within(t, 2*time.Minute), last))
 	e.sameAsLog(t, older, older.Names()...)
 }

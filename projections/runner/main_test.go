@@ -72,7 +72,7 @@ func within(t *testing.T, d time.Duration) context.Context {
 // soon waits until something holds, looking at it again whenever the runner may have moved.
 func soon(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	require.Eventually(t, holds, 60*time.Second, 5*time.Millisecond, what)
+	require.Eventually(t, holds, 3*time.Minute, 5*time.Millisecond, what)
 }
 
 // lives makes the whole lives of n leases, from request to release, and returns their streams.

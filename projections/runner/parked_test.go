@@ -105,7 +105,7 @@ func TestAPoisonEventParksItsStreamAndTheOthersGoOn(t *testing.T) {
 	r := e.runner(runner.Options{Tries: 5, RetryAfter: 5 * time.Millisecond}, f.model())
 	run(t, r)
 	last := projectionstest.Append(t, e.store, interleave(events, 8))
-	require.NoError(t, r.Wait(within(t, 60*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), last))
 	for _, stream := range streams[1:] {
 		require.EqualValues(t, 8, e.row(t, stream).Version)
 	}
@@ -152,7 +152,7 @@ func TestAPassingFaultMendsItself(t *testing.T) {
 	r := e.runner(runner.Options{RetryAfter: time.Millisecond}, f.model())
 	run(t, r)
 	last := projectionstest.Append(t, e.store, events)
-	require.NoError(t, r.Wait(within(t, 60*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), last))
 	soon(t, "the stream is complete", func() bool { return e.row(t, streams[0]).Version == 8 })
 	list, err := r.Parked(t.Context(), "")
 	require.NoError(t, err)
@@ -167,7 +167,7 @@ func TestASkippedEventIsLeftOutAndTheRestFollowsInOrder(t *testing.T) {
 	r := e.runner(runner.Options{Tries: 1}, f.model())
 	run(t, r)
 	last := projectionstest.Append(t, e.store, events)
-	require.NoError(t, r.Wait(within(t, 60*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), last))
 
 	skipped, err := r.Skip(t.Context(), "leases", streams[0])
 	require.ErrorIs(t, err, runner.ErrStillFails, "version 7 fails too")
@@ -212,7 +212,7 @@ func TestARowThatTheDatabaseRefusesParksOnlyItsStream(t *testing.T) {
 	r := e.runner(runner.Options{Tries: 1}, &m)
 	run(t, r)
 	last := projectionstest.Append(t, e.store, interleave(events, 8))
-	require.NoError(t, r.Wait(within(t, 30*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), last))
 	p := onlyParked(t, r)
 	require.Equal(t, streams[0], p.Stream)
 	require.EqualValues(t, 4, p.Version)
@@ -249,8 +249,8 @@ func TestTooManyParkedStreamsStopTheReadModelAndNoOther(t *testing.T) {
 	r := e.runner(runner.Options{Tries: 1, MaxParked: 3, PageSize: 10}, f.model(), &other)
 	run(t, r)
 	last := projectionstest.Append(t, e.store, interleave(events, 8))
-	require.NoError(t, r.Wait(within(t, 60*time.Second), last, "other_leases"))
-	err := r.Wait(within(t, 60*time.Second), last, "leases")
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), last, "other_leases"))
+	err := r.Wait(within(t, 2*time.Minute), last, "leases")
 	stopped, ok := errors.AsType[*runner.StoppedError](err)
 	require.True(t, ok, "%v", err)
 	require.Contains(t, stopped.Reason, "more than 3 streams are parked")
@@ -272,7 +272,7 @@ func TestTooManyParkedStreamsStopTheReadModelAndNoOther(t *testing.T) {
 	for _, p := range list {
 		require.NoError(t, elsewhere.Retry(t.Context(), "leases", p.Stream))
 	}
-	require.NoError(t, r.Wait(within(t, 60*time.Second), last, "leases"))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), last, "leases"))
 	require.EqualValues(t, 8, e.row(t, streams[7]).Version)
 	e.sameAsLog(t, r, "leases", "other_leases")
 }
@@ -286,13 +286,13 @@ func TestWhatAnotherProcessUnparkedIsTakenOnWhereItStands(t *testing.T) {
 	r := e.runner(runner.Options{Tries: 1}, f.model())
 	run(t, r)
 	last := projectionstest.Append(t, e.store, events[:12])
-	require.NoError(t, r.Wait(within(t, 20*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), last))
 	require.Equal(t, 2, onlyParked(t, r).Behind)
 	f.set(nil)
 	elsewhere := e.runner(runner.Options{}, leases.Model)
 	require.NoError(t, elsewhere.Retry(t.Context(), "leases", streams[0]))
 	last = projectionstest.Append(t, e.store, events[12:])
-	require.NoError(t, r.Wait(within(t, 20*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), last))
 	require.EqualValues(t, 8, e.row(t, streams[0]).Version)
 	e.sameAsLog(t, r, "leases")
 }

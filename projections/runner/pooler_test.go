@@ -35,7 +35,7 @@ func TestBehindAPoolerOneRebuildRunsAtATime(t *testing.T) {
 		run(t, runners[i])
 	}
 	for _, r := range runners {
-		require.NoError(t, r.Wait(within(t, 60*time.Second), last))
+		require.NoError(t, r.Wait(within(t, 2*time.Minute), last))
 	}
 
 	f := &faulty{}

@@ -92,7 +92,7 @@ func TestARebuildWhileEventsArriveAndReadersRead(t *testing.T) {
 	cancel()
 	work.Wait()
 	require.Greater(t, highest.Load(), last)
-	require.NoError(t, r.Wait(within(t, 60*time.Second), appended.Load()))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), appended.Load()))
 	e.sameAsLog(t, r, "leases")
 	require.Len(t, e.tables(t), 2*len(catalog.All()), "one previous generation is kept")
 }
@@ -105,7 +105,7 @@ func TestASecondRebuildIsRefusedWhileTheFirstRuns(t *testing.T) {
 	run(t, r)
 	events, _ := lives(t, 5)
 	last := projectionstest.Append(t, e.store, events)
-	require.NoError(t, r.Wait(within(t, 30*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), last))
 	inside, open := f.stopOnce(t)
 	done := make(chan error, 1)
 	go func() {
@@ -153,7 +153,7 @@ func TestARebuildThatIsAbortedLeavesEverythingAsItWas(t *testing.T) {
 	run(t, r)
 	events, streams := lives(t, 5)
 	last := projectionstest.Append(t, e.store, events)
-	require.NoError(t, r.Wait(within(t, 30*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), last))
 	before := e.tables(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	enough := errors.New("enough")
@@ -178,7 +178,7 @@ func TestWhatAKilledRebuildLeftIsSwept(t *testing.T) {
 	stop := run(t, r)
 	events, streams := lives(t, 20)
 	last := projectionstest.Append(t, e.store, events)
-	require.NoError(t, r.Wait(within(t, 30*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), last))
 	stop()
 	// The remains of a killed process: a half-filled table, its checkpoint and its progress, and no lock.
 	_, err := e.pool.Exec(t.Context(), leases.Model.Schema().Create(2))
@@ -210,7 +210,7 @@ func TestARebuildMendsAWrongTableAndSaysWhatWasWrong(t *testing.T) {
 	run(t, r)
 	events, streams := lives(t, 20)
 	last := projectionstest.Append(t, e.store, events)
-	require.NoError(t, r.Wait(within(t, 30*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), last))
 	_, err := e.pool.Exec(t.Context(), `UPDATE `+leases.Model.Key().Table(1)+` SET run = 'forged' WHERE stream = $1`, string(streams[3]))
 	require.NoError(t, err)
 	_, err = e.pool.Exec(t.Context(), `DELETE FROM `+leases.Model.Key().Table(1)+` WHERE stream = $1`, string(streams[7]))
@@ -239,14 +239,14 @@ func TestARebuildMendsAWrongTableAndSaysWhatWasWrong(t *testing.T) {
 	// Going back is one command, and brings the old one up to date first.
 	more, newer := lives(t, 2)
 	last = projectionstest.Append(t, e.store, more)
-	require.NoError(t, r.Wait(within(t, 30*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), last))
 	require.NoError(t, r.Back(t.Context(), "leases"))
 	require.Zero(t, e.row(t, streams[7]).Version, "the old table lacks it still")
 	require.EqualValues(t, 8, e.row(t, newer[1]).Version)
 	require.NoError(t, r.Back(t.Context(), "leases"))
 	e.sameAsLog(t, r, "leases")
 	last = projectionstest.Append(t, e.store, more)
-	require.NoError(t, r.Wait(within(t, 30*time.Second), last), "the runner goes on after it")
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), last), "the runner goes on after it")
 }
 
 // However small the wrong is, in whichever column, a verification finds it.
@@ -256,7 +256,7 @@ func TestAVerificationComparesEveryLetterOfARow(t *testing.T) {
 	r := e.runner(runner.Options{}, leases.Model)
 	run(t, r)
 	events, streams := lives(t, 3)
-	require.NoError(t, r.Wait(within(t, 30*time.Second), projectionstest.Append(t, e.store, events)))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), projectionstest.Append(t, e.store, events)))
 	for _, wrong := range []string{
 		"data = (data::text || ' ')::json", "granted_at = NULL", "ended_at = ended_at + interval '1 microsecond'", "run = run || ' '",
 		"company_id = NULL", "version = version - 1", "position = position + 1", "created = created - 1", "status = ''",
@@ -287,7 +287,7 @@ func TestARebuildHoldsNoMoreRowsInMemoryThanItMay(t *testing.T) {
 	run(t, r)
 	events, streams := lives(t, 40)
 	last := projectionstest.Append(t, e.store, interleave(events, 8))
-	require.NoError(t, r.Wait(within(t, 30*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), last))
 	reports, err := r.Rebuild(t.Context(), nil, nil)
 	require.NoError(t, err)
 	for _, report := range reports {
@@ -317,7 +317,7 @@ func TestReplayAppendsNothing(t *testing.T) {
 	run(t, r)
 	events, _ := lives(t, 100)
 	last := projectionstest.Append(t, e.store, interleave(events, 8))
-	require.NoError(t, r.Wait(within(t, 60*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), last))
 	_, err := r.Rebuild(t.Context(), nil, nil)
 	require.NoError(t, err)
 	head, err := e.store.Head(t.Context())
@@ -339,7 +339,7 @@ func TestARebuildThatLostItsLockGivesWayToTheNext(t *testing.T) {
 	run(t, r)
 	events, streams := lives(t, 5)
 	last := projectionstest.Append(t, e.store, events)
-	require.NoError(t, r.Wait(within(t, 30*time.Second), last))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), last))
 	inside, open := f.stopOnce(t)
 	done := make(chan error, 1)
 	go func() {

@@ -40,7 +40,7 @@ func TestALinkThatGoesSilentInATransactionLeavesNoLock(t *testing.T) {
 	r := e.runner(runner.Options{}, f.model())
 	run(t, r)
 	events, _ := lives(t, 3)
-	require.NoError(t, r.Wait(within(t, 30*time.Second), projectionstest.Append(t, e.store, events[:1])))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), projectionstest.Append(t, e.store, events[:1])))
 	var once sync.Once
 	f.set(func(*projections.Event) error {
 		once.Do(func() {
@@ -49,7 +49,7 @@ func TestALinkThatGoesSilentInATransactionLeavesNoLock(t *testing.T) {
 		})
 		return nil
 	})
-	require.NoError(t, r.Wait(within(t, 60*time.Second), projectionstest.Append(t, e.store, events[1:])))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), projectionstest.Append(t, e.store, events[1:])))
 }
 
 // The links of a rebuild go silent, and the server is not told. Its lock goes with them, so that the next one may begin. A
@@ -61,7 +61,7 @@ func TestARebuildWhoseLinksGoSilentGivesItsLockBack(t *testing.T) {
 	r := e.runner(runner.Options{}, f.model())
 	run(t, r)
 	events, _ := lives(t, 3)
-	require.NoError(t, r.Wait(within(t, 30*time.Second), projectionstest.Append(t, e.store, events)))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), projectionstest.Append(t, e.store, events)))
 	inside, open := f.stopOnce(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -108,7 +108,7 @@ func TestASilentLinkAfterManyFailuresIsNotWaitedForLonger(t *testing.T) {
 	r := e.runner(runner.Options{Logger: slog.New(log)})
 	run(t, r)
 	events, _ := lives(t, 3)
-	require.NoError(t, r.Wait(within(t, 30*time.Second), projectionstest.Append(t, e.store, events[:1])))
+	require.NoError(t, r.Wait(within(t, 2*time.Minute), projectionstest.Append(t, e.store, events[:1])))
 
 	proxy.Refuse(true)
 	last := projectionstest.Append(t, e.store, events[1:])

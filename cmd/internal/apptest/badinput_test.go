@@ -14,20 +14,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tenure-dev/tenure/cmd/internal/apptest"
+	"github.com/tenure-dev/tenure/drivers/driverstest"
 	"github.com/tenure-dev/tenure/migrations/pgtest"
 )
 
 // password stands in every connection string of these tests and must not come out again.
 const password = "s3cr3t-p4ss"
-
-// closedPort is a port of loopback where nobody listens.
-func closedPort(t *testing.T) int {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
 
 // otherPort is one where somebody takes every connection and says this and goes; without a word he stays.
 func otherPort(t *testing.T, greeting string) int {
@@ -72,7 +64,7 @@ func TestAWrongDatabaseURLIsSaidWithWhatToDo(t *testing.T) {
 		"another scheme":      {"mysql://tenure:" + password + "@host/tenure", "database_url_invalid", "postgres://"},
 		"a bad setting":       {"host=h sslmode=perhaps password=" + password, "database_url_invalid", "setting"},
 		"unknown host":        {"postgres://tenure:" + password + "@no-such-host.invalid/tenure?connect_timeout=5", "database_unreachable", "no-such-host.invalid"},
-		"refused":             {tcp(closedPort(t)), "database_unreachable", "connection refused"},
+		"refused":             {tcp(driverstest.ClosedPort(t)), "database_unreachable", "connection refused"},
 		"no socket":           {"host=/nonexistent user=tenure password=" + password, "database_unreachable", "no such file"},
 		"silence":             {tcp(otherPort(t, "")), "database_unreachable", "does not answer in time"},
 		"another server":      {tcp(otherPort(t, "220 mail ESMTP, and goodbye\r\n")), "database_not_postgres", "does not answer as Postgres"},
@@ -108,7 +100,7 @@ func TestAWrongDirectURLIsSaidWithWhatToDo(t *testing.T) {
 	pooled, direct := pgtest.NewPooler(t).Database(t)
 	for name, c := range map[string]struct{ url, code string }{
 		"no URL":           {"postgres://tenure:" + password + "#x@host:port/tenure", "database_url_invalid"},
-		"refused":          {fmt.Sprintf("postgres://tenure:%s@127.0.0.1:%d/tenure", password, closedPort(t)), "database_unreachable"},
+		"refused":          {fmt.Sprintf("postgres://tenure:%s@127.0.0.1:%d/tenure", password, driverstest.ClosedPort(t)), "database_unreachable"},
 		"pooled too":       {pooled, "database_direct_url_pooled"},
 		"another database": {pgtest.URL(t), "database_direct_url_elsewhere"},
 	} {

@@ -12,6 +12,7 @@ import (
 	"github.com/tenure-dev/tenure/api/client"
 	"github.com/tenure-dev/tenure/api/wire"
 	"github.com/tenure-dev/tenure/cmd/internal/apptest"
+	"github.com/tenure-dev/tenure/drivers/driverstest"
 	"github.com/tenure-dev/tenure/drivers/ssh/sshtest"
 	"github.com/tenure-dev/tenure/plugins/plugintest"
 )
@@ -82,7 +83,7 @@ func TestProbesOfEveryDriverSayWhatIsWrong(t *testing.T) {
 		"ssh, a damaged key":       {but(ssh, fields{"privateKey": server.PrivateKey[:100]}), verdict{field: "config.privateKey"}},
 		"ssh, another host key":    {but(ssh, fields{"port": other.Port, "knownHosts": "[127.0.0.1]:" + itoa(other.Port) + " " + keyOfServer}), verdict{phase: "host_key", code: "host_key_mismatch"}},
 		"ssh, no host key":         {but(ssh, fields{"knownHosts": nil}), verdict{phase: "host_key", code: "host_key_unknown"}},
-		"ssh, nobody listens":      {but(ssh, fields{"port": closedPort(t)}), verdict{phase: "dial", code: "unreachable"}},
+		"ssh, nobody listens":      {but(ssh, fields{"port": driverstest.ClosedPort(t)}), verdict{phase: "dial", code: "unreachable"}},
 		"ssh, nobody speaks":       {but(ssh, fields{"port": otherPort(t, ""), "connectTimeoutMs": 1000}), verdict{phase: "banner", code: "no_ssh_banner"}},
 		"ssh, no SSH":              {but(ssh, fields{"port": otherPort(t, "220 mail\r\n")}), verdict{phase: "banner", code: "no_ssh_banner"}},
 		"ssh, a relative path":     {but(ssh, fields{"remoteWorkspacePath": "work"}), verdict{field: "config.remoteWorkspacePath"}},

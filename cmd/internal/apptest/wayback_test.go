@@ -12,6 +12,7 @@ import (
 	"github.com/tenure-dev/tenure/api/client"
 	"github.com/tenure-dev/tenure/api/wire"
 	"github.com/tenure-dev/tenure/cmd/internal/apptest"
+	"github.com/tenure-dev/tenure/drivers/driverstest"
 	"github.com/tenure-dev/tenure/plugins/plugintest"
 )
 
@@ -28,7 +29,7 @@ func TestARuntimeFindsItsWayBackToAServerOnLoopback(t *testing.T) {
 	for name, k := range map[string]apptest.Kind{
 		"local":                    localKind(t, e),
 		"ssh":                      but(sshKind(t, e), required),
-		"ssh, a candidate is away": but(sshKind(t, e), map[string]any{"runtimeUrl": "required", "runtimeApiCandidates": []string{"http://127.0.0.1:" + itoa(closedPort(t))}}),
+		"ssh, a candidate is away": but(sshKind(t, e), map[string]any{"runtimeUrl": "required", "runtimeApiCandidates": []string{"http://127.0.0.1:" + itoa(driverstest.ClosedPort(t))}}),
 		"bubblewrap":               but(bubblewrap, map[string]any{"runtimeUrl": "required", "network": "host"}),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -59,7 +60,7 @@ func TestARuntimeWithoutAWayBackFailsOrGoesOnWithoutOne(t *testing.T) {
 	t.Parallel()
 	e := apptest.Start(t, apptest.WithArgs("--deny-runtime-url", "127.0.0.1"),
 		apptest.WithEnv(`PAPERCLIP_RUNTIME_API_CANDIDATES_JSON=["http://no-such-host.invalid:7"]`))
-	ssh := but(sshKind(t, e), map[string]any{"runtimeApiCandidates": []string{"http://169.254.169.254", "http://[::1]:" + itoa(closedPort(t))}})
+	ssh := but(sshKind(t, e), map[string]any{"runtimeApiCandidates": []string{"http://169.254.169.254", "http://[::1]:" + itoa(driverstest.ClosedPort(t))}})
 	p := refused(t, e, but(ssh, map[string]any{"runtimeUrl": "required"}))
 	tried := ssh.Config["runtimeApiCandidates"].([]string)
 	at := 0

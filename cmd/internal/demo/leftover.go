@@ -44,7 +44,7 @@ type process struct {
 }
 
 // survivorGrace is how long a process that is about to end has to be gone.
-const survivorGrace = 2 * time.Second
+const survivorGrace = 20 * time.Second
 
 // survivors waits for the stage's processes to be gone and returns those that are not.
 func (s *stage) survivors() []process {

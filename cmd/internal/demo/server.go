@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	startLimit = 90 * time.Second
-	stopLimit  = 40 * time.Second
+	startLimit = 3 * time.Minute
+	stopLimit  = 2 * time.Minute
 	// look is how often a file that another process writes is looked for.
 	look = 50 * time.Millisecond
 )

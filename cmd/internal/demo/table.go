@@ -22,7 +22,7 @@ var sameCommand = []string{"sh", "-c", `echo "hello from $(pwd)"`}
 const (
 	said = "hello from /"
 	// patience is how long each step of a place may take.
-	patience = 60 * time.Second
+	patience = 2 * time.Minute
 )
 
 // timing is what a client waited for.

@@ -39,7 +39,7 @@ func newDriver(t *testing.T) drivers.Driver {
 	t.Helper()
 	d, err := local.New(local.Options{
 		Root: filepath.Join(passable(t), "runtimes"), ParentCommand: []string{"/proc/self/exe", driverstest.ParentArg},
-		UID: uid, GID: uid, Drain: time.Second,
+		UID: uid, GID: uid, Drain: 3 * time.Second,
 	})
 	require.NoError(t, err)
 	return d

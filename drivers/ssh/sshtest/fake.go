@@ -52,6 +52,9 @@ type Fake struct {
 	Attempts atomic.Int64
 	// Refused counts the channels that were refused.
 	Refused atomic.Int64
+	// Hung is closed when the first command hangs, with all that it was sent until then.
+	Hung chan struct{}
+	once sync.Once
 
 	t       testing.TB
 	opts    FakeOptions
@@ -64,7 +67,7 @@ type Fake struct {
 // StartFake runs a server until t ends.
 func StartFake(t testing.TB, o FakeOptions) *Fake {
 	t.Helper()
-	f := &Fake{t: t, opts: o, Server: Server{Host: "127.0.0.1", User: "fake"}}
+	f := &Fake{t: t, opts: o, Hung: make(chan struct{}), Server: Server{Host: "127.0.0.1", User: "fake"}}
 	f.PrivateKey, _ = NewKey(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	f.ctx, f.cancel = ctx, cancel
@@ -230,6 +233,8 @@ func (f *Fake) run(ctx context.Context, ch ssh.Channel, command string) {
 		return
 	}
 	if f.opts.Hang {
+		_, _ = ch.Read(make([]byte, 1)) // the script comes
+		f.once.Do(func() { close(f.Hung) })
 		_, _ = io.Copy(io.Discard, ch)
 		<-ctx.Done()
 		return

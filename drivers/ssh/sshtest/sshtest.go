@@ -12,7 +12,8 @@ import (
 	"github.com/tenure-dev/tenure/drivers/ssh/sshtest/sshd"
 )
 
-// Options of a server. Dir is a directory of the test's own.
+// Options of a server. Dir is a directory of the test's own, and so is Home unless it is given: what the start-up files of
+// whoever runs the test do, and which locks they wait for, is no test's business.
 type Options = sshd.Options
 
 // Server is an sshd. One process serves one connection, so a test can cut each.
@@ -22,6 +23,9 @@ type Server = sshd.Server
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
 	o.Dir = t.TempDir()
+	if o.Home == "" {
+		o.Home = t.TempDir()
+	}
 	s, err := sshd.Start(t.Context(), o)
 	require.NoError(t, err)
 	t.Cleanup(func() {

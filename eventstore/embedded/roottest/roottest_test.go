@@ -53,7 +53,7 @@ func requireRefusal(t *testing.T, engine *enginetest.Engine, code embedded.Code,
 	for _, w := range words {
 		require.Contains(t, engine.Error, w)
 	}
-	require.Less(t, engine.Took, 5*time.Second)
+	require.Less(t, engine.Took, 30*time.Second, "not when the time for a start is over")
 }
 
 func TestAsRootTheServerIsAnUnprivilegedUser(t *testing.T) {

@@ -70,7 +70,7 @@ func newDriver(t *testing.T, h *cgroup.Hierarchy) drivers.Driver {
 	t.Helper()
 	d, err := bubblewrap.New(bubblewrap.Options{
 		Root: filepath.Join(passable(t), "runtimes"), ParentCommand: []string{"/proc/self/exe", driverstest.ParentArg},
-		Cgroups: h, UID: uid, GID: uid, Drain: time.Second,
+		Cgroups: h, UID: uid, GID: uid, Drain: 3 * time.Second,
 	})
 	require.NoError(t, err)
 	return d
@@ -98,7 +98,7 @@ func TestAnUnprivilegedWorkerKeepsThemToo(t *testing.T) {
 		require.NotZero(t, os.Geteuid())
 		return
 	}
-	out := asWorker(t, "-test.timeout=100s", "-test.v")
+	out := asWorker(t, "-test.timeout=10m", "-test.v")
 	require.Contains(t, out, "--- PASS: TestMemoryIsLimited")
 }
 
@@ -203,19 +203,24 @@ func TestProcessorTimeIsLimited(t *testing.T) {
 	f := features(`{"cpus": 0.1}`)
 	f.New = func(t *testing.T) drivers.Driver { t.Helper(); return newDriver(t, h) }
 	r := driverstest.Acquire(t, f)
-	done := r.Run(drivers.ExecRequest{Argv: []string{"sh", "-c", `while :; do :; done`}, Timeout: 2 * time.Second})
-	require.Equal(t, drivers.ExecTimedOut, done.End)
-	throttled := 0
-	for _, dir := range append([]string{h.V2}, h.V1[cgroup.CPU]) {
-		b, err := os.ReadFile(filepath.Join(dir, "rt-"+r.Handle.RuntimeID, "cpu.stat"))
-		if err != nil {
-			continue
+	e, err := r.Start(drivers.ExecRequest{Argv: []string{"sh", "-c", `while :; do :; done`}})
+	require.NoError(t, err)
+	// Only in a period in which the machine would have given it more is there something to limit.
+	require.Eventually(t, func() bool {
+		throttled := 0
+		for _, dir := range append([]string{h.V2}, h.V1[cgroup.CPU]) {
+			b, err := os.ReadFile(filepath.Join(dir, "rt-"+r.Handle.RuntimeID, "cpu.stat"))
+			if err != nil {
+				continue
+			}
+			for line := range strings.Lines(string(b)) {
+				_, _ = fmt.Sscanf(line, "nr_throttled %d", &throttled)
+			}
 		}
-		for line := range strings.Lines(string(b)) {
-			_, _ = fmt.Sscanf(line, "nr_throttled %d", &throttled)
-		}
-	}
-	require.Greater(t, throttled, 5, "of the 20 periods of two seconds")
+		return throttled > 5
+	}, 2*time.Minute, 50*time.Millisecond)
+	require.NoError(t, e.Kill(t.Context(), "seen"))
+	require.Equal(t, drivers.ExecKilled, r.Finish(e, time.Now()).End)
 }
 
 // versionTwo names the part of a test that plays where there is cgroup v2 only.
@@ -275,14 +280,14 @@ func TestReleaseRemovesTheCgroup(t *testing.T) {
 	require.Eventually(t, func() bool {
 		inside, err := g.Processes()
 		return err == nil && len(inside) == 2
-	}, 10*time.Second, time.Millisecond, "the shell and sleep, and nothing of the sandbox itself")
+	}, time.Minute, time.Millisecond, "the shell and sleep, and nothing of the sandbox itself")
 	require.NotEmpty(t, g.Join())
 	require.NoError(t, r.Release())
 	require.Empty(t, g.Join(), "the directories are gone")
 
 	// A cgroup does not outlive a restart of the machine; the runtime does.
 	r = driverstest.Acquire(t, f)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	g = h.Group("rt-" + r.Handle.RuntimeID)
 	require.NoError(t, g.Remove(ctx))

@@ -103,7 +103,7 @@ func TestAnUnprivilegedUserLimitsWhatItStarts(t *testing.T) {
 
 func remove(t *testing.T, g *cgroup.Group) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	require.NoError(t, g.Kill(ctx))
 	require.NoError(t, g.Remove(ctx))

@@ -19,7 +19,7 @@ var engine *dockertest.Engine
 func TestMain(m *testing.M) { dockertest.Main(m, &engine) }
 
 func options() docker.Options {
-	return docker.Options{Host: engine.Host, Inner: engine.Inner, Drain: time.Second}
+	return docker.Options{Host: engine.Host, Inner: engine.Inner, Drain: 3 * time.Second}
 }
 
 func newDriver(t *testing.T, change ...func(*docker.Options)) *docker.Driver {

@@ -2,6 +2,7 @@ package roottest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -213,7 +214,7 @@ func TestAReleaseByAnotherProcessEndsWhatRuns(t *testing.T) {
 	pid := e.Process().PID
 	require.NoError(t, newDriver(t).Release(t.Context(), drivers.ReleaseRequest{Handle: r.Handle}))
 	require.Equal(t, drivers.ExecUnknown, r.Finish(e, time.Now()).End)
-	require.ErrorIs(t, unix.Kill(pid, 0), unix.ESRCH)
+	require.Eventually(t, func() bool { return errors.Is(unix.Kill(pid, 0), unix.ESRCH) }, time.Minute, 10*time.Millisecond, "it has ended, and its shim has seen it")
 	requireNothingLeft(t, r.Handle.RuntimeID)
 }
 
@@ -271,7 +272,7 @@ func TestAnEngineThatDiesOrSticksIsAClearFailure(t *testing.T) {
 	for name, verb := range verbs {
 		began := time.Now()
 		require.ErrorContains(t, verb(), "did not end within 1.5s", name)
-		require.Less(t, time.Since(began), 25*time.Second, name)
+		require.Less(t, time.Since(began), time.Minute, name)
 	}
 	handle.Config = req.Config
 	require.NoError(t, unix.Kill(own.PID(), unix.SIGCONT))

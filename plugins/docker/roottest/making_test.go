@@ -102,7 +102,7 @@ func dieOverCreate(t *testing.T, req drivers.AcquireRequest) <-chan struct{} {
 // awaitName waits until a container of this name is being made: then another one is refused for its name, before anybody
 // sees that its options are no options.
 func awaitName(t *testing.T, name string) {
-	ctx, cancel := withDeadline(t, 20*time.Second)
+	ctx, cancel := withDeadline(t, time.Minute)
 	defer cancel()
 	for ctx.Err() == nil {
 		_, err := engine.Client.ContainerCreate(ctx, client.ContainerCreateOptions{

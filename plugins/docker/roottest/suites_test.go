@@ -25,7 +25,7 @@ func TestCommandsOfAConfinedUserAreRunAndEndedAlike(t *testing.T) {
 		require.NotZero(t, r.Sh(script).ExitCode, script)
 	}
 	mark := "600." + fmt.Sprint(uuid.New().ID())
-	done := r.Run(drivers.ExecRequest{
+	done, _ := r.TimeOut(drivers.ExecRequest{
 		Argv:    []string{"sh", "-c", `trap "" TERM; (setsid sh -c "sleep ` + mark + `; true" &); echo begun; sleep ` + mark},
 		Timeout: time.Second, Grace: 100 * time.Millisecond,
 	})

@@ -96,10 +96,11 @@ func see(t *testing.T, opts host.Options, in host.Installed, config string) (sig
 	t.Helper()
 	require.Zero(t, os.Geteuid(), "this package needs root")
 	opts.Dir, opts.HostVersion = filepath.Join(t.TempDir(), "host"), "1.0.0"
+	opts.Timeouts.Initialize = time.Minute // this binary begins slowly on a busy machine
 	h, err := host.New(opts)
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		require.NoError(t, h.Stop(ctx))
 	})

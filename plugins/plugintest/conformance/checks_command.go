@@ -516,8 +516,25 @@ func checkWorkerEnds(ctx context.Context, s *session) error {
 	if err := w.gone(ctx, 10*time.Second); err != nil {
 		return err
 	}
-	if posix && here && visible(mark) {
-		return errors.New("its process is still there")
+	if posix && here {
+		return vanished(ctx, mark)
+	}
+	return nil
+}
+
+// vanished waits a moment for the end of a process: what was killed is seen until the kernel comes to it.
+func vanished(ctx context.Context, mark string) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(5 * time.Second)
+	for visible(mark) {
+		select {
+		case <-tick.C:
+		case <-limit:
+			return errors.New("its process is still there")
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 
 func serveLocal(root string) error {
 	d, err := local.New(local.Options{
-		Root: root, ParentCommand: []string{"/proc/self/exe", driverstest.ParentArg}, AllowRoot: true, Grace: time.Second, Drain: time.Second,
+		Root: root, ParentCommand: []string{"/proc/self/exe", driverstest.ParentArg}, AllowRoot: true, Grace: time.Second, Drain: 3 * time.Second,
 	})
 	if err != nil {
 		return err

@@ -47,7 +47,7 @@ func run(args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("testrun", flag.ContinueOnError)
 	jsonPath := flags.String("json", "build/test.json", "file for the events of go test -json")
 	patterns := flags.String("packages", "./...", "packages to test, separated by spaces")
-	settle := flags.Duration("settle", 10*time.Second, "how long a process may outlive the tests before it counts as left behind")
+	settle := flags.Duration("settle", time.Minute, "how long a process may outlive the tests before it counts as left behind")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

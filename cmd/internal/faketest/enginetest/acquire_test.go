@@ -4,7 +4,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -17,7 +16,7 @@ import (
 // A09: why a runtime cannot be made is the provider's to say, and reaches the lease within the attempt's limit.
 func TestTheProvidersOwnReasonReachesTheLease(t *testing.T) {
 	t.Parallel()
-	s := start(t, shortly())
+	s := startShort(t)
 	image := s.environment("fake", fake.Step{
 		Verb: fake.VerbAcquire, Action: fake.ActionFail, Outcome: drivers.OutcomeDefinite, Code: "image_pull_failed", Step: "pull_image",
 		Message: "acme/box:9: unauthorized", Remediation: "add the registry's secret",
@@ -54,7 +53,7 @@ func TestTheProvidersOwnReasonReachesTheLease(t *testing.T) {
 // A10 (a) and (c): a later step fails, and the undoing with it.
 func TestWhatWasMadeBeforeALaterStepFailedIsDestroyed(t *testing.T) {
 	t.Parallel()
-	s := start(t, shortly())
+	s := startShort(t)
 	for _, fails := range []int{0, 2} {
 		env := s.environment("fake", fake.Step{
 			Verb: fake.VerbAcquire, Action: fake.ActionPartial, Step: "make_secret", Code: "quota", DestroyFails: fails,
@@ -73,7 +72,7 @@ func TestWhatWasMadeBeforeALaterStepFailedIsDestroyed(t *testing.T) {
 // A10 (b) and A12: the worker dies after it made the runtime, before it says so.
 func TestTheRuntimeOfAWorkerThatDiedOverItsCreationIsDestroyed(t *testing.T) {
 	t.Parallel()
-	s := start(t, shortly())
+	s := startShort(t)
 	for _, provider := range []string{"fake", "fake-listable"} {
 		for _, at := range []fake.Place{fake.PlaceAfter, fake.PlaceReply} {
 			l := s.acquire(s.environment(provider, fake.Step{Verb: fake.VerbAcquire, Attempt: 1, Action: fake.ActionCrash, At: at}))
@@ -98,7 +97,9 @@ func TestAnEngineThatDiesOverTheReplyFindsTheRuntimeAgain(t *testing.T) {
 	for _, provider := range []string{"fake", "fake-listable", "fake-blind"} {
 		t.Run(provider, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, shortly(), apptest.WithFaults(t, "driver.acquire.after@1", filepath.Join(apptest.Dir(t), "trace")))
+			// A blind attempt is waited for until its limit is over; the first one has to start the worker within it.
+			s := start(t, apptest.WithArgs("--provision-timeout", "20s", "--release-timeout", "20s"),
+				apptest.WithFaults(t, "driver.acquire.after@1", filepath.Join(apptest.Dir(t), "trace")))
 			l := s.ask(s.environment(provider))
 			<-s.Gone()
 			require.Len(t, s.lives(l.ID), 1)
@@ -126,12 +127,11 @@ func TestAnEngineThatDiesOverTheReplyFindsTheRuntimeAgain(t *testing.T) {
 func TestAReleaseOfALeaseThatIsStillBeingMade(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	env := s.environment("fake", fake.Step{Verb: fake.VerbAcquire, Attempt: 1, Action: fake.ActionDelay, Ms: 3_000, Deaf: true})
+	env := s.environment("fake", fake.Step{Verb: fake.VerbAcquire, Attempt: 1, Action: fake.ActionDelay, Ms: 10_000, Deaf: true})
 	l := s.ask(env)
 	s.until(l.ID, "is being made", func(l wire.Lease) bool { return len(s.facts(l.ID, "LeaseProvisioningStarted")) == 1 })
-	began := time.Now()
 	require.Equal(t, wire.LeaseReleasing, s.release(l.ID).Status)
-	require.Less(t, time.Since(began), 2*time.Second, "it is accepted at once")
+	require.Zero(t, s.created(l.ID), "it is accepted at once, and not when the provider is through")
 	next := s.acquire(env)
 	require.Equal(t, wire.LeaseActive, next.Status)
 	l = s.until(l.ID, "is released", cleaned)
@@ -158,9 +158,9 @@ func TestTheNameThatABlindProviderGivesAfterTheReleaseIsKept(t *testing.T) {
 // sight, until the worker ends.
 func TestAProviderThatAnswersTooLateOrNever(t *testing.T) {
 	t.Parallel()
-	s := start(t, shortly())
+	s := startShort(t)
 	for _, provider := range []string{"fake", "fake-listable", "fake-blind"} {
-		late := s.acquire(s.environment(provider, fake.Step{Verb: fake.VerbAcquire, Attempt: 1, Action: fake.ActionLate, Ms: 5_000}))
+		late := s.acquire(s.environment(provider, fake.Step{Verb: fake.VerbAcquire, Attempt: 1, Action: fake.ActionLate, Ms: 8_000}))
 		require.Equal(t, wire.LeaseFailed, late.Status)
 		require.Equal(t, "worker_timeout", s.facts(late.ID, "LeaseProvisioningFailed")[0].Code)
 		s.until(late.ID, "is cleaned up", cleaned)
@@ -168,7 +168,7 @@ func TestAProviderThatAnswersTooLateOrNever(t *testing.T) {
 		require.Empty(t, s.lives(late.ID))
 	}
 	// The runtime is made only after everybody has given up.
-	deaf := s.acquire(s.environment("fake", fake.Step{Verb: fake.VerbAcquire, Attempt: 1, Action: fake.ActionDelay, Ms: 5_000, Deaf: true}))
+	deaf := s.acquire(s.environment("fake", fake.Step{Verb: fake.VerbAcquire, Attempt: 1, Action: fake.ActionDelay, Ms: 8_000, Deaf: true}))
 	require.Equal(t, wire.LeaseFailed, deaf.Status)
 	s.until(deaf.ID, "is cleaned up", cleaned)
 	require.Equal(t, 1, s.created(deaf.ID))

@@ -34,9 +34,16 @@ func start(t *testing.T, opts ...apptest.Option) *site {
 	return &site{Engine: e, t: t, company: company.ID}
 }
 
-// shortly bounds attempts of a few seconds.
-func shortly() apptest.Option {
-	return apptest.WithArgs("--provision-timeout", "3s", "--release-timeout", "3s")
+// startShort starts an engine whose attempts have a few seconds, with the worker of fake up: a busy machine starts none in that
+// time, and an attempt that fails of it is none that a script counts.
+func startShort(t *testing.T, opts ...apptest.Option) *site {
+	t.Helper()
+	s := start(t, append(opts, apptest.WithArgs("--provision-timeout", "5s", "--release-timeout", "5s"))...)
+	first := s.acquire(s.environment("fake"))
+	require.Equal(t, wire.LeaseActive, first.Status, reason(first))
+	s.release(first.ID)
+	s.until(first.ID, "is released", cleaned)
+	return s
 }
 
 // environment adds one whose provider fails as the script says.
@@ -64,7 +71,7 @@ func (s *site) ask(env uuid.UUID) wire.Lease {
 }
 
 // patience bounds what has to happen in the end.
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
 
 func (s *site) until(id uuid.UUID, what string, is func(wire.Lease) bool) wire.Lease {
 	s.t.Helper()
@@ -212,7 +219,7 @@ func (s *site) plugin(key string) wire.Plugin {
 // refused is the problem that a lease ended with before it was active.
 func (s *site) refused(env uuid.UUID) *client.Problem {
 	s.t.Helper()
-	_, _, err := s.Client.AcquireLease(s.t.Context(), s.company, wire.AcquireLease{EnvironmentID: env, HeartbeatRunID: uuid.NewString()}, client.Wait(30*time.Second))
+	_, _, err := s.Client.AcquireLease(s.t.Context(), s.company, wire.AcquireLease{EnvironmentID: env, HeartbeatRunID: uuid.NewString()}, client.Wait(2*time.Minute))
 	p, ok := errors.AsType[*client.Problem](err)
 	require.True(s.t, ok, "%v", err)
 	return p

@@ -194,7 +194,7 @@ func Dir(t testing.TB) string {
 				_ = syscall.Kill(pid, syscall.SIGKILL)
 			}
 			return len(left) == 0
-		}, 10*time.Second, 10*time.Millisecond, "processes outlive the test")
+		}, 2*time.Minute, 10*time.Millisecond, "processes outlive the test")
 		require.NoError(t, os.RemoveAll(dir))
 	})
 	return dir
@@ -221,7 +221,7 @@ func Processes(dir string) []int {
 func KillPostgres(t testing.TB, pid int) {
 	t.Helper()
 	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
-	require.Eventually(t, func() bool { return Gone(pid) }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return Gone(pid) }, 2*time.Minute, 5*time.Millisecond)
 }
 
 // Gone reports whether pid runs no more; one that nobody has waited for yet runs no more.

@@ -47,7 +47,7 @@ const Tools = "tenure-test/tools:1"
 // Left names the containers and volumes that tenure made and that are there, of one runtime or of all (""); any volume
 // that belongs to nothing counts, since an image may declare some.
 func (e *Engine) Left(ctx context.Context, runtimeID string) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	containers, err := e.Client.ContainerList(ctx, client.ContainerListOptions{All: true})
 	if err != nil {
@@ -73,8 +73,8 @@ func (e *Engine) Left(ctx context.Context, runtimeID string) ([]string, error) {
 
 // startLimit bounds the start of an engine, stopLimit its end.
 const (
-	startLimit = time.Minute
-	stopLimit  = 45 * time.Second
+	startLimit = 3 * time.Minute
+	stopLimit  = 2 * time.Minute
 )
 
 // Network says whether an engine has the network "bridge".
