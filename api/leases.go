@@ -42,6 +42,10 @@ func (s *Server) acquireLease(c *call) error {
 	if err != nil {
 		return err
 	}
+	retain, err := retention(in)
+	if err != nil {
+		return err
+	}
 	wait, waits, err := c.wait()
 	if err != nil {
 		return err
@@ -57,7 +61,7 @@ func (s *Server) acquireLease(c *call) error {
 	}
 	o, err := s.deps.Commands.AcquireLease(c.ctx(), by, commands.Acquire{
 		Lease: domain.LeaseID{UUID: id}, Company: c.owner, Environment: domain.EnvironmentID{UUID: in.EnvironmentID}, Selection: choose, Provider: s.provider,
-		Run: in.HeartbeatRunID, Policy: lease.Policy(orDefault(in.LeasePolicy, string(lease.PolicyEphemeral))), TTL: ttl, IdleTimeout: idle, Env: in.Env,
+		Run: in.HeartbeatRunID, Policy: lease.Policy(orDefault(in.LeasePolicy, string(lease.PolicyEphemeral))), TTL: ttl, IdleTimeout: idle, RetainFor: retain, Env: in.Env,
 		Queue: queue, NoWait: in.NoWait, Unavailable: s.deps.Checker.Unavailable,
 		Context: lease.Context{
 			Issue: in.IssueID, Agent: in.AgentID, Workspace: in.ExecutionWorkspaceID, WorkspaceMode: in.ExecutionWorkspaceMode, Adapter: in.AdapterType,
@@ -72,6 +76,18 @@ func (s *Server) acquireLease(c *call) error {
 		return err
 	}
 	return s.answerAcquired(c, o, now, waits)
+}
+
+// retention is how long the runtime of a request is kept; an ephemeral one is not.
+func retention(in wire.AcquireLease) (time.Duration, error) {
+	if policy := lease.Policy(orDefault(in.LeasePolicy, string(lease.PolicyEphemeral))); policy == lease.PolicyEphemeral {
+		if in.RetainFor != "" {
+			return 0, invalid("conflicting_fields", "retainFor", "is given, but the runtime of an ephemeral lease is not kept").
+				Mend("leave it out, or give a leasePolicy that keeps the runtime")
+		}
+		return 0, nil
+	}
+	return duration("retainFor", in.RetainFor, lease.DefaultRetention)
 }
 
 // decided reports whether a lease is active or never will be.
@@ -131,7 +147,7 @@ func (s *Server) listLeases(c *call) error {
 		f.Statuses = statuses[status]
 		if f.Statuses == nil {
 			return invalid("invalid_parameter", "status", "%q is no status of a lease", clip(status)).
-				Mend("use queued, provisioning, active, releasing, pending_cleanup, released, expired, failed or canceled, or leave it out")
+				Mend("use queued, provisioning, active, releasing, pending_cleanup, released, expired, failed, retained or canceled, or leave it out")
 		}
 		// Those that are not over have a read model of their own, which stays small.
 		if !f.Statuses[0].Ended() {
@@ -224,7 +240,7 @@ func releaseOf(in wire.Release) (lease.Release, error) {
 	reason := lease.Reason(orDefault(in.Status, string(lease.ReasonReleased)))
 	switch reason {
 	case lease.ReasonReleased, lease.ReasonExpired, lease.ReasonFailed:
-		return lease.Release{Reason: reason, Message: in.Message}, nil
+		return lease.Release{Reason: reason, Message: in.Message, Disposition: lease.Disposition(in.Disposition)}, nil
 	case lease.ReasonCanceled:
 	}
 	return lease.Release{}, invalid("invalid_status", "status", "%q is not how a release ends a lease", clip(in.Status)).

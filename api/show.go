@@ -133,7 +133,7 @@ func showLease(id uuid.UUID, now leaseNow) wire.Lease {
 		LeasePolicy: string(l.Policy), Provider: l.Provider, ProviderLeaseID: l.ProviderLeaseID, CreatedAt: l.RequestedAt.UTC(),
 		AcquiredAt: timeOrNull(l.AcquiredAt), LastUsedAt: timeOrNull(l.LastUsedAt), ExpiresAt: timeOrNull(l.ExpiresAt), ReleasedAt: timeOrNull(l.EndedAt),
 		FailureReason: showFailure(l.FailureCode, l.FailureMessage), CleanupStatus: textOrNull(string(l.CleanupStatus())), CleanupError: showCleanupError(l),
-		Metadata: metadata, Selection: showSelection(l), Fence: l.Fence, Version: now.Version,
+		Acquisition: showAcquisition(l), RetainedUntil: showRetention(l), Metadata: metadata, Selection: showSelection(l), Fence: l.Fence, Version: now.Version,
 	}
 }
 
@@ -147,6 +147,7 @@ var statuses = map[string][]lease.Status{
 	wire.LeaseReleased:       {lease.StatusReleased},
 	wire.LeaseExpired:        {lease.StatusExpired},
 	wire.LeaseFailed:         {lease.StatusFailed},
+	wire.LeaseRetained:       {lease.StatusRetained},
 	wire.LeaseCanceled:       {lease.StatusCanceled},
 }
 
@@ -157,9 +158,27 @@ func showStatus(s lease.Status) string {
 	case lease.StatusGranted, lease.StatusProvisioning:
 		return wire.LeaseProvisioning
 	case lease.StatusNone, lease.StatusActive, lease.StatusReleasing, lease.StatusPendingCleanup, lease.StatusReleased,
-		lease.StatusExpired, lease.StatusFailed, lease.StatusCanceled:
+		lease.StatusExpired, lease.StatusFailed, lease.StatusRetained, lease.StatusCanceled:
 	}
 	return s.String()
+}
+
+func showAcquisition(l lease.State) *wire.Acquisition {
+	if l.AcquiredAt.IsZero() {
+		return nil
+	}
+	a := &wire.Acquisition{Outcome: string(l.Acquisition), Reason: textOrNull(l.AcquisitionReason)}
+	if l.Acquisition != lease.AcquisitionCreated {
+		a.FromLeaseID = idOrNull(l.From.UUID)
+	}
+	return a
+}
+
+func showRetention(l lease.State) *time.Time {
+	if !l.Kept {
+		return nil
+	}
+	return timeOrNull(l.KeptUntil)
 }
 
 // showFailure is a code and a message; many a driver's message has the code in it.

@@ -88,7 +88,7 @@ func TestOpenAPISchemasHaveTheFieldsOfTheWireTypes(t *testing.T) {
 	t.Parallel()
 	types := []any{
 		wire.Problem{}, wire.Health{}, wire.Company{}, wire.AddCompany{}, wire.Key{}, wire.AddKey{}, wire.Environment{}, wire.AddEnvironment{},
-		wire.Lease{}, wire.LeaseContext{}, wire.Selection{}, wire.SelectFrom{}, wire.AcquireLease{}, wire.Acquired{}, wire.Release{}, wire.Cancel{}, wire.ReleasedLease{}, wire.RunReleased{},
+		wire.Lease{}, wire.LeaseContext{}, wire.Selection{}, wire.Acquisition{}, wire.SelectFrom{}, wire.AcquireLease{}, wire.Acquired{}, wire.Release{}, wire.Cancel{}, wire.ReleasedLease{}, wire.RunReleased{},
 		wire.Event{}, wire.StreamDigest{}, wire.Sealed{}, wire.OutputLine{}, wire.ExecResult{}, wire.Exec{}, wire.StartExec{}, wire.KillExec{},
 		wire.Rebuild{}, wire.RebuildStarted{}, wire.Projection{}, wire.ParkedStream{}, wire.Worker{},
 		wire.Plugin{}, wire.PluginVersion{}, wire.PluginProcess{}, wire.InstallPlugin{}, wire.PluginInstall{}, wire.DisablePlugin{},

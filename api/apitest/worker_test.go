@@ -132,7 +132,7 @@ func (w *worker) lease(id domain.LeaseID) {
 	case l.NeedsTeardown() && !l.TearingDown && !strings.HasPrefix(l.Run, "sticky"):
 		l, _, err := w.commands.ClaimRelease(w.ctx, commands.Caller{}, id, lease.StartRelease{Worker: w.me, Deadline: soon, WorkerDead: true}, commands.Need{})
 		if err == nil {
-			_, _ = w.commands.FinishRelease(w.ctx, commands.Caller{}, id, lease.FinishRelease{Attempt: l.Teardown, Worker: w.me})
+			_, _ = w.commands.FinishRelease(w.ctx, commands.Caller{}, id, lease.FinishRelease{Attempt: l.Teardown, Worker: w.me, Kept: l.Keeping()})
 		}
 	case l.Status() == lease.StatusGranted && !strings.HasPrefix(l.Run, "slow"):
 		l, _, err := w.commands.ClaimProvisioning(w.ctx, commands.Caller{}, id, domain.NodeID{}, lease.StartProvisioning{

@@ -17,6 +17,7 @@ const (
 	LeaseReleased       = "released"
 	LeaseExpired        = "expired"
 	LeaseFailed         = "failed"
+	LeaseRetained       = "retained"
 	LeaseCanceled       = "canceled"
 )
 
@@ -47,6 +48,10 @@ type Lease struct {
 	CleanupStatus *string `json:"cleanupStatus"`
 	// CleanupError is why the last try to remove the runtime failed; null once it is removed.
 	CleanupError *string `json:"cleanupError"`
+	// Acquisition says where the runtime came from; null before the lease was active.
+	Acquisition *Acquisition `json:"acquisition"`
+	// RetainedUntil is how long the runtime is kept for another lease; null where none is (any more).
+	RetainedUntil *time.Time `json:"retainedUntil"`
 	// Metadata has driver, executionWorkspaceMode, and what the driver says.
 	Metadata map[string]any `json:"metadata"`
 	// Selection is why it is of its environment; null if the request named it.
@@ -62,10 +67,20 @@ type Lease struct {
 // Ended reports whether the lease has ended; an ended lease is never revived.
 func (l Lease) Ended() bool {
 	switch l.Status {
-	case LeaseReleased, LeaseExpired, LeaseFailed, LeaseCanceled:
+	case LeaseReleased, LeaseExpired, LeaseFailed, LeaseRetained, LeaseCanceled:
 		return true
 	}
 	return false
+}
+
+// Acquisition is where a lease's runtime came from.
+type Acquisition struct {
+	// Outcome is created, resumed or replacement.
+	Outcome string `json:"outcome"`
+	// Reason is why a kept runtime was replaced: lease_fingerprint_mismatch, runtime_gone, identity_mismatch, or why it went.
+	Reason *string `json:"reason"`
+	// FromLeaseID is the lease that had kept the runtime, or the one that was replaced.
+	FromLeaseID *uuid.UUID `json:"fromLeaseId"`
 }
 
 // Selection is why a lease is of its environment.
@@ -102,7 +117,10 @@ type AcquireLease struct {
 	ExecutionWorkspaceID   string      `json:"executionWorkspaceId,omitempty"`
 	ExecutionWorkspaceMode string      `json:"executionWorkspaceMode,omitempty"`
 	AdapterType            string      `json:"adapterType,omitempty"`
-	LeasePolicy            string      `json:"leasePolicy,omitempty"`
+	// LeasePolicy is ephemeral (the default), reuse_by_environment, reuse_by_execution_workspace or retain_on_failure.
+	LeasePolicy string `json:"leasePolicy,omitempty"`
+	// RetainFor is how long the runtime is kept where the policy keeps it, as a Go duration; 1h without it.
+	RetainFor string `json:"retainFor,omitempty"`
 	// TTL and IdleTimeout are Go durations, such as "90m"; without them 24h and 1h.
 	TTL         string            `json:"ttl,omitempty"`
 	IdleTimeout string            `json:"idleTimeout,omitempty"`
@@ -133,6 +151,9 @@ type Release struct {
 	// Status is what the lease ends as: released (the default), expired or failed.
 	Status  string `json:"status,omitempty"`
 	Message string `json:"message,omitempty"`
+	// Disposition is what becomes of the runtime: destroy, keep_running or stop_and_retain; without it the policy decides. Of a
+	// lease that has ended, destroy ends what it keeps.
+	Disposition string `json:"disposition,omitempty"`
 }
 
 // Cancel asks to give up a lease that is not active yet.

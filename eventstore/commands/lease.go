@@ -64,13 +64,13 @@ func (c *Commands) AcquireLease(ctx context.Context, by Caller, a Acquire) (even
 		w.Company(a.Company)
 		scope, err := requestLease(ctx, w, a, env, chosen, values.names)
 		if err != nil {
-			return busyAt(a.Environment, err)
+			return err
 		}
 		kept := eventstore.Input{ID: a.Lease.UUID, Company: a.Company, Subject: Leases.Stream(a.Lease.UUID)}
 		if err := c.keepValues(w, values, kept); err != nil {
 			return err
 		}
-		return actOnAdmission(ctx, w, a.Environment, a.enter(scope))
+		return busyAt(a.Environment, actOnAdmission(ctx, w, a.Environment, a.enter(scope)))
 	})
 }
 

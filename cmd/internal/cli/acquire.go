@@ -28,7 +28,8 @@ func (a *acquireFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&a.in.ExecutionWorkspaceID, "workspace", "", "`id` of the execution workspace")
 	f.StringVar(&a.in.ExecutionWorkspaceMode, "workspace-mode", "", "`mode` of the execution workspace")
 	f.StringVar(&a.in.AdapterType, "adapter", "", "`type` of the adapter")
-	f.StringVar(&a.in.LeasePolicy, "policy", "", "what becomes of the runtime afterwards (default: ephemeral)")
+	f.StringVar(&a.in.LeasePolicy, "policy", "", "what becomes of the runtime afterwards: ephemeral, reuse_by_environment,\nreuse_by_execution_workspace or retain_on_failure (default: ephemeral)")
+	f.StringVar(&a.in.RetainFor, "retain-for", "", "`duration` for which the policy keeps the runtime (default: 1h)")
 	f.StringVar(&a.in.TTL, "ttl", "", "`duration` after which the lease ends in any case, such as 90m (default: 24h)")
 	f.StringVar(&a.in.IdleTimeout, "idle-timeout", "", "`duration` without use after which the lease ends (default: 1h)")
 }

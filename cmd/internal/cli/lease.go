@@ -41,10 +41,24 @@ var leaseView = view[wire.Lease]{
 		{title: "ISSUE", wide: true, value: func(l wire.Lease, _ cell) string { return text(l.IssueID) }},
 		{title: "AGENT", wide: true, value: func(l wire.Lease, _ cell) string { return text(l.AgentID) }},
 		{title: "POLICY", wide: true, value: func(l wire.Lease, _ cell) string { return l.LeasePolicy }},
+		{title: "ACQUISITION", wide: true, value: func(l wire.Lease, _ cell) string { return acquisitionOf(l) }},
+		{title: "RETAINED UNTIL", wide: true, value: func(l wire.Lease, how cell) string { return how.timeOf(l.RetainedUntil) }},
 		{title: "PROVIDER LEASE", wide: true, value: func(l wire.Lease, _ cell) string { return text(l.ProviderLeaseID) }},
 		{title: "FENCE", wide: true, value: func(l wire.Lease, _ cell) string { return number(l.Fence) }},
 		{title: "VERSION", wide: true, value: func(l wire.Lease, _ cell) string { return number(l.Version) }},
 	},
+}
+
+// acquisitionOf is where a lease's runtime came from, in a word or two.
+func acquisitionOf(l wire.Lease) string {
+	switch a := l.Acquisition; {
+	case a == nil:
+		return ""
+	case a.Reason == nil:
+		return a.Outcome
+	default:
+		return a.Outcome + " (" + *a.Reason + ")"
+	}
 }
 
 // leasesOf reads pages of a company's leases.

@@ -48,6 +48,7 @@ func (r *root) leaseRelease() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&run, "run", "", "release every lease of this run `id`")
 	f.StringVar(&in.Status, "status", "released", "what the lease ends as: "+strings.Join(releaseStatuses, ", "))
+	f.StringVar(&in.Disposition, "disposition", "", "what becomes of the runtime: destroy, keep_running or stop_and_retain (default: as the policy says)")
 	f.StringVar(&in.Message, "message", "", "`text` that goes into the history")
 	f.DurationVar(&wait, "wait", 30*time.Second, "how long to wait for the teardown; 0 does not")
 	return cmd
