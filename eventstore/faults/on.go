@@ -4,6 +4,7 @@ package faults
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
@@ -24,6 +25,9 @@ var armed struct {
 	trace   *os.File
 	// held is the point at which the first passage waits while the file holdFile is there.
 	held, holdFile string
+	// Passages of the step slow take up to delay.
+	slow  string
+	delay time.Duration
 	// clock is the file that says how wrong the machine's clock is.
 	clock string
 }
@@ -46,6 +50,14 @@ func Arm(variable func(string) string) {
 			refuse("this Go keeps its time in another way, so a wrong clock cannot be shown; mend eventstore/faults/clock.go")
 		}
 		armed.clock = path
+	}
+	if spec := variable(DelayVariable); spec != "" {
+		step, most, _ := strings.Cut(spec, "=")
+		delay, err := time.ParseDuration(most)
+		if err != nil || delay <= 0 || !slices.ContainsFunc(Points, func(p string) bool { return ofStep(p, step) }) {
+			refuse(fmt.Sprintf("%s: %q is no step of this program with a time; give one such as append.before=50ms", DelayVariable, spec))
+		}
+		armed.slow, armed.delay = step, delay
 	}
 	if spec := variable(HoldVariable); spec != "" {
 		point, file, ok := strings.Cut(spec, "=")
@@ -73,11 +85,19 @@ func refuse(why string) {
 
 // Point passes a point.
 func Point(name string) {
+	if armed.delay > 0 && ofStep(name, armed.slow) {
+		time.Sleep(rand.N(armed.delay))
+	}
 	if file := pass(name); file != "" {
 		for _, err := os.Stat(file); err == nil; _, err = os.Stat(file) {
 			time.Sleep(10 * time.Millisecond)
 		}
 	}
+}
+
+// ofStep reports whether a point is one of a step.
+func ofStep(point, step string) bool {
+	return point == step || strings.HasPrefix(point, step+":")
 }
 
 // pass notes a passage, and ends the process if it is the last one. It returns the file that holds who passes up, if any.

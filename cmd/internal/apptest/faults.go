@@ -68,6 +68,16 @@ func WithFaults(t testing.TB, point, trace string) Option {
 	}
 }
 
+// WithDelay starts a program that was built with the tag faults, in which every passage of the step takes up to that long.
+func WithDelay(t testing.TB, step string, most time.Duration) Option {
+	t.Helper()
+	path := faulty.build(t)
+	return func(e *Engine) {
+		e.binary = path
+		e.Env = append(e.Env, faults.DelayVariable+"="+step+"="+most.String())
+	}
+}
+
 // Hold is a point at which the first one to pass waits until it is let go.
 type Hold struct {
 	t    testing.TB

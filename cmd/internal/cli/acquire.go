@@ -18,6 +18,9 @@ type acquireFlags struct {
 	in   wire.AcquireLease
 	env  string
 	wait time.Duration
+	// weight is sent if it was given, whatever it is.
+	weight int
+	given  func(flag string) bool
 }
 
 func (a *acquireFlags) add(f *pflag.FlagSet) {
@@ -31,6 +34,12 @@ func (a *acquireFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&a.in.LeasePolicy, "policy", "", "what becomes of the runtime afterwards: ephemeral, reuse_by_environment,\nreuse_by_execution_workspace or retain_on_failure (default: ephemeral)")
 	f.StringVar(&a.in.RetainFor, "retain-for", "", "`duration` for which the policy keeps the runtime (default: 1h)")
 	f.StringVar(&a.in.TTL, "ttl", "", "`duration` after which the lease ends in any case, such as 90m (default: 24h)")
+	f.StringVar(&a.in.Priority, "priority", "", "`class` of the request while it waits for a slot: high, normal or low (default: normal)")
+	f.StringVar(&a.in.FairnessKey, "fairness-key", "", "`key` that the request counts for; keys of one priority take turns (default: the agent)")
+	f.IntVar(&a.weight, "weight", 1, "the key's share for this request, 1 to 100")
+	f.StringVar(&a.in.QueueTimeout, "queue-timeout", "", "`duration` to wait for a slot at most, such as 10m; then the lease fails (default: no limit)")
+	f.BoolVar(&a.in.NoWait, "no-wait", false, "take a slot that is free now, or fail")
+	a.given = f.Changed
 	f.StringVar(&a.in.IdleTimeout, "idle-timeout", "", "`duration` without use after which the lease ends (default: 1h)")
 }
 
@@ -44,10 +53,16 @@ type acquisition struct {
 }
 
 func (r *root) acquisition(ctx context.Context, c *client.Client, flags *acquireFlags) (*acquisition, error) {
-	for _, d := range [][2]string{{"ttl", flags.in.TTL}, {"idle-timeout", flags.in.IdleTimeout}} {
+	for _, d := range [][2]string{{"ttl", flags.in.TTL}, {"idle-timeout", flags.in.IdleTimeout}, {"queue-timeout", flags.in.QueueTimeout}} {
 		if v, err := time.ParseDuration(d[1]); d[1] != "" && (err != nil || v <= 0) {
 			return nil, usagef("%s: %q is not a duration above 0", d[0], d[1]).mendBy("give one such as 90m or 24h")
 		}
+	}
+	if flags.given("weight") {
+		flags.in.Weight = &flags.weight
+	}
+	if flags.in.NoWait && flags.in.QueueTimeout != "" {
+		return nil, usagef("no-wait: waiting is limited by --queue-timeout too").mendBy("give one of the two")
 	}
 	a := &acquisition{r: r, c: c, in: flags.in, key: uuid.NewString()}
 	if flags.env == "" {
@@ -94,7 +109,7 @@ func (a *acquisition) ready(ctx context.Context, most time.Duration) (wire.Acqui
 			return wire.Acquired{}, a.giveUp(ctx, &plainError{
 				exit: exitNotGranted, code: "not_granted",
 				message: fmt.Sprintf("the lease was %s after %s and has been given up", acquired.Lease.Status, most),
-				mend:    "wait longer with --wait, or see who holds the slots: tenure lease list --status active",
+				mend:    "wait longer with --wait, or see who is ahead and who holds the slots: tenure queue --env NAME, tenure lease list --status active",
 			})
 		}
 		fmt.Fprintf(a.r.progress(), "lease %s is %s\n", acquired.Lease.ID, acquired.Lease.Status)

@@ -32,6 +32,7 @@ var envView = view[wire.Environment]{
 			}
 			return number(e.MaxLeases)
 		}},
+		{title: "MAX QUEUED", wide: true, value: func(e wire.Environment, _ cell) string { return number(e.MaxQueued) }},
 		{title: "CHANGED", value: func(e wire.Environment, how cell) string { return how.time(e.UpdatedAt) }},
 		{title: "ID", wide: true, value: func(e wire.Environment, _ cell) string { return e.ID.String() }},
 		{title: "COMPANY", wide: true, value: func(e wire.Environment, _ cell) string { return e.CompanyID.String() }},

@@ -12,7 +12,9 @@ func (r *root) envAdd() *cobra.Command {
 	var in wire.AddEnvironment
 	var config, metadata string
 	var pairs, secretPairs *[]string
-	cmd := r.companyFlag(r.verb(verb{
+	var maxQueued int
+	var cmd *cobra.Command
+	cmd = r.companyFlag(r.verb(verb{
 		use:   "add NAME",
 		short: "Add an environment to a company",
 		examples: [2]string{
@@ -22,6 +24,9 @@ func (r *root) envAdd() *cobra.Command {
 		exits: exitsOfCalls,
 		run: func(ctx context.Context, args []string) (err error) {
 			in.Name = args[0]
+			if cmd.Flags().Changed("max-queued") {
+				in.MaxQueued = &maxQueued
+			}
 			if in.Config, err = r.jsonValue("config", config); err != nil {
 				return err
 			}
@@ -57,6 +62,7 @@ func (r *root) envAdd() *cobra.Command {
 	f.StringVar(&metadata, "metadata", "", "your own `JSON` object, carried along; @FILE or - as above")
 	f.StringVar(&in.Description, "description", "", "`text` for people")
 	f.IntVar(&in.MaxLeases, "max-leases", 0, "most leases at once; 0 is no limit")
+	f.IntVar(&maxQueued, "max-queued", 1000, "most leases that wait for a slot at once; 0 lets nobody wait")
 	pairs = r.varFlag(f, "is in the environment of every command")
 	secretPairs = secretVarFlag(f)
 	return cmd

@@ -47,6 +47,9 @@ func (r *root) envEdit() *cobra.Command {
 			if env, err = c.PatchEnvironment(ctx, env.ID, patch, opts...); err != nil {
 				return err
 			}
+			for _, warning := range env.Warnings {
+				r.warn("%s", warning)
+			}
 			visible(ctx, env.Position, environmentsOf(c, env.CompanyID))
 			return envView.show(r, env)
 		},
@@ -56,6 +59,7 @@ func (r *root) envEdit() *cobra.Command {
 	f.String("description", "", "`text` for people")
 	f.String("driver", "", "`name` of the driver that makes runtimes")
 	f.Int("max-leases", 0, "most leases at once; 0 is no limit")
+	f.Int("max-queued", 0, "most leases that wait for a slot at once; 0 lets nobody wait")
 	f.StringVar(&config, "config", "", "`JSON` to merge into the driver's configuration, @FILE, or - for stdin")
 	f.StringVar(&metadata, "metadata", "", "`JSON` to merge into your own object; @FILE or - as above")
 	pairs = r.varFlag(f, "is in the environment of every command")
@@ -74,12 +78,15 @@ func (r *root) envPatch(cmd *cobra.Command, config, metadata string, pairs, unse
 			patch[field] = f.Lookup(flag).Value.String()
 		}
 	}
-	if f.Changed("max-leases") {
-		n, err := f.GetInt("max-leases")
+	for flag, field := range map[string]string{"max-leases": "maxLeases", "max-queued": "maxQueued"} {
+		if !f.Changed(flag) {
+			continue
+		}
+		n, err := f.GetInt(flag)
 		if err != nil {
 			return nil, err
 		}
-		patch["maxLeases"] = n
+		patch[field] = n
 	}
 	for field, value := range map[string]string{"config": config, "metadata": metadata} {
 		raw, err := r.jsonValue(field, value)

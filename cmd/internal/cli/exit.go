@@ -40,7 +40,7 @@ func exitText(code int) string {
 	case exitConflict:
 		return "conflict: the present state does not allow it"
 	case exitNotGranted:
-		return "not granted: the lease ended before it was active, or did not become active in time"
+		return "not granted: there was no room, or the lease ended before it was active, or did not become active in time"
 	case exitUnreachable:
 		return "server unreachable"
 	case exitTimeout:

@@ -69,6 +69,10 @@ type failure struct {
 	RequestID   string `json:"requestId,omitempty"`
 	// Blockers are what stands in the way.
 	Blockers []wire.Blocker `json:"blockers,omitempty"`
+	// Constraints are what the request needs and is not so.
+	Constraints []wire.Constraint `json:"constraints,omitempty"`
+	// RetryAfterSeconds is when the server asks to come again; 0 if it does not say.
+	RetryAfterSeconds int `json:"retryAfterSeconds,omitempty"`
 	// quiet failures have been said, or have nobody to be said to.
 	quiet bool
 }
@@ -118,7 +122,7 @@ func explain(err error) failure {
 func explainProblem(p *client.Problem) failure {
 	return failure{
 		Code: p.Code, Message: p.Error(), Cause: p.Cause, Field: p.Field, Remediation: p.Remediation,
-		Retryable: p.Retryable, RequestID: p.RequestID, Blockers: p.Blockers, ExitCode: exitOfStatus(p.Status, p.Code),
+		Retryable: p.Retryable, RequestID: p.RequestID, Blockers: p.Blockers, Constraints: p.Constraints, RetryAfterSeconds: int(p.RetryAfter.Seconds()), ExitCode: exitOfStatus(p.Status, p.Code),
 	}
 }
 
@@ -127,6 +131,8 @@ func exitOfStatus(status int, code string) int {
 		return exitNotGranted
 	}
 	switch status {
+	case http.StatusTooManyRequests:
+		return exitNotGranted
 	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType:
 		return exitUsage
 	case http.StatusNotFound:
@@ -153,6 +159,9 @@ func (f failure) print(w io.Writer, asJSON bool) {
 	fmt.Fprintf(w, "%s: %s\n", programName, clean(f.Message))
 	for _, b := range f.Blockers {
 		fmt.Fprintf(w, "  %s\n", clean(fmt.Sprintf("%s %s (%s)", b.Kind, b.ID, b.Status)))
+	}
+	for _, c := range f.Constraints {
+		fmt.Fprintf(w, "  %s\n", clean(fmt.Sprintf("%s is not met: %s", c.Constraint, c.Detail)))
 	}
 	for _, line := range [][2]string{{"field", f.Field}, {"cause", f.Cause}, {"try", f.Remediation}, {"request", f.RequestID}} {
 		if line[1] != "" {

@@ -73,6 +73,7 @@ func newFake() *fake {
 		"POST /companies/{id}/secrets": f.addSecret, "GET /companies/{id}/secrets": f.listSecrets,
 		"GET /secrets/{id}": f.getSecret, "DELETE /secrets/{id}": f.destroySecret, "POST /secrets/{id}/versions": f.rotateSecret,
 		"POST /secrets/{id}/versions/{version}/{verb}": f.switchSecret, "GET /secrets/{id}/reads": f.secretReads,
+		"GET /environments/{id}/queue": f.queueOf, "GET /leases/{id}/explain": f.explainLease,
 		"POST /companies/{id}/leases": f.acquire, "GET /companies/{id}/leases": f.listLeases,
 		"GET /leases/{id}": f.getLease, "POST /leases/{id}/release": f.releaseLease,
 		"POST /companies/{id}/runs/{run}/release": f.releaseRun,
@@ -255,11 +256,18 @@ func (f *fake) addEnv(r *http.Request) (int, any) {
 	f.change()
 	e := &wire.Environment{
 		ID: f.newID(), CompanyID: uuid.MustParse(r.PathValue("id")), Name: in.Name, Description: in.Description, Driver: in.Driver,
-		Config: orEmpty(in.Config), EnvVars: in.EnvVars, MaxLeases: in.MaxLeases, Metadata: orEmpty(in.Metadata), Status: "active",
+		Config: orEmpty(in.Config), EnvVars: in.EnvVars, MaxLeases: in.MaxLeases, MaxQueued: deref(in.MaxQueued, 1000), Metadata: orEmpty(in.Metadata), Status: "active",
 		CreatedAt: f.now, UpdatedAt: f.now, Version: 1, Position: f.position,
 	}
 	f.envs = append(f.envs, e)
 	return http.StatusCreated, e
+}
+
+func deref(n *int, otherwise int) int {
+	if n == nil {
+		return otherwise
+	}
+	return *n
 }
 
 func orEmpty(raw json.RawMessage) json.RawMessage {
@@ -297,6 +305,10 @@ func (f *fake) patchEnv(r *http.Request) (int, any) {
 	f.change()
 	e.Description, e.UpdatedAt = string(raw), f.now
 	e.Version++
+	e.Warnings = nil
+	if strings.Contains(string(raw), `"maxLeases":0`) {
+		e.Warnings = []string{"maxLeases 0 is no limit"}
+	}
 	return http.StatusOK, e
 }
 
@@ -314,6 +326,16 @@ func (f *fake) archiveEnv(r *http.Request) (int, any) {
 func (f *fake) acquire(r *http.Request) (int, any) {
 	key := r.Header.Get(wire.HeaderIdempotencyKey)
 	in := decode[wire.AcquireLease](r)
+	if in.NoWait {
+		status, body := problem(http.StatusTooManyRequests, "no_capacity_now", "all 1 slots are taken")
+		return status, body
+	}
+	if in.Priority == "never" {
+		status, body := problem(http.StatusConflict, "unsatisfiable", "the request can never be met")
+		p := body.(wire.Problem)
+		p.Constraints = []wire.Constraint{{Constraint: "provider_available", Detail: "the plugin is off"}, {Constraint: "environment_active", Detail: "it is archived"}}
+		return status, p
+	}
 	l := f.byKey[key]
 	var chosen *wire.Selection
 	if in.EnvironmentID == uuid.Nil {

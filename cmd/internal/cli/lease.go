@@ -13,7 +13,7 @@ import (
 func (r *root) leaseGroup() *cobra.Command {
 	return r.group("lease", "Leases are the right of one run to one runtime",
 		[2]string{"tenure lease acquire --env local", "tenure lease list --status active"},
-		r.leaseAcquire(), r.leaseList(), r.leaseShow(), r.leaseRelease(), r.leaseEvents())
+		r.leaseAcquire(), r.leaseList(), r.leaseShow(), r.leaseExplain(), r.leaseRelease(), r.leaseEvents())
 }
 
 var leaseView = view[wire.Lease]{
