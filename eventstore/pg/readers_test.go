@@ -133,7 +133,7 @@ func TestADeadListenLinkDelaysAnEventByNoMoreThanThePoll(t *testing.T) {
 			pool := pgtest.Connect(t, url)
 			require.NoError(t, migrations.Up(t.Context(), pool))
 			proxy, proxied := pgtest.NewProxy(t, url)
-			const poll, busy = 8 * time.Second, 20 * time.Second
+			const poll, busy = 15 * time.Second, 10 * time.Second // less than two of them in any case
 			s := openPool(t, pgtest.Connect(t, proxied), pg.Options{PollInterval: poll, CallTimeout: time.Second})
 			other := openPool(t, pool, pg.Options{})
 			events := subscribe(t, s, "g")

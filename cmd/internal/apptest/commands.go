@@ -40,7 +40,7 @@ func Commands(t *testing.T, e *Engine, k Kind) {
 	require.Empty(t, k.Left())
 }
 
-const waitLong = 30 * time.Second
+const waitLong = 2 * time.Minute
 
 type commandTest struct {
 	t     *testing.T
@@ -210,7 +210,7 @@ func (c commandTest) timeoutEndsTheTree() {
 			if err != nil || x.Result == nil || x.Result.End != wire.EndTimeout || x.Result.ExitCode != nil || x.Result.Leftovers != 0 {
 				c.t.Errorf("%s: %+v, error %v", script, x.Result, err)
 			}
-			if Running("sleep", mark) {
+			if !Gone("sleep", mark) {
 				c.t.Errorf("%s: a process is alive", script)
 			}
 		})
@@ -228,6 +228,22 @@ func (c commandTest) endsAreTold() {
 	c.exited(x, 127, "")
 	x, _, _ = c.run(wire.StartExec{Argv: []string{"/etc/passwd"}})
 	c.exited(x, 126, "")
+}
+
+// Gone waits until no process with exactly these arguments is alive on this machine. What was killed is seen until the kernel
+// comes to it.
+func Gone(argv ...string) bool {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(waitLong)
+	for Running(argv...) {
+		select {
+		case <-tick.C:
+		case <-limit:
+			return false
+		}
+	}
+	return true
 }
 
 // Running reports whether a process with exactly these arguments is alive on this machine.

@@ -24,7 +24,7 @@ func Conforms(t *testing.T, as uint32, plugin string, config map[string]any, env
 	state := Dir(t)
 	require.NoError(t, os.Chmod(state, 0o777)) //nolint:gosec // the worker may be another user
 	args := append([]string{"plugin", "test", "-o", "json", "--config", string(raw), "--", "env", "TENURE_PLUGIN_STATE=" + state}, env...)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, Binary(t), append(args, Binary(t), "__plugin", plugin)...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + state}

@@ -11,7 +11,7 @@ import (
 func TestMain(m *testing.M) { apptest.Main(m) }
 
 // waitLong is more than anything takes that is waited for.
-const waitLong = 30 * time.Second
+const waitLong = 2 * time.Minute
 
 // The seed's contract and what is promised of every command, on embedded Postgres; docker, which needs root, is in roottest.
 func TestTheSeedsContractHoldsForEveryDriver(t *testing.T) {

@@ -36,7 +36,7 @@ func TestTwentyLeasesSurviveAKilledEngineAndCanBeReleased(t *testing.T) {
 	require.Equal(t, "still here\n", string(out))
 	require.Equal(t, 0, *x.Result.ExitCode)
 	for _, l := range active.Items {
-		got, err := e.Client.ReleaseLease(t.Context(), l.ID, wire.Release{}, client.Wait(30*time.Second))
+		got, err := e.Client.ReleaseLease(t.Context(), l.ID, wire.Release{}, client.Wait(waitLong))
 		require.NoError(t, err)
 		require.Equal(t, wire.LeaseReleased, got.Status)
 	}
@@ -62,13 +62,13 @@ func TestACommandOfAKilledEngineEndsUnknownAndNeverRunsAgain(t *testing.T) {
 	require.Eventually(t, func() bool {
 		running, err = e.Client.Exec(t.Context(), x.ID)
 		return err == nil && running.PID != nil
-	}, 20*time.Second, 10*time.Millisecond)
+	}, waitLong, 10*time.Millisecond)
 	e.Kill()
 	e.Start()
 	ended := e.Ended(x.ID)
 	require.Equal(t, wire.EndUnknown, ended.Result.End)
 	require.Nil(t, ended.Result.ExitCode)
-	require.Eventually(t, func() bool { return syscall.Kill(*running.PID, 0) == syscall.ESRCH }, 30*time.Second, 20*time.Millisecond,
+	require.Eventually(t, func() bool { return syscall.Kill(*running.PID, 0) == syscall.ESRCH }, waitLong, 20*time.Millisecond,
 		"the command ended with its engine")
 	_, log, _ := e.Run(lease.ID, wire.StartExec{Argv: []string{"cat", "log"}})
 	require.Equal(t, "ran\n", string(log))
@@ -83,7 +83,7 @@ func TestTheEngineSurvivesTheDeathOfItsPostgres(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := e.Client.Health(t.Context())
 		return err == nil
-	}, 60*time.Second, 50*time.Millisecond, "the engine brings its Postgres back")
+	}, waitLong, 50*time.Millisecond, "the engine brings its Postgres back")
 	x, out, _ := e.Run(lease.ID, wire.StartExec{Argv: []string{"echo", "hi"}})
 	require.Equal(t, "hi\n", string(out))
 	require.Equal(t, wire.EndExited, x.Result.End)

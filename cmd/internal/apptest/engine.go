@@ -170,7 +170,7 @@ func (e *Engine) ClientFor(address, key string) *client.Client {
 // before.
 func (e *Engine) await(prefix string) (rest string, ok bool) {
 	e.t.Helper()
-	deadline := time.After(60 * time.Second)
+	deadline := time.After(5 * time.Minute)
 	for {
 		rest, grew := e.log.find(prefix)
 		if rest != "" {
@@ -220,7 +220,7 @@ func (e *Engine) Wait() int {
 	e.t.Helper()
 	select {
 	case <-e.ended:
-	case <-time.After(90 * time.Second):
+	case <-time.After(5 * time.Minute):
 		_ = e.cmd.Process.Kill()
 		e.t.Fatalf("the engine does not end:\n%s", e.Log())
 	}
@@ -259,7 +259,7 @@ func (e *Engine) killPostgres() {
 		return
 	}
 	_ = syscall.Kill(pid, syscall.SIGQUIT)
-	require.Eventually(e.t, func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }, 30*time.Second, 10*time.Millisecond)
+	require.Eventually(e.t, func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }, waitLong, 10*time.Millisecond)
 }
 
 // postmaster is the pid of the engine's Postgres; 0 if none serves its directory.
@@ -323,7 +323,11 @@ func (e *Engine) Acquire(tenant Tenant, in wire.AcquireLease) wire.Acquired {
 	if in.HeartbeatRunID == "" {
 		in.HeartbeatRunID = uuid.NewString()
 	}
-	got, _, err := e.Client.AcquireLease(context.Background(), tenant.Company.ID, in, client.Wait(30*time.Second))
+	key := client.IdempotencyKey(uuid.NewString())
+	got, ready, err := e.Client.AcquireLease(context.Background(), tenant.Company.ID, in, key, client.Wait(waitLong))
+	if err == nil && !ready {
+		got, _, err = e.Client.AcquireLease(context.Background(), tenant.Company.ID, in, key, client.Wait(waitLong))
+	}
 	require.NoError(e.t, err)
 	require.Equal(e.t, wire.LeaseActive, got.Lease.Status)
 	return got
@@ -360,7 +364,7 @@ func (e *Engine) Run(lease uuid.UUID, in wire.StartExec) (x wire.Exec, stdout, s
 func (e *Engine) Ended(id uuid.UUID) wire.Exec {
 	e.t.Helper()
 	for range 10 {
-		x, err := e.Client.Exec(context.Background(), id, client.Wait(30*time.Second))
+		x, err := e.Client.Exec(context.Background(), id, client.Wait(waitLong))
 		require.NoError(e.t, err)
 		if x.Status == wire.ExecEnded {
 			return x

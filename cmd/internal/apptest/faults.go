@@ -96,6 +96,15 @@ func WithHold(t testing.TB, point string) (*Hold, Option) {
 	}
 }
 
+// Reached waits until somebody is there.
+func (h *Hold) Reached() {
+	h.t.Helper()
+	require.Eventually(h.t, func() bool {
+		info, err := os.Stat(h.path)
+		return err == nil && info.Size() > 0
+	}, waitLong, 10*time.Millisecond, "nobody comes to the point")
+}
+
 // LetGo lets it pass.
 func (h *Hold) LetGo() {
 	h.t.Helper()

@@ -95,9 +95,9 @@ func (v *victim) useOneLease(dir string) life {
 	})
 	v.do("acquire", func(ctx context.Context, c *client.Client) error {
 		got, ready, err := c.AcquireLease(ctx, l.company, wire.AcquireLease{EnvironmentID: l.environment, HeartbeatRunID: "run"},
-			client.IdempotencyKey("acquire"), client.Wait(30*time.Second))
+			client.IdempotencyKey("acquire"), client.Wait(waitLong))
 		if err == nil && !ready {
-			err = fmt.Errorf("the lease is %s after 30 s", got.Lease.Status)
+			err = fmt.Errorf("the lease is %s after %s", got.Lease.Status, waitLong)
 		}
 		l.lease, l.fence = got.Lease.ID, got.Lease.Fence
 		return err
@@ -108,16 +108,16 @@ func (v *victim) useOneLease(dir string) life {
 		return err
 	})
 	v.do("await exec", func(ctx context.Context, c *client.Client) error {
-		x, err := c.Exec(ctx, l.exec, client.Wait(30*time.Second))
+		x, err := c.Exec(ctx, l.exec, client.Wait(waitLong))
 		if err == nil && x.Status != wire.ExecEnded {
-			err = fmt.Errorf("the command is %s after 30 s", x.Status)
+			err = fmt.Errorf("the command is %s after %s", x.Status, waitLong)
 		}
 		return err
 	})
 	v.do("release", func(ctx context.Context, c *client.Client) error {
-		got, err := c.ReleaseLease(ctx, l.lease, wire.Release{}, client.IdempotencyKey("release"), client.Wait(30*time.Second))
+		got, err := c.ReleaseLease(ctx, l.lease, wire.Release{}, client.IdempotencyKey("release"), client.Wait(waitLong))
 		if err == nil && got.Status != wire.LeaseReleased {
-			err = fmt.Errorf("the lease is %s after 30 s", got.Status)
+			err = fmt.Errorf("the lease is %s after %s", got.Status, waitLong)
 		}
 		return err
 	})
@@ -128,7 +128,7 @@ func (v *victim) useOneLease(dir string) life {
 func (v *victim) do(what string, call func(ctx context.Context, c *client.Client) error) {
 	v.t.Helper()
 	for {
-		ctx, cancel := context.WithTimeout(v.t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(v.t.Context(), waitLong+time.Minute)
 		gone := v.Gone()
 		go func() {
 			select {
@@ -145,7 +145,7 @@ func (v *victim) do(what string, call func(ctx context.Context, c *client.Client
 		// A cut connection comes a moment before the end of the process.
 		select {
 		case <-gone:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			v.t.Fatalf("%s: %v\n%s", what, err, v.Log())
 		}
 		v.during = what
@@ -166,7 +166,7 @@ func (v *victim) restart() {
 // lastCall waits for a point behind the last answer.
 func (v *victim) lastCall(k kill) {
 	v.t.Helper()
-	patience := 20 * time.Second
+	patience := time.Minute
 	if k.passage > 1 {
 		// How often the point is passed is not sure.
 		patience = time.Second
@@ -183,7 +183,7 @@ func (v *victim) lastCall(k kill) {
 // settle waits until nothing is left to do.
 func (v *victim) settle(l life) {
 	v.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(waitLong)
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
 	for {

@@ -69,7 +69,7 @@ type Life struct {
 }
 
 // settles bounds what has to happen in the end.
-const settles = time.Minute
+const settles = 5 * time.Minute
 
 // Live lets the leases of an engine live through a mixture. At its end the runtimes on the host are those of the leases that
 // the log says are held, each once, and no more; nothing else on the host belongs to one that is not; and when the last

@@ -72,7 +72,7 @@ func OutliveKill(t *testing.T, e *Engine, kinds ...Kind) []string {
 			require.Equal(t, wire.LeaseReleased, got.Status)
 			require.Equal(t, "success", *got.CleanupStatus)
 			require.Empty(t, k.Left())
-			require.False(t, Running("sleep", mark+strconv.Itoa(i)), "what the lease ran has ended with it")
+			require.True(t, Gone("sleep", mark+strconv.Itoa(i)), "what the lease ran has ended with it")
 		})
 	}
 	for key, pid := range workers {

@@ -41,7 +41,7 @@ func TestALeaseThatAReadModelCannotTakeHoldsUpNoOther(t *testing.T) {
 	require.NoError(t, err)
 	_, err = e.Client.RenewLease(t.Context(), poison.ID, poison.Fence)
 	require.NoError(t, err)
-	released, err := e.Client.ReleaseLease(t.Context(), poison.ID, wire.Release{}, client.Wait(30*time.Second))
+	released, err := e.Client.ReleaseLease(t.Context(), poison.ID, wire.Release{}, client.Wait(waitLong))
 	require.NoError(t, err)
 	require.Equal(t, wire.LeaseReleased, released.Status, "the lease itself is from the log, and goes on")
 
@@ -50,9 +50,9 @@ func TestALeaseThatAReadModelCannotTakeHoldsUpNoOther(t *testing.T) {
 		others.Go(func() {
 			for range 5 {
 				got, _, err := e.Client.AcquireLease(context.Background(), tenant.Company.ID,
-					wire.AcquireLease{EnvironmentID: tenant.Environment.ID, HeartbeatRunID: uuid.NewString()}, client.Wait(30*time.Second))
+					wire.AcquireLease{EnvironmentID: tenant.Environment.ID, HeartbeatRunID: uuid.NewString()}, client.Wait(waitLong))
 				if err == nil {
-					_, err = e.Client.ReleaseLease(context.Background(), got.Lease.ID, wire.Release{}, client.Wait(30*time.Second))
+					_, err = e.Client.ReleaseLease(context.Background(), got.Lease.ID, wire.Release{}, client.Wait(waitLong))
 				}
 				assert.NoError(t, err)
 			}
@@ -74,7 +74,7 @@ func TestALeaseThatAReadModelCannotTakeHoldsUpNoOther(t *testing.T) {
 		}
 		return released, ofParked
 	}
-	require.Eventually(t, func() bool { n, _ := list(); return n == 50 }, 30*time.Second, 20*time.Millisecond, "the others go on")
+	require.Eventually(t, func() bool { n, _ := list(); return n == 50 }, waitLong, 20*time.Millisecond, "the others go on")
 	_, shown := list()
 	require.Equal(t, wire.LeaseActive, shown, "no later event overtakes the one that is parked")
 	parked, err := e.Client.Parked(t.Context(), key.Name)

@@ -58,7 +58,7 @@ func TestWholeEnginesWorkBehindAPoolerThatGivesEachTransactionAnotherSession(t *
 	require.Equal(t, wire.LeaseReleased, p.ended(p.clients[0], held.ID).Status)
 	select {
 	case <-released:
-	case <-time.After(30 * time.Second):
+	case <-time.After(waitLong):
 		require.Fail(t, "the stream does not bring the release")
 	}
 	stop()
@@ -135,5 +135,5 @@ func (p *pair) rebuildOneAtATime(t *testing.T) {
 		return !slices.ContainsFunc(list.Items, func(m wire.Projection) bool {
 			return m.State != wire.ProjectionLive || m.Rebuild != nil && m.Rebuild.State != wire.RebuildDone
 		})
-	}, 30*time.Second, 20*time.Millisecond, "those of the other engine end well too")
+	}, waitLong, 20*time.Millisecond, "those of the other engine end well too")
 }

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -32,6 +31,9 @@ type pair struct {
 	pool    *pgxpool.Pool
 }
 
+// patient keeps engines beside each other from taking one that a busy machine does not let speak for dead.
+func patient() apptest.Option { return apptest.WithArgs("--worker-ttl", "60s") }
+
 func startPair(t *testing.T) *pair {
 	t.Helper()
 	url := pgtest.URL(t)
@@ -42,8 +44,8 @@ func startPair(t *testing.T) *pair {
 func startPairOn(t *testing.T, url string, ways [2]apptest.Option) *pair {
 	t.Helper()
 	p := &pair{t: t, pool: pgtest.Connect(t, url)}
-	p.engines[0] = apptest.Start(t, ways[0])
-	p.engines[1] = apptest.New(t, ways[1])
+	p.engines[0] = apptest.Start(t, ways[0], patient())
+	p.engines[1] = apptest.New(t, ways[1], patient())
 	p.engines[1].Beside(p.engines[0])
 	p.engines[1].Start()
 	for i := range p.engines {
@@ -68,19 +70,19 @@ func (p *pair) connect(i int) {
 // acquire asks for a lease and waits until it is active, however long others have the slot.
 func (p *pair) acquire(c *client.Client, tenant apptest.Tenant, opts ...client.CallOption) (wire.Lease, bool) {
 	got, _, err := c.AcquireLease(context.Background(), tenant.Company.ID,
-		wire.AcquireLease{EnvironmentID: tenant.Environment.ID, HeartbeatRunID: uuid.NewString()}, append(opts, client.Wait(30*time.Second))...)
+		wire.AcquireLease{EnvironmentID: tenant.Environment.ID, HeartbeatRunID: uuid.NewString()}, append(opts, client.Wait(waitLong))...)
 	lease := got.Lease
 	for err == nil && (lease.Status == wire.LeaseQueued || lease.Status == wire.LeaseProvisioning) {
-		lease, err = c.Lease(context.Background(), lease.ID, client.Wait(30*time.Second))
+		lease, err = c.Lease(context.Background(), lease.ID, client.Wait(waitLong))
 	}
 	return lease, assert.NoError(p.t, err) && assert.Equal(p.t, wire.LeaseActive, lease.Status)
 }
 
 // ended releases a lease, if it is not over yet, and waits for its end.
 func (p *pair) ended(c *client.Client, id uuid.UUID) wire.Lease {
-	lease, err := c.ReleaseLease(context.Background(), id, wire.Release{}, client.Wait(30*time.Second))
+	lease, err := c.ReleaseLease(context.Background(), id, wire.Release{}, client.Wait(waitLong))
 	for err == nil && lease.Status == wire.LeaseReleasing {
-		lease, err = c.Lease(context.Background(), id, client.Wait(30*time.Second))
+		lease, err = c.Lease(context.Background(), id, client.Wait(waitLong))
 	}
 	assert.NoError(p.t, err)
 	return lease
@@ -170,7 +172,7 @@ func oneKey(t *testing.T, p *pair) {
 	var group sync.WaitGroup
 	for n := range 20 {
 		group.Go(func() {
-			got, _, err := p.clients[n%2].AcquireLease(context.Background(), tenant.Company.ID, in, client.IdempotencyKey(key), client.Wait(30*time.Second))
+			got, _, err := p.clients[n%2].AcquireLease(context.Background(), tenant.Company.ID, in, client.IdempotencyKey(key), client.Wait(waitLong))
 			if err != nil {
 				t.Error(err)
 				return
@@ -255,7 +257,7 @@ func cancelAgainstGrant(t *testing.T, p *pair) {
 			continue
 		}
 		canceled++
-		lease, err := p.clients[0].Lease(t.Context(), got.Lease.ID, client.Wait(30*time.Second))
+		lease, err := p.clients[0].Lease(t.Context(), got.Lease.ID, client.Wait(waitLong))
 		require.NoError(t, err)
 		require.Contains(t, []string{wire.LeaseCanceled, wire.LeaseReleased, wire.LeaseReleasing}, lease.Status)
 		p.ended(p.clients[0], got.Lease.ID)
@@ -281,7 +283,7 @@ func releaseAgainstExec(t *testing.T, p *pair) {
 					return
 				}
 				for err == nil && x.Status != wire.ExecEnded {
-					x, err = p.clients[n%2].Exec(context.Background(), x.ID, client.Wait(30*time.Second))
+					x, err = p.clients[n%2].Exec(context.Background(), x.ID, client.Wait(waitLong))
 				}
 				assert.NoError(t, err)
 			})

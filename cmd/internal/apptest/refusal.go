@@ -28,7 +28,7 @@ type Refusal struct {
 // and environment are used as they are. As is a user id, for an engine that shall not be root; 0 is whoever runs the tests.
 func (e *Engine) Refused(as uint32) Refusal {
 	e.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	args := append([]string{"serve", "-o", "json", "--listen", "127.0.0.1:0", "--data-dir", e.DataDir}, e.Args...)
 	cmd := exec.CommandContext(ctx, Binary(e.t), args...)

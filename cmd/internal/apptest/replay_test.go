@@ -30,7 +30,7 @@ func TestAReplayOfHistoryDoesNothing(t *testing.T) {
 			for range leases/8 + 1 {
 				lease := e.Acquire(tenant, wire.AcquireLease{}).Lease
 				e.Run(lease.ID, wire.StartExec{Argv: []string{"true"}})
-				if _, err := e.Client.ReleaseLease(t.Context(), lease.ID, wire.Release{}, client.Wait(30*time.Second)); err != nil {
+				if _, err := e.Client.ReleaseLease(t.Context(), lease.ID, wire.Release{}, client.Wait(waitLong)); err != nil {
 					t.Error(err)
 				}
 			}
@@ -54,7 +54,7 @@ func TestAReplayOfHistoryDoesNothing(t *testing.T) {
 		var position int64
 		err := pool.QueryRow(t.Context(), `SELECT max(position) FROM consumer_offsets`).Scan(&position)
 		return err == nil && position >= before
-	}, 30*time.Second, 20*time.Millisecond, "the worker read its history again")
+	}, waitLong, 20*time.Millisecond, "the worker read its history again")
 	// A command of ours goes behind everything that the replay could have led to.
 	e.Run(e.Acquire(tenant, wire.AcquireLease{}).Lease.ID, wire.StartExec{Argv: []string{"true"}})
 	var others int

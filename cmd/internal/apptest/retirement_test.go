@@ -41,7 +41,7 @@ func TestAnEnvironmentEndsByForceAcrossAKill(t *testing.T) {
 	require.Eventually(t, func() bool {
 		env, err := e.Client.Environment(t.Context(), tenant.Environment.ID)
 		return err == nil && env.Status == "deleted"
-	}, 30*time.Second, 20*time.Millisecond)
+	}, waitLong, 20*time.Millisecond)
 	for _, lease := range []wire.Lease{first, second} {
 		got, err := e.Client.Lease(t.Context(), lease.ID)
 		require.NoError(t, err)

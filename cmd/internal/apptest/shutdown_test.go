@@ -44,7 +44,7 @@ func TestOpenStreamsDoNotHoldTheShutdownUp(t *testing.T) {
 	second := time.AfterFunc(time.Second, func() { _ = syscall.Kill(pid, syscall.SIGTERM) })
 	require.Equal(t, 0, e.Wait())
 	second.Stop()
-	require.Less(t, time.Since(began), 20*time.Second)
+	require.Less(t, time.Since(began), time.Minute, "none of them ends by itself")
 	followers.Wait()
 	log := e.Log()
 	require.NotContains(t, strings.ToLower(log), "panic")

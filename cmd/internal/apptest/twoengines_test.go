@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -21,8 +20,8 @@ import (
 func TestAnEngineLeavesAloneWhatLivesOnAnother(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
-	first := apptest.Start(t, apptest.WithEnv("TENURE_DATABASE_URL="+url))
-	second := apptest.New(t, apptest.WithEnv("TENURE_DATABASE_URL="+url))
+	first := apptest.Start(t, apptest.WithEnv("TENURE_DATABASE_URL="+url), patient())
+	second := apptest.New(t, apptest.WithEnv("TENURE_DATABASE_URL="+url), patient())
 	second.Beside(first)
 	second.Start()
 	tenant := first.Tenant(wire.AddEnvironment{})
@@ -46,7 +45,7 @@ func TestAnEngineLeavesAloneWhatLivesOnAnother(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, wire.LeaseActive, got.Status)
 	require.Equal(t, 1, workspaces(t, first)+workspaces(t, second), "only the lease that is held has a workspace, somewhere")
-	got, err = second.Client.ReleaseLease(t.Context(), held.ID, wire.Release{}, client.Wait(30*time.Second))
+	got, err = second.Client.ReleaseLease(t.Context(), held.ID, wire.Release{}, client.Wait(waitLong))
 	require.NoError(t, err)
 	require.Equal(t, wire.LeaseReleased, got.Status)
 	require.Zero(t, workspaces(t, first)+workspaces(t, second))
@@ -56,19 +55,19 @@ func TestAnEngineLeavesAloneWhatLivesOnAnother(t *testing.T) {
 func useOnce(t *testing.T, e *apptest.Engine, tenant apptest.Tenant) {
 	t.Helper()
 	got, _, err := e.Client.AcquireLease(t.Context(), tenant.Company.ID,
-		wire.AcquireLease{EnvironmentID: tenant.Environment.ID, HeartbeatRunID: uuid.NewString()}, client.Wait(30*time.Second))
+		wire.AcquireLease{EnvironmentID: tenant.Environment.ID, HeartbeatRunID: uuid.NewString()}, client.Wait(waitLong))
 	if err != nil {
 		t.Error(err)
 		return
 	}
 	x, err := e.Client.StartExec(t.Context(), got.Lease.ID, got.Lease.Fence, wire.StartExec{Argv: []string{"true"}})
 	if err == nil {
-		x, err = e.Client.Exec(t.Context(), x.ID, client.Wait(30*time.Second))
+		x, err = e.Client.Exec(t.Context(), x.ID, client.Wait(waitLong))
 	}
 	if err != nil || x.Result == nil || x.Result.End != wire.EndExited {
 		t.Errorf("exec: %v, %+v", err, x.Result)
 	}
-	lease, err := e.Client.ReleaseLease(t.Context(), got.Lease.ID, wire.Release{}, client.Wait(30*time.Second))
+	lease, err := e.Client.ReleaseLease(t.Context(), got.Lease.ID, wire.Release{}, client.Wait(waitLong))
 	if err != nil || lease.Status != wire.LeaseReleased {
 		t.Errorf("release: %v, %s", err, lease.Status)
 	}
@@ -86,8 +85,8 @@ func workspaces(t *testing.T, e *apptest.Engine) int {
 func TestASecretIsUsedByEveryEngineOfItsDatabase(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
-	first := apptest.Start(t, apptest.WithEnv("TENURE_DATABASE_URL="+url))
-	second := apptest.New(t, apptest.WithEnv("TENURE_DATABASE_URL="+url))
+	first := apptest.Start(t, apptest.WithEnv("TENURE_DATABASE_URL="+url), patient())
+	second := apptest.New(t, apptest.WithEnv("TENURE_DATABASE_URL="+url), patient())
 	second.Beside(first)
 	second.Start()
 	company, err := first.Client.AddCompany(t.Context(), wire.AddCompany{Name: "acme"})

@@ -115,14 +115,14 @@ func TestAKeysetIsRotatedWhileTheEngineRestsAndEverythingIsSealedAnew(t *testing
 			SELECT count(*) FILTER (WHERE substring(i.value FROM 3 FOR 4) <> substring(int8send(newest.id) FROM 5)), count(*)
 			  FROM inputs i, newest`).Scan(&old, &all))
 		return old == 0 && all == 2
-	}, 30*time.Second, 10*time.Millisecond)
+	}, waitLong, 10*time.Millisecond)
 	var plain int
 	require.NoError(t, pool.QueryRow(t.Context(), `SELECT count(*) FROM inputs WHERE position($1::bytea IN value) > 0`, []byte(hidden)).Scan(&plain))
 	require.Zero(t, plain)
 
 	x, err := e.Client.StartExec(t.Context(), held.ID, held.Fence, wire.StartExec{Argv: []string{"sh", "-c", `test "$TOKEN" = ` + hidden[:6] + `-52d0`}})
 	require.NoError(t, err)
-	ended, err := e.Client.Exec(t.Context(), x.ID, client.Wait(30*time.Second))
+	ended, err := e.Client.Exec(t.Context(), x.ID, client.Wait(waitLong))
 	require.NoError(t, err)
 	require.Equal(t, 0, *ended.Result.ExitCode)
 	// The old key is destroyed once it is asked for, and all that there is opens without it.
@@ -135,7 +135,7 @@ func TestAKeysetIsRotatedWhileTheEngineRestsAndEverythingIsSealedAnew(t *testing
 	require.Eventually(t, func() bool {
 		out, err := keysetVerb(t, e, "list")
 		return err == nil && strings.Count(out, `"id"`) == 1 && !strings.Contains(out, old)
-	}, 30*time.Second, 50*time.Millisecond)
+	}, waitLong, 50*time.Millisecond)
 	require.Equal(t, 0, e.Stop())
 	e.Start()
 	shown, err := e.Client.Secret(t.Context(), secret.ID)
@@ -171,7 +171,7 @@ func TestNoKeyIsDestroyedWhileAnotherProcessLives(t *testing.T) {
 	first.Start()
 	require.Eventually(t, func() bool {
 		return strings.Contains(first.Log(), "a key is destroyed once no other process lives")
-	}, 30*time.Second, 10*time.Millisecond)
+	}, waitLong, 10*time.Millisecond)
 	out, err = keysetVerb(t, first, "list")
 	require.NoError(t, err)
 	require.Contains(t, out, old)

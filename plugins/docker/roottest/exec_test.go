@@ -192,7 +192,13 @@ func TestACommandWhoseParentIsKilledIsUnknownAndEndsWithTheRuntime(t *testing.T)
 	requireUnknown(t, r, e, "parent_gone")
 	require.Equal(t, "next", words(r.Sh("echo next")), "nothing else in the container ended")
 	require.NoError(t, r.Release())
-	require.ErrorIs(t, unix.Kill(p.PID, 0), unix.ESRCH)
+	requireGone(t, p.PID)
+}
+
+// requireGone waits until a process is no more: until it has ended, and its shim has seen it.
+func requireGone(t *testing.T, pid int) {
+	t.Helper()
+	require.Eventually(t, func() bool { return errors.Is(unix.Kill(pid, 0), unix.ESRCH) }, time.Minute, 10*time.Millisecond)
 }
 
 func TestEndingOneCommandLeavesTheOthers(t *testing.T) {
@@ -214,7 +220,7 @@ func TestAReleaseByAnotherProcessEndsWhatRuns(t *testing.T) {
 	pid := e.Process().PID
 	require.NoError(t, newDriver(t).Release(t.Context(), drivers.ReleaseRequest{Handle: r.Handle}))
 	require.Equal(t, drivers.ExecUnknown, r.Finish(e, time.Now()).End)
-	require.Eventually(t, func() bool { return errors.Is(unix.Kill(pid, 0), unix.ESRCH) }, time.Minute, 10*time.Millisecond, "it has ended, and its shim has seen it")
+	requireGone(t, pid)
 	requireNothingLeft(t, r.Handle.RuntimeID)
 }
 

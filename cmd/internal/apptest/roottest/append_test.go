@@ -33,7 +33,7 @@ func TestAnEngineGoesOnByItselfAfterAFullDisk(t *testing.T) {
 	require.Empty(t, c.refused)
 
 	d.fill()
-	require.Eventually(t, func() bool { c.add(); return c.said("no_space") }, 30*time.Second, time.Millisecond, "the tables cannot grow")
+	require.Eventually(t, func() bool { c.add(); return c.said("no_space") }, waitLong, time.Millisecond, "the tables cannot grow")
 	got, err := e.Client.Lease(t.Context(), lease.ID)
 	require.NoError(t, err, "what is there can be read")
 	require.Equal(t, wire.LeaseActive, got.Status)
@@ -43,7 +43,7 @@ func TestAnEngineGoesOnByItselfAfterAFullDisk(t *testing.T) {
 	require.Eventually(t, func() bool {
 		c.add()
 		return strings.Count(e.Log(), "postgres cannot be restarted yet") > 10
-	}, 2*time.Minute, 200*time.Millisecond)
+	}, 5*time.Minute, 200*time.Millisecond)
 	require.Equal(t, "no_space", c.refused[len(c.refused)-1])
 	require.Contains(t, e.Log(), "free space in "+e.DataDir)
 	_, err = c.c.Lease(t.Context(), lease.ID)
@@ -53,13 +53,13 @@ func TestAnEngineGoesOnByItselfAfterAFullDisk(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := e.Client.Health(t.Context())
 		return err == nil
-	}, time.Minute, 50*time.Millisecond, "the engine brings its Postgres back")
+	}, waitLong, 50*time.Millisecond, "the engine brings its Postgres back")
 	c.requireAllHappenedOnce()
 	require.Equal(t, pid, e.PID())
 	x, out, _ := e.Run(lease.ID, wire.StartExec{Argv: []string{"echo", "still here"}})
 	require.Equal(t, "still here\n", string(out))
 	require.Equal(t, 0, *x.Result.ExitCode)
-	_, err = e.Client.ReleaseLease(t.Context(), lease.ID, wire.Release{}, client.Wait(30*time.Second))
+	_, err = e.Client.ReleaseLease(t.Context(), lease.ID, wire.Release{}, client.Wait(waitLong))
 	require.NoError(t, err)
 }
 

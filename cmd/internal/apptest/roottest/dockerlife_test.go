@@ -47,7 +47,7 @@ func TestWhatLivesInADockerEngineIsWhatTheLogSays(t *testing.T) {
 		"tenure.created": time.Now().UTC().Format(time.RFC3339Nano),
 	})}
 	environment := func(name, image, user string) wire.AddEnvironment {
-		fields := map[string]any{"provider": "docker", "image": image, "pullPolicy": "never", "timeoutMs": 4_000}
+		fields := map[string]any{"provider": "docker", "image": image, "pullPolicy": "never", "timeoutMs": 20_000}
 		if user != "" {
 			fields["user"] = user
 		}
@@ -87,7 +87,7 @@ func TestWhatLivesInADockerEngineIsWhatTheLogSays(t *testing.T) {
 			"tmp volume": func() []string { return h.volumes(func(name string) bool { return strings.HasSuffix(name, "-tmp") }) },
 		},
 		Traces: func() []string { return h.volumes(func(string) bool { return true }) },
-	}.Live(apptest.Start(t, apptest.WithArgs("--provision-timeout", "10s", "--release-timeout", "10s",
+	}.Live(apptest.Start(t, apptest.WithArgs("--provision-timeout", "60s", "--release-timeout", "60s",
 		"--plugin-env", "tenure.docker=DOCKER_HOST="+h.faulty.Host, "--plugin-env", "tenure.docker=TENURE_PLUGIN_INNER="+docker.Inner)))
 	t.Logf("%d requests or replies were lost", lost)
 

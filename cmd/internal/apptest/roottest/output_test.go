@@ -2,7 +2,6 @@ package roottest
 
 import (
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -52,7 +51,7 @@ func TestACommandThatFillsTheDiskIsTruncatedAndHurtsNobodyElse(t *testing.T) {
 	require.NoError(t, err)
 
 	d.resize(256)
-	got, err := e.Client.Lease(t.Context(), waiting.Lease.ID, client.Wait(30*time.Second))
+	got, err := e.Client.Lease(t.Context(), waiting.Lease.ID, client.Wait(waitLong))
 	require.NoError(t, err)
 	require.Equal(t, wire.LeaseActive, got.Status, "%+v", got)
 	for _, lease := range []uuid.UUID{greedy, modest, waiting.Lease.ID} {

@@ -5,11 +5,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/tenure-dev/tenure/api/wire"
 )
+
+// waitLong is more than anything takes that is waited for.
+const waitLong = 2 * time.Minute
 
 // Whatever step of the first start it is that finds the disk full: one clear line, and the next start finds nothing half-made.
 func TestAStartOnAFullDiskSaysSoAndLeavesNothingHalfMade(t *testing.T) {
