@@ -21,6 +21,8 @@ type Environment struct {
 	// MaxLeases is the most leases at once; 0 is no limit.
 	MaxLeases int             `json:"maxLeases"`
 	Metadata  json.RawMessage `json:"metadata"`
+	// MaxTTL is how long a lease may last at most, as a Go duration; null for the server's 720h.
+	MaxTTL *string `json:"maxTtl"`
 	// Status is active, archived or deleted; archiving or deleting while its leases are taken down first.
 	Status    string    `json:"status"`
 	CreatedAt time.Time `json:"createdAt"`
@@ -38,6 +40,7 @@ type AddEnvironment struct {
 	EnvVars     map[string]EnvValue `json:"envVars,omitempty"`
 	MaxLeases   int                 `json:"maxLeases,omitempty"`
 	Metadata    json.RawMessage     `json:"metadata,omitempty"`
+	MaxTTL      *string             `json:"maxTtl,omitempty"`
 }
 
 // EnvironmentSettings is what of an environment a merge patch (RFC 7396) applies to.
@@ -49,6 +52,7 @@ type EnvironmentSettings struct {
 	EnvVars     map[string]EnvValue `json:"envVars"`
 	MaxLeases   int                 `json:"maxLeases"`
 	Metadata    json.RawMessage     `json:"metadata"`
+	MaxTTL      *string             `json:"maxTtl"`
 }
 
 // RetireEnvironment asks to archive or delete an environment.

@@ -71,6 +71,9 @@ const (
 	// LogRead is the global feed.
 	LogRead     Action = "log.read"
 	WorkerRead  Action = "worker.read"
+	ClockRead   Action = "clock.read"
+	// ClockConfirm says that the database's clock is right after a jump.
+	ClockConfirm Action = "clock.confirm"
 	MetricsRead Action = "metrics.read"
 )
 
@@ -153,6 +156,9 @@ var table = map[Action]row{
 
 	LogRead:     {readers, scopeFiltered, ""},
 	WorkerRead:  {readers, scopeUnscoped, ""},
+	ClockRead:   {readers, scopeUnscoped, ""},
+
+	ClockConfirm: {operators, scopeUnscoped, ""},
 	MetricsRead: {readers, scopeUnscoped, ""},
 }
 

@@ -63,6 +63,8 @@ type State struct {
 	EnvVars   map[string]domain.EnvValue
 	MaxLeases int
 	Metadata  json.RawMessage
+	// MaxTTLMs is 0 for [DefaultMaxTTL].
+	MaxTTLMs int64 `json:",omitempty"`
 
 	CreatedAt time.Time
 	UpdatedAt time.Time
@@ -72,7 +74,7 @@ type State struct {
 func (s State) Settings() Reconfigured {
 	return Reconfigured{
 		Name: s.Name, Description: s.Description, Driver: s.Driver, Config: s.Config,
-		EnvVars: s.EnvVars, MaxLeases: s.MaxLeases, Metadata: s.Metadata,
+		EnvVars: s.EnvVars, MaxLeases: s.MaxLeases, Metadata: s.Metadata, MaxTTLMs: s.MaxTTLMs,
 	}
 }
 
@@ -83,10 +85,12 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.Status, s.Company = StatusActive, e.Company
 		s.Name, s.Description, s.Driver, s.Config = e.Name, e.Description, e.Driver, e.Config
 		s.EnvVars, s.MaxLeases, s.Metadata = e.EnvVars, e.MaxLeases, e.Metadata
+		s.MaxTTLMs = e.MaxTTLMs
 		s.CreatedAt, s.UpdatedAt = m.At, m.At
 	case Reconfigured:
 		s.Name, s.Description, s.Driver, s.Config = e.Name, e.Description, e.Driver, e.Config
 		s.EnvVars, s.MaxLeases, s.Metadata = e.EnvVars, e.MaxLeases, e.Metadata
+		s.MaxTTLMs = e.MaxTTLMs
 		s.UpdatedAt = m.At
 	case RetirementRequested:
 		s.Status, s.UpdatedAt = e.status(), m.At

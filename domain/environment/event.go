@@ -25,6 +25,8 @@ type Registered struct {
 	// MaxLeases is the most leases that may be active at once; 0 is no limit.
 	MaxLeases int             `json:"maxLeases"`
 	Metadata  json.RawMessage `json:"metadata,omitempty"`
+	// MaxTTLMs is how long a lease may last at most; absent for [DefaultMaxTTL].
+	MaxTTLMs int64 `json:"maxTtlMs,omitempty"`
 }
 
 // Reconfigured says: its settings are these now, all of them.
@@ -36,6 +38,7 @@ type Reconfigured struct {
 	EnvVars     map[string]domain.EnvValue `json:"envVars,omitempty"`
 	MaxLeases   int                        `json:"maxLeases"`
 	Metadata    json.RawMessage            `json:"metadata,omitempty"`
+	MaxTTLMs    int64                      `json:"maxTtlMs,omitempty"`
 }
 
 // RetirementRequested says: it takes no new leases, those that it has are taken down, and then it is archived, or deleted.

@@ -58,21 +58,11 @@ type FailProvisioning struct {
 	RetryAt *time.Time
 }
 
-// Renew says that the lease is in use. Now is when.
-type Renew struct {
-	Now time.Time
-	// Force writes the renewal even within the coalescing window.
-	Force bool
-}
-
 // Release asks to take the lease down.
 type Release struct {
 	Reason  Reason
 	Message string
 }
-
-// Expire asks to take down a lease whose time ran out; it does nothing before that.
-type Expire struct{ Now time.Time }
 
 // StartRelease claims the next teardown attempt for a worker.
 type StartRelease struct {
@@ -103,9 +93,7 @@ func (Cancel) leaseCommand()            {}
 func (StartProvisioning) leaseCommand() {}
 func (Provision) leaseCommand()         {}
 func (FailProvisioning) leaseCommand()  {}
-func (Renew) leaseCommand()             {}
 func (Release) leaseCommand()           {}
-func (Expire) leaseCommand()            {}
 func (StartRelease) leaseCommand()      {}
 func (FailRelease) leaseCommand()       {}
 func (FinishRelease) leaseCommand()     {}

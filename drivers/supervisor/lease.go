@@ -13,7 +13,6 @@ import (
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/secretread"
 	"github.com/tenure-dev/tenure/drivers"
-	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
 	"github.com/tenure-dev/tenure/eventstore/faults"
 )
@@ -33,15 +32,13 @@ func (s *Supervisor) stepLease(ctx context.Context, id domain.LeaseID, cause uui
 			return err
 		}
 		again = false
-		switch now := s.now(); {
+		switch {
 		case l.NeedsTeardown():
 			again, err = s.release(ctx, id, l, orphaned, cause)
 		case l.Status() == lease.StatusGranted || l.Status() == lease.StatusProvisioning:
 			again, err = s.provision(ctx, id, l, orphaned, cause)
-		case l.Status() == lease.StatusActive && !now.Before(l.ExpiresAt):
-			var done eventstore.Outcome
-			done, err = s.deps.Commands.ExpireLease(ctx, s.me(cause), id)
-			again = done.Changed
+		case l.Status() == lease.StatusActive:
+			again, err = s.expire(ctx, id, l, cause)
 		}
 		if err != nil {
 			return err

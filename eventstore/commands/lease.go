@@ -76,6 +76,7 @@ func requestLease(
 		Driver: env.Driver, Provider: a.Provider(env.Driver, env.Config), Config: env.Config,
 		Run: a.Run, Context: a.Context, Policy: a.Policy,
 		TTLMs: a.TTL.Milliseconds(), IdleTimeoutMs: a.IdleTimeout.Milliseconds(), Env: names, Selection: chosen,
+		MaxTTLMs: env.MaxTTL().Milliseconds(),
 	}}))
 	return err
 }
@@ -144,22 +145,6 @@ func (c *Commands) ReleaseLease(ctx context.Context, by Caller, id domain.LeaseI
 // CancelLease gives up a lease that is not active yet.
 func (c *Commands) CancelLease(ctx context.Context, by Caller, id domain.LeaseID, reason string) (eventstore.Outcome, error) {
 	return c.onLease(ctx, by, id, lease.Cancel{Reason: reason})
-}
-
-// RenewLease says that the lease is in use.
-func (c *Commands) RenewLease(ctx context.Context, by Caller, id domain.LeaseID, force bool) (eventstore.Outcome, error) {
-	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
-		_, err := actOnLease(ctx, w, id, lease.Renew{Now: w.Now(), Force: force})
-		return err
-	})
-}
-
-// ExpireLease asks to take down a lease whose time ran out; it does nothing before that.
-func (c *Commands) ExpireLease(ctx context.Context, by Caller, id domain.LeaseID) (eventstore.Outcome, error) {
-	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
-		_, err := actOnLease(ctx, w, id, lease.Expire{Now: w.Now()})
-		return err
-	})
 }
 
 func (c *Commands) onLease(ctx context.Context, by Caller, id domain.LeaseID, cmd lease.Command) (eventstore.Outcome, error) {

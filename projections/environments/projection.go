@@ -18,7 +18,7 @@ type Row = projections.Row[Environment]
 
 // Model is the read model.
 var Model = &projections.Definition[Environment]{
-	Name: "environments", Revision: 2,
+	Name: "environments", Revision: 3,
 	Categories: []string{environment.Category},
 	Columns: []projections.Column[Environment]{
 		{Name: "company_id", Type: "uuid", Of: func(e *Environment) any { return e.Company.UUID }},
