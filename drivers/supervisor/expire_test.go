@@ -227,6 +227,9 @@ func TestNothingEndsWhileTheDatabasesClockIsInDoubt(t *testing.T) {
 		w.pass(20 * time.Second)
 		w.isLease(lease.StatusActive, id)
 		require.ErrorIs(t, n.renew(id), commands.ErrTimeUnsure, "its hard end has come by a clock that may be wrong")
+		o, err := n.client.ExpireLease(t.Context(), commands.Caller{}, id)
+		require.NoError(t, err)
+		require.False(t, o.Changed, "whoever asks")
 		require.Contains(t, n.logs.String(), "the database's clock jumped")
 		// It was a mistake.
 		w.store.Clock().Observe(time.Now())
@@ -313,7 +316,7 @@ func TestAClockThatIsSetBackEndsNothingEarly(t *testing.T) {
 
 func TestEndsAreHandedOutAtARate(t *testing.T) {
 	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
-		n := w.start(supervisor.Options{ExpiryRate: 20})
+		n := w.start(supervisor.Options{ExpiryRate: 20, SweepInterval: 100 * time.Millisecond})
 		const leases = 200
 		var ids []domain.LeaseID
 		for range leases {
@@ -369,7 +372,7 @@ func TestEndsGoBehindRenewals(t *testing.T) {
 // A renewal that was on its way when the lease ended is refused, and says that the lease has ended.
 func TestARenewalThatLosesTheRaceToTheEndIsRefused(t *testing.T) {
 	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
-		n := w.start(supervisor.Options{SweepInterval: time.Hour})
+		n := w.start(supervisor.Options{SweepInterval: 24 * time.Hour})
 		id := w.acquire(lasting(24*time.Hour, time.Hour))
 		w.isLease(lease.StatusActive, id)
 		w.pass(time.Hour - time.Second)
