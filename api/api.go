@@ -103,6 +103,8 @@ func (s *Server) routes() []route {
 
 		{method: get, path: "/api/v1/events", action: access.LogRead, handle: s.listEvents},
 		{method: get, path: "/api/v1/workers", action: access.WorkerRead, handle: s.listWorkers},
+		{method: get, path: "/api/v1/clock", action: access.ClockRead, handle: s.getClock},
+		{method: post, path: "/api/v1/clock/confirm", action: access.ClockConfirm, handle: s.confirmClock},
 		{method: get, path: "/metrics", action: s.metricsAction(), handle: s.showMetrics},
 	}
 }

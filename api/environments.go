@@ -21,6 +21,10 @@ func (s *Server) addEnvironment(c *call) error {
 	if err := s.checkDriver(in.Driver, in.Config); err != nil {
 		return err
 	}
+	longest, err := maxTTLMs(in.MaxTTL)
+	if err != nil {
+		return err
+	}
 	id := newID()
 	by, err := c.caller(c.owner, id)
 	if err != nil {
@@ -28,7 +32,7 @@ func (s *Server) addEnvironment(c *call) error {
 	}
 	o, err := s.deps.Commands.RegisterEnvironment(c.ctx(), by, domain.EnvironmentID{UUID: id}, environment.Registered{
 		Company: c.owner, Name: in.Name, Description: in.Description, Driver: in.Driver, Config: in.Config,
-		EnvVars: wantedVars(in.EnvVars), MaxLeases: in.MaxLeases, Metadata: in.Metadata, MaxQueued: in.MaxQueued,
+		EnvVars: wantedVars(in.EnvVars), MaxLeases: in.MaxLeases, Metadata: in.Metadata, MaxQueued: in.MaxQueued, MaxTTLMs: longest,
 	}, s.secretFields)
 	if o, err = c.done(by, o, err); err != nil {
 		return err

@@ -22,7 +22,7 @@ type leaseNow = eventstore.Loaded[lease.State]
 const (
 	defaultTTL         = 24 * time.Hour
 	defaultIdleTimeout = time.Hour
-	maxTTL             = 30 * 24 * time.Hour
+	maxIdleTimeout     = 30 * 24 * time.Hour
 )
 
 func (s *Server) acquireLease(c *call) error {
@@ -30,11 +30,11 @@ func (s *Server) acquireLease(c *call) error {
 	if err := c.decode(&in, false); err != nil {
 		return err
 	}
-	ttl, err := duration("ttl", in.TTL, defaultTTL)
+	ttl, err := duration("ttl", in.TTL, defaultTTL, domain.MaxDuration)
 	if err != nil {
 		return err
 	}
-	idle, err := duration("idleTimeout", in.IdleTimeout, defaultIdleTimeout)
+	idle, err := duration("idleTimeout", in.IdleTimeout, defaultIdleTimeout, maxIdleTimeout)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func retention(in wire.AcquireLease) (time.Duration, error) {
 		}
 		return 0, nil
 	}
-	return duration("retainFor", in.RetainFor, lease.DefaultRetention)
+	return duration("retainFor", in.RetainFor, lease.DefaultRetention, lease.MaxRetention)
 }
 
 // decided reports whether a lease is active or never will be.
@@ -109,11 +109,11 @@ func (s *Server) answerAcquired(c *call, o eventstore.Outcome, now leaseNow, wai
 	case !l.AcquiredAt.IsZero():
 		status = http.StatusCreated
 	case l.Status().Ended():
-		return &leaseFailedError{lease: showLease(c.id, now)}
+		return &leaseFailedError{lease: s.showLease(c.id, now)}
 	}
 	c.Response().Header().Set("Location", "/api/v1/leases/"+c.id.String())
 	return c.answerThing(status, now.Version, wire.Acquired{
-		Environment: showEnvironment(now.State.Environment.UUID, env), Lease: showLease(c.id, now), LeaseContext: showContext(now.State),
+		Environment: showEnvironment(now.State.Environment.UUID, env), Lease: s.showLease(c.id, now), LeaseContext: showContext(now.State),
 		Selection: showSelection(now.State), Position: max(o.Position, now.Position),
 	})
 }
@@ -124,20 +124,6 @@ func (s *Server) provider(driver string, config json.RawMessage) string {
 		return p
 	}
 	return driver
-}
-
-func duration(field, text string, otherwise time.Duration) (time.Duration, error) {
-	if text == "" {
-		return otherwise, nil
-	}
-	d, err := time.ParseDuration(text)
-	switch {
-	case err != nil:
-		return 0, invalid("invalid_duration", field, "%q is not a duration", clip(text)).Mend("give a duration such as 90m or 24h, or leave it out")
-	case d < time.Millisecond || d > maxTTL:
-		return 0, invalid("invalid_duration", field, "is not between 1ms and %s", maxTTL).Mend("give a duration such as %s, or leave it out", otherwise)
-	}
-	return d, nil
 }
 
 func (s *Server) listLeases(c *call) error {
@@ -169,12 +155,12 @@ func (s *Server) listLeases(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.answer(http.StatusOK, showPage(page, showLeaseRow))
+	return c.answer(http.StatusOK, showPage(page, s.showLeaseRow))
 }
 
 // answerLease sends a lease.
 func (s *Server) answerLease(c *call, status int, o eventstore.Outcome, now leaseNow, more func(*wire.Lease)) error {
-	out := showLease(c.id, now)
+	out := s.showLease(c.id, now)
 	out.Position = max(o.Position, now.Position)
 	if more != nil {
 		more(&out)
@@ -283,32 +269,4 @@ func (s *Server) endLease(c *call, command func(commands.Caller) (eventstore.Out
 		status = http.StatusOK
 	}
 	return s.answerLease(c, status, o, now, nil)
-}
-
-func (s *Server) renewLease(c *call) error {
-	if err := c.decode(&struct{}{}, true); err != nil {
-		return err
-	}
-	if err := c.requireFence(); err != nil {
-		return err
-	}
-	by, err := c.caller(c.owner, c.id)
-	if err != nil {
-		return err
-	}
-	o, err := s.deps.Commands.RenewLease(c.ctx(), by, domain.LeaseID{UUID: c.id}, true)
-	if o, err = c.done(by, o, err); err != nil {
-		return err
-	}
-	now, err := look(c, commands.Leases, c.id, o.Changed)
-	if err != nil {
-		return err
-	}
-	return s.answerLease(c, http.StatusOK, o, now, func(l *wire.Lease) {
-		var remaining int64
-		if l.ExpiresAt != nil {
-			remaining = max(l.ExpiresAt.Sub(s.deps.Commands.Ledger().Now()).Milliseconds(), 0)
-		}
-		l.RemainingMs = &remaining
-	})
 }

@@ -15,6 +15,7 @@ func patched(now environment.Reconfigured, patch []field) (environment.Reconfigu
 	settings := wire.EnvironmentSettings{
 		Name: now.Name, Description: now.Description, Driver: now.Driver, Config: orObject(now.Config),
 		EnvVars: showVars(now.EnvVars), MaxLeases: now.MaxLeases, Metadata: now.Metadata, MaxQueued: now.MaxQueued,
+		MaxTTL: shownDuration(now.MaxTTLMs),
 	}
 	document, err := json.Marshal(settings)
 	if err != nil {
@@ -42,9 +43,14 @@ func patched(now environment.Reconfigured, patch []field) (environment.Reconfigu
 	if err := decodeFields(merged, &after); err != nil {
 		return now, err
 	}
+	longest, err := maxTTLMs(after.MaxTTL)
+	if err != nil {
+		return now, err
+	}
 	return environment.Reconfigured{
 		Name: after.Name, Description: after.Description, Driver: after.Driver, Config: after.Config,
 		EnvVars: wantedVars(after.EnvVars), MaxLeases: after.MaxLeases, Metadata: after.Metadata, MaxQueued: after.MaxQueued,
+		MaxTTLMs: longest,
 	}, nil
 }
 

@@ -80,8 +80,8 @@ func queueing(in wire.AcquireLease) (lease.Queueing, error) {
 	case err != nil:
 		return q, invalid("invalid_duration", "queueTimeout", "%q is not a duration", clip(in.QueueTimeout)).
 			Mend("give a duration such as 30s or 10m, or leave it out to wait without limit")
-	case d < time.Millisecond || d > maxTTL:
-		return q, invalid("invalid_duration", "queueTimeout", "is not between 1ms and %s", maxTTL).
+	case d < time.Millisecond || d > environment.DefaultMaxTTL:
+		return q, invalid("invalid_duration", "queueTimeout", "is not between 1ms and %s", briefly(environment.DefaultMaxTTL)).
 			Mend("give a duration such as 30s or 10m, set noWait not to wait at all, or leave both out to wait without limit")
 	}
 	q.TimeoutMs = d.Milliseconds()

@@ -162,7 +162,7 @@ func (s *Server) afterTeardown(c *call, ids []uuid.UUID, wait time.Duration) (wi
 			env = showEnvironment(now.State.Environment.UUID, loaded)
 			shown[now.State.Environment] = env
 		}
-		out.Released = append(out.Released, wire.ReleasedLease{Environment: env, Lease: showLease(id, now)})
+		out.Released = append(out.Released, wire.ReleasedLease{Environment: env, Lease: s.showLease(id, now)})
 		out.Position = max(out.Position, now.Position)
 	}
 	return out, nil

@@ -23,7 +23,6 @@ import (
 	"github.com/tenure-dev/tenure/projections/environments"
 	"github.com/tenure-dev/tenure/projections/executions"
 	"github.com/tenure-dev/tenure/projections/keys"
-	"github.com/tenure-dev/tenure/projections/leases"
 	"github.com/tenure-dev/tenure/projections/secrets"
 )
 
@@ -45,7 +44,8 @@ func showEnvironment(id uuid.UUID, now eventstore.Loaded[environment.State]) wir
 	e := now.State
 	return wire.Environment{
 		ID: id, CompanyID: e.Company.UUID, Name: e.Name, Description: e.Description, Driver: e.Driver,
-		Config: shownObject(e.Config), EnvVars: showVars(e.EnvVars), MaxLeases: e.MaxLeases, Metadata: shownObject(e.Metadata), MaxQueued: admission.QueueLimit(e.MaxQueued),
+		Config: shownObject(e.Config), EnvVars: showVars(e.EnvVars), MaxLeases: e.MaxLeases, Metadata: shownObject(e.Metadata),
+		MaxQueued: admission.QueueLimit(e.MaxQueued), MaxTTL: shownDuration(e.MaxTTLMs),
 		Status: e.Status.String(), CreatedAt: e.CreatedAt.UTC(), UpdatedAt: e.UpdatedAt.UTC(), Version: now.Version,
 	}
 }
@@ -132,6 +132,7 @@ func showLease(id uuid.UUID, now leaseNow) wire.Lease {
 		IssueID: textOrNull(l.Context.Issue), AgentID: textOrNull(l.Context.Agent), Status: showStatus(l.Status()),
 		LeasePolicy: string(l.Policy), Provider: l.Provider, ProviderLeaseID: l.ProviderLeaseID, CreatedAt: l.RequestedAt.UTC(),
 		AcquiredAt: timeOrNull(l.AcquiredAt), LastUsedAt: timeOrNull(l.LastUsedAt), ExpiresAt: timeOrNull(l.ExpiresAt), ReleasedAt: timeOrNull(l.EndedAt),
+		HardExpiresAt: timeOrNull(l.HardExpiresAt), TTLMs: l.TTL.Milliseconds(), IdleTimeoutMs: l.IdleTimeout.Milliseconds(),
 		FailureReason: showFailure(l.FailureCode, l.FailureMessage), CleanupStatus: textOrNull(string(l.CleanupStatus())), CleanupError: showCleanupError(l),
 		Acquisition: showAcquisition(l), RetainedUntil: showRetention(l), Metadata: metadata, Selection: showSelection(l), Fence: l.Fence, Version: now.Version,
 	}
@@ -270,10 +271,6 @@ func showEnvironmentRow(r environments.Row) wire.Environment {
 
 func showSecretRow(r secrets.Row) wire.Secret {
 	return showSecret(r.Data.ID.UUID, loaded(r.Head, r.Data.State))
-}
-
-func showLeaseRow(r leases.Row) wire.Lease {
-	return showLease(r.Data.ID.UUID, loaded(r.Head, r.Data.State))
 }
 
 func showExecRow(r executions.Row) wire.Exec {

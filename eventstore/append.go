@@ -62,8 +62,12 @@ type Lane int
 const (
 	// LaneControl goes first: acquire, renew, release, claims, outcomes.
 	LaneControl Lane = iota
+	// LaneExpiry is for what nobody waits for and may come in great numbers: the ends of leases whose time is over.
+	LaneExpiry
 	// LaneBulk waits while there is anything else: imports, administration.
 	LaneBulk
+	// Lanes is how many there are.
+	Lanes = iota
 )
 
 // Command is the identity of a client's command, so that a repeated one has one outcome.
@@ -98,7 +102,7 @@ type Append struct {
 	By     Attribution
 	// Command is stored with the events; nil for none.
 	Command *Command
-	// NotAfter refuses the append when the database's time is past it; zero is no limit.
+	// NotAfter refuses the append when the database's clock is past it; zero is no limit.
 	NotAfter time.Time
 	// Inputs are kept beside the log, DropInputs are removed, both with the events.
 	Inputs     []Input

@@ -74,7 +74,7 @@ AS $$ SELECT hashtextextended('tenure append ' || current_schema(), 0) $$;
 -- Streams and companies are given once each (s_name, c_id) and named by their place (from 1) elsewhere. Expectations and
 -- events are sorted by append. The answer has an element for each append; failed expectations are listed beside it.
 -- Status: 0 done, 1 done before, 2 command done before, 3 command of another request, 4 too late, 5 another epoch,
--- 6 conflict. It also tells where the head of the log was found and where it is left, and the heads of the streams and
+-- 6 conflict. Too late is by the clock itself and not by the log's time, which may be ahead of it. It also tells where the head of the log was found and where it is left, and the heads of the streams and
 -- companies of the call, for append_next.
 -- +goose StatementBegin
 CREATE FUNCTION append_events(
@@ -217,12 +217,12 @@ BEGIN
         v_resource[a] := v_cmd_resource[k];
         ok := false;
       END IF;
-      IF ok AND a_not_after[a] < v_now THEN
+      IF ok AND a_not_after[a] < clock_timestamp() THEN
         v_status[a] := 4;
         ok := false;
       END IF;
       k := k + 1;
-    ELSIF ok AND a_not_after[a] < v_now THEN
+    ELSIF ok AND a_not_after[a] < clock_timestamp() THEN
       v_status[a] := 4;
       ok := false;
     END IF;
@@ -429,7 +429,7 @@ BEGIN
     SELECT at, int8send((extract(epoch FROM at) * 1000000)::bigint) AS micros,
            CASE WHEN (SELECT h.position = p_head AND h.hash = p_head_hash FROM events h ORDER BY h.position DESC LIMIT 1) IS NOT TRUE THEN 1
                 WHEN EXISTS (SELECT FROM unnest(k_scope) u(scope), LATERAL (SELECT FROM commands k WHERE k.scope = u.scope LIMIT 1) k) THEN 2
-                WHEN at > p_not_after THEN 3
+                WHEN clock_timestamp() > p_not_after THEN 3
                 ELSE 0 END AS result
       FROM now
   ), event AS (
@@ -497,7 +497,7 @@ BEGIN
     SELECT at, int8send((extract(epoch FROM at) * 1000000)::bigint) AS micros,
            CASE WHEN (SELECT h.position = p_head AND h.hash = p_head_hash FROM events h ORDER BY h.position DESC LIMIT 1) IS NOT TRUE THEN 1
                 WHEN EXISTS (SELECT FROM commands k WHERE k.scope = k_scope) THEN 2
-                WHEN at > p_not_after THEN 3
+                WHEN clock_timestamp() > p_not_after THEN 3
                 ELSE 0 END AS result
       FROM now
   ), event AS (

@@ -95,6 +95,7 @@ func TestOpenAPISchemasHaveTheFieldsOfTheWireTypes(t *testing.T) {
 		wire.ProbeSettings{}, wire.RetireEnvironment{}, wire.Blocker{}, wire.Probe{}, wire.ProbeResult{}, wire.Diagnostic{},
 		wire.Constraint{}, wire.Queue{}, wire.QueueEntry{}, wire.SlotHolder{}, wire.Explanation{}, wire.Waiting{}, wire.GrantDecision{}, wire.LeaseWork{},
 		wire.Secret{}, wire.SecretVersion{}, wire.AddSecret{}, wire.AddSecretVersion{}, wire.SecretRead{},
+		wire.Renew{}, wire.Clock{}, wire.ClockGap{}, wire.ConfirmClock{},
 	}
 	schemas := openAPI(t).Components.Schemas
 	checked := map[string]bool{}

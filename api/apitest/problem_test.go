@@ -43,7 +43,7 @@ func TestProblemsAreThoseThatClientsKnow(t *testing.T) {
 		{"unknown field", s.adminKey, "POST", "/api/v1/companies", `{"nome":"acme"}`, "", ""},
 		{"wrong type", s.adminKey, "POST", "/api/v1/companies", `{"name":{}}`, "", ""},
 		{"no body", s.adminKey, "POST", "/api/v1/companies", "", "", ""},
-		{"fields for a request without", tn.key, "POST", lease + "/renew", `{"ttl":"1h"}`, "", ""},
+		{"fields for a request without", s.adminKey, "POST", "/api/v1/environments/" + tn.env.ID.String() + "/probe", `{"ttl":"1h"}`, "", ""},
 		{"bad idempotency key", s.adminKey, "POST", "/api/v1/companies", `{"name":"x"}`, "Idempotency-Key", "\u00e9"},
 		{"reused idempotency key", s.adminKey, "POST", "/api/v1/companies", `{"name":"b"}`, "Idempotency-Key", "used"},
 		{"no fence", tn.key, "POST", lease + "/renew", "", "", ""},

@@ -70,6 +70,7 @@ func startOn(t *testing.T, pool *pgxpool.Pool, adminKey string, opts ...option) 
 	require.NoError(t, err)
 	s := &server{t: t, store: store, pool: pool, commands: commands.New(eventstore.NewLedger(store), vault.InMemory()), adminKey: adminKey, log: &syncBuffer{}}
 	hub := eventstore.NewHub()
+	renewals := s.commands.WatchRenewals(store.Pulse(), commands.RenewalOptions{Serves: true})
 	s.worker = newWorker(s.commands)
 	models := runner.New(pool, store, catalog.All(), runner.Options{PollInterval: 20 * time.Millisecond})
 	deps := api.Deps{
@@ -86,7 +87,7 @@ func startOn(t *testing.T, pool *pgxpool.Pool, adminKey string, opts ...option) 
 	s.http = s.api.HTTPServer()
 
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan struct{}, 3)
+	done := make(chan struct{}, 4)
 	run := func(f func()) {
 		go func() {
 			f()
@@ -94,6 +95,7 @@ func startOn(t *testing.T, pool *pgxpool.Pool, adminKey string, opts ...option) 
 		}()
 	}
 	run(func() { _ = models.Run(ctx) })
+	run(func() { renewals.Run(ctx) })
 	ledger := s.commands.Ledger()
 	ledger.Heed(func(r eventstore.Recorded) {
 		hub.Publish(r)

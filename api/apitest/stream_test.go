@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,11 +24,15 @@ import (
 	"github.com/tenure-dev/tenure/migrations/pgtest"
 )
 
+// renewed counts renewals: each moves the hard end of its lease by more than what is coalesced.
+var renewed atomic.Int64
+
 // renew puts n events on a lease.
 func (s *server) renew(id uuid.UUID, n int) {
 	s.t.Helper()
 	for range n {
-		_, err := s.commands.RenewLease(s.t.Context(), commands.Caller{}, domain.LeaseID{UUID: id}, true)
+		ttl := 24*time.Hour + 2*time.Minute*time.Duration(renewed.Add(1))
+		_, err := s.commands.RenewLease(s.t.Context(), commands.Caller{}, domain.LeaseID{UUID: id}, commands.Renewal{TTL: &ttl})
 		require.NoError(s.t, err)
 	}
 }

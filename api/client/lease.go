@@ -74,6 +74,11 @@ func (c *Client) RenewLease(ctx context.Context, id uuid.UUID, fence int64, opts
 	return post[wire.Lease](ctx, c, leasePath(id)+"/renew", nil, append([]CallOption{Fence(fence)}, opts...))
 }
 
+// RenewLeaseFor is RenewLease with what more the renewal asks for.
+func (c *Client) RenewLeaseFor(ctx context.Context, id uuid.UUID, fence int64, in wire.Renew, opts ...CallOption) (wire.Lease, error) {
+	return post[wire.Lease](ctx, c, leasePath(id)+"/renew", in, append([]CallOption{Fence(fence)}, opts...))
+}
+
 // ReleaseRun releases every lease of a run and returns those that this call asked to release, as they are after the
 // teardown or after 30 s. [Wait] changes the time.
 func (c *Client) ReleaseRun(ctx context.Context, company uuid.UUID, run string, in wire.Release, opts ...CallOption) (wire.RunReleased, error) {

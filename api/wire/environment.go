@@ -25,6 +25,8 @@ type Environment struct {
 	MaxQueued int `json:"maxQueued"`
 	// Warnings are what of a change may not be meant; only in the answer to one.
 	Warnings []string `json:"warnings,omitempty"`
+	// MaxTTL is how long a lease may last at most, as a Go duration; null for the server's 720h.
+	MaxTTL *string `json:"maxTtl"`
 	// Status is active, archived or deleted; archiving or deleting while its leases are taken down first.
 	Status    string    `json:"status"`
 	CreatedAt time.Time `json:"createdAt"`
@@ -43,7 +45,8 @@ type AddEnvironment struct {
 	MaxLeases   int                 `json:"maxLeases,omitempty"`
 	Metadata    json.RawMessage     `json:"metadata,omitempty"`
 	// MaxQueued is 1000 if it is not given.
-	MaxQueued *int `json:"maxQueued,omitempty"`
+	MaxQueued *int    `json:"maxQueued,omitempty"`
+	MaxTTL    *string `json:"maxTtl,omitempty"`
 }
 
 // EnvironmentSettings is what of an environment a merge patch (RFC 7396) applies to.
@@ -56,6 +59,7 @@ type EnvironmentSettings struct {
 	MaxLeases   int                 `json:"maxLeases"`
 	Metadata    json.RawMessage     `json:"metadata"`
 	MaxQueued   *int                `json:"maxQueued"`
+	MaxTTL      *string             `json:"maxTtl"`
 }
 
 // RetireEnvironment asks to archive or delete an environment.

@@ -40,6 +40,11 @@ type Lease struct {
 	LastUsedAt *time.Time `json:"lastUsedAt"`
 	// ExpiresAt is when it ends by itself unless it is used: the earlier of ttl and idleTimeout.
 	ExpiresAt *time.Time `json:"expiresAt"`
+	// HardExpiresAt is when it ends however much it is used, unless a renewal with a ttl moves that.
+	HardExpiresAt *time.Time `json:"hardExpiresAt"`
+	// TTLMs and IdleTimeoutMs are what was asked for, cut to what the environment allows.
+	TTLMs         int64 `json:"ttlMs"`
+	IdleTimeoutMs int64 `json:"idleTimeoutMs"`
 	// ReleasedAt is when it ended, however it did.
 	ReleasedAt *time.Time `json:"releasedAt"`
 	// FailureReason is why it failed.
@@ -121,7 +126,8 @@ type AcquireLease struct {
 	LeasePolicy string `json:"leasePolicy,omitempty"`
 	// RetainFor is how long the runtime is kept where the policy keeps it, as a Go duration; 1h without it.
 	RetainFor string `json:"retainFor,omitempty"`
-	// TTL and IdleTimeout are Go durations, such as "90m"; without them 24h and 1h.
+	// TTL and IdleTimeout are Go durations, such as "90m"; without them 24h and 1h. A ttl above what the environment allows
+	// is cut to that.
 	TTL         string            `json:"ttl,omitempty"`
 	IdleTimeout string            `json:"idleTimeout,omitempty"`
 	Env         map[string]string `json:"env,omitempty"`

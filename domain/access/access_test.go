@@ -60,6 +60,8 @@ var wanted = map[access.Action]struct{ roles, scoped, noun string }{
 	access.LogRead:             {"-aoA", "filtered", ""},
 	access.WorkerRead:          {"-aoA", "none", ""},
 	access.MetricsRead:         {"-aoA", "none", ""},
+	access.ClockRead:           {"-aoA", "none", ""},
+	access.ClockConfirm:        {"--oA", "none", ""},
 }
 
 func may(t *testing.T, p access.Principal, a access.Action, owner domain.CompanyID) (domain.Kind, bool) {

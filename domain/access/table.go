@@ -69,9 +69,12 @@ const (
 	ProjectionPark Action = "projection.park"
 
 	// LogRead is the global feed.
-	LogRead     Action = "log.read"
-	WorkerRead  Action = "worker.read"
-	MetricsRead Action = "metrics.read"
+	LogRead    Action = "log.read"
+	WorkerRead Action = "worker.read"
+	ClockRead  Action = "clock.read"
+	// ClockConfirm says that the database's clock is right after a jump.
+	ClockConfirm Action = "clock.confirm"
+	MetricsRead  Action = "metrics.read"
 )
 
 func (a Action) String() string { return string(a) }
@@ -151,9 +154,12 @@ var table = map[Action]row{
 	ProjectionRebuild: {operators, scopeUnscoped, ""},
 	ProjectionPark:    {operators, scopeUnscoped, ""},
 
-	LogRead:     {readers, scopeFiltered, ""},
-	WorkerRead:  {readers, scopeUnscoped, ""},
-	MetricsRead: {readers, scopeUnscoped, ""},
+	LogRead:    {readers, scopeFiltered, ""},
+	WorkerRead: {readers, scopeUnscoped, ""},
+	ClockRead:  {readers, scopeUnscoped, ""},
+
+	ClockConfirm: {operators, scopeUnscoped, ""},
+	MetricsRead:  {readers, scopeUnscoped, ""},
 }
 
 // Actions lists every action, sorted.

@@ -14,6 +14,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/install"
 	"github.com/tenure-dev/tenure/domain/key"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/outage"
 	"github.com/tenure-dev/tenure/domain/plugin"
 	"github.com/tenure-dev/tenure/domain/probe"
 	"github.com/tenure-dev/tenure/domain/readmodel"
@@ -51,7 +52,7 @@ func LeaseRequested() lease.Requested {
 		Context: lease.Context{
 			Issue: "issue-1", Agent: "agent-1", Workspace: "workspace-1", WorkspaceMode: "shared", Adapter: "process",
 		},
-		Policy: lease.PolicyEphemeral, TTLMs: 86_400_000, IdleTimeoutMs: 3_600_000,
+		Policy: lease.PolicyEphemeral, TTLMs: 86_400_000, IdleTimeoutMs: 3_600_000, MaxTTLMs: 172_800_000,
 		Env: []domain.EnvName{{Name: "TOKEN", Hash: Hash}}, RetainForMs: 3_600_000,
 	}
 }
@@ -70,7 +71,7 @@ func EnvironmentRegistered() environment.Registered {
 	return environment.Registered{
 		Company: Company, Name: "local", Description: "this machine", Driver: "local",
 		Config: json.RawMessage(`{"root":"/srv"}`), EnvVars: map[string]domain.EnvValue{"LANG": {Plain: "C.UTF-8"}},
-		MaxLeases: 4, Metadata: json.RawMessage(`{"owner":"platform"}`),
+		MaxLeases: 4, Metadata: json.RawMessage(`{"owner":"platform"}`), MaxTTLMs: 172_800_000,
 	}
 }
 
@@ -101,7 +102,7 @@ func SecretAdded() secret.Added {
 // Samples has one event of each name, with every field set.
 func Samples() []domain.Event {
 	provider, code := "provider-lease-1", 3
-	retry := Noon.Add(time.Minute)
+	retry, hard := Noon.Add(time.Minute), Noon.Add(2*time.Hour)
 	r := EnvironmentRegistered()
 	return []domain.Event{
 		company.Added{Name: "Acme"},
@@ -111,7 +112,7 @@ func Samples() []domain.Event {
 		r,
 		environment.Reconfigured{
 			Name: r.Name, Description: r.Description, Driver: r.Driver, Config: r.Config,
-			EnvVars: r.EnvVars, MaxLeases: r.MaxLeases, Metadata: r.Metadata,
+			EnvVars: r.EnvVars, MaxLeases: r.MaxLeases, Metadata: r.Metadata, MaxTTLMs: r.MaxTTLMs,
 		},
 		environment.RetirementRequested{Delete: true},
 		environment.Archived{},
@@ -145,7 +146,8 @@ func Samples() []domain.Event {
 			Attempt: 2, Runtime: Runtime, ProviderLeaseID: &provider, Metadata: json.RawMessage(`{"driver":"local"}`),
 			Acquisition: lease.AcquisitionReplacement, AcquisitionReason: "runtime_gone", HardExpiresAt: Noon.Add(24 * time.Hour), ExpiresAt: Noon.Add(time.Hour),
 		},
-		lease.Renewed{ExpiresAt: Noon.Add(time.Hour)},
+		lease.Renewed{ExpiresAt: Noon.Add(time.Hour), HardExpiresAt: &hard},
+		lease.ExpiryWarned{ExpiresAt: Noon.Add(time.Hour)},
 		lease.ReleaseRequested{Reason: lease.ReasonFailed, Message: "tests failed", Disposition: lease.DispositionStopAndRetain},
 		lease.ReleaseStarted{Attempt: 2, Worker: Worker, Deadline: Noon},
 		lease.ReleaseFailed{Attempt: 2, Code: "busy", Message: "still in use", RetryAt: retry},
@@ -209,6 +211,9 @@ func Samples() []domain.Event {
 		secretread.Read{
 			Version: 2, Purpose: secretread.PurposeExec, Lease: Lease, Exec: Exec, Environment: Environment, Worker: Worker,
 		},
+
+		outage.RenewalsInterrupted{From: Noon, To: Noon.Add(5 * time.Minute), ShiftMs: 300_000, CapMs: 3_600_000},
+		outage.ClockConfirmed{Reason: "the clock of the host was set"},
 	}
 }
 

@@ -167,9 +167,9 @@ func (w *world) do(s step) {
 	case opFailProvisioning:
 		w.failProvisioning(s)
 	case opRenew:
-		_, _ = l.do(w.t, lease.Renew{Now: w.now, Force: s.Flag}, w.now)
+		_, _ = l.do(w.t, lease.Renew{Now: w.now, Ongoing: s.Flag}, w.now)
 	case opExpire:
-		_, _ = l.do(w.t, lease.Expire{Now: w.now}, w.now)
+		_, _ = l.do(w.t, lease.Expire{Now: w.now, Renewable: w.now}, w.now)
 	case opStartRelease:
 		w.startRelease(s)
 	case opFailRelease:

@@ -103,7 +103,7 @@ func register(s State, c Register) ([]Event, error) {
 	e.Config = orEmpty(e.Config)
 	if err := check(Reconfigured{
 		Name: e.Name, Description: e.Description, Driver: e.Driver, Config: e.Config,
-		EnvVars: e.EnvVars, MaxLeases: e.MaxLeases, Metadata: e.Metadata, MaxQueued: e.MaxQueued,
+		EnvVars: e.EnvVars, MaxLeases: e.MaxLeases, Metadata: e.Metadata, MaxQueued: e.MaxQueued, MaxTTLMs: e.MaxTTLMs,
 	}); err != nil {
 		return nil, err
 	}
@@ -156,6 +156,9 @@ func check(r Reconfigured) error {
 		return domain.Refuse(domain.KindInvalid, "invalid_capacity", "must not be negative").On("maxLeases").
 			Mend("give the most leases that may be active at once; 0 is no limit")
 	}
+	if err := checkMaxTTL(r.MaxTTLMs); err != nil {
+		return err
+	}
 	if err := admission.CheckMaxQueued(r.MaxQueued); err != nil {
 		return err
 	}
@@ -166,7 +169,7 @@ func check(r Reconfigured) error {
 }
 
 func same(a, b Reconfigured) bool {
-	return a.Name == b.Name && a.Description == b.Description && a.Driver == b.Driver && a.MaxLeases == b.MaxLeases &&
+	return a.Name == b.Name && a.Description == b.Description && a.Driver == b.Driver && a.MaxLeases == b.MaxLeases && a.MaxTTLMs == b.MaxTTLMs &&
 		maps.Equal(a.EnvVars, b.EnvVars) && domain.SameJSON(a.Config, b.Config) && domain.SameJSON(a.Metadata, b.Metadata) &&
 		sameLimit(a.MaxQueued, b.MaxQueued)
 }

@@ -65,6 +65,8 @@ type State struct {
 	Metadata  json.RawMessage
 	// MaxQueued is the most leases that may wait at once; nil is the admission's default.
 	MaxQueued *int `json:",omitempty"`
+	// MaxTTLMs is 0 for [DefaultMaxTTL].
+	MaxTTLMs int64 `json:",omitempty"`
 
 	CreatedAt time.Time
 	UpdatedAt time.Time
@@ -74,7 +76,7 @@ type State struct {
 func (s State) Settings() Reconfigured {
 	return Reconfigured{
 		Name: s.Name, Description: s.Description, Driver: s.Driver, Config: s.Config,
-		EnvVars: s.EnvVars, MaxLeases: s.MaxLeases, Metadata: s.Metadata, MaxQueued: s.MaxQueued,
+		EnvVars: s.EnvVars, MaxLeases: s.MaxLeases, Metadata: s.Metadata, MaxQueued: s.MaxQueued, MaxTTLMs: s.MaxTTLMs,
 	}
 }
 
@@ -84,11 +86,13 @@ func Evolve(s State, e Event, m domain.Meta) State {
 	case Registered:
 		s.Status, s.Company = StatusActive, e.Company
 		s.Name, s.Description, s.Driver, s.Config = e.Name, e.Description, e.Driver, e.Config
-		s.EnvVars, s.MaxLeases, s.Metadata, s.MaxQueued = e.EnvVars, e.MaxLeases, e.Metadata, e.MaxQueued
+		s.EnvVars, s.MaxLeases, s.Metadata = e.EnvVars, e.MaxLeases, e.Metadata
+		s.MaxQueued, s.MaxTTLMs = e.MaxQueued, e.MaxTTLMs
 		s.CreatedAt, s.UpdatedAt = m.At, m.At
 	case Reconfigured:
 		s.Name, s.Description, s.Driver, s.Config = e.Name, e.Description, e.Driver, e.Config
-		s.EnvVars, s.MaxLeases, s.Metadata, s.MaxQueued = e.EnvVars, e.MaxLeases, e.Metadata, e.MaxQueued
+		s.EnvVars, s.MaxLeases, s.Metadata = e.EnvVars, e.MaxLeases, e.Metadata
+		s.MaxQueued, s.MaxTTLMs = e.MaxQueued, e.MaxTTLMs
 		s.UpdatedAt = m.At
 	case RetirementRequested:
 		s.Status, s.UpdatedAt = e.status(), m.At

@@ -27,7 +27,7 @@ func TestAnEnvironmentIsRegisteredOnce(t *testing.T) {
 	require.Equal(t, environment.State{
 		Status: environment.StatusActive, Company: want.Company, Name: want.Name, Description: want.Description,
 		Driver: want.Driver, Config: want.Config, EnvVars: want.EnvVars, MaxLeases: want.MaxLeases, Metadata: want.Metadata,
-		CreatedAt: time.Unix(1, 0).UTC(), UpdatedAt: time.Unix(1, 0).UTC(),
+		MaxTTLMs: want.MaxTTLMs, CreatedAt: time.Unix(1, 0).UTC(), UpdatedAt: time.Unix(1, 0).UTC(),
 	}, after.State())
 	after.When(environment.Register{Registered: want}).Refused(domain.KindConflict, "environment_exists", "")
 }
@@ -135,6 +135,8 @@ func TestWrongSettingsAreRefusedWhenRegisteredAndWhenChanged(t *testing.T) {
 		"NUL in config":      {func(r *environment.Reconfigured) { r.Config = json.RawMessage(`{"a":"\u0000"}`) }, "invalid_text", "config"},
 		"variable with =":    {func(r *environment.Reconfigured) { r.EnvVars = map[string]domain.EnvValue{"A=B": {Plain: ""}} }, "invalid_env_name", "envVars.A=B"},
 		"NUL in variable":    {func(r *environment.Reconfigured) { r.EnvVars = map[string]domain.EnvValue{"A": {Plain: "\x00"}} }, "invalid_text", "envVars.A"},
+		"negative maxTtl":    {func(r *environment.Reconfigured) { r.MaxTTLMs = -1 }, "invalid_duration", "maxTtl"},
+		"endless maxTtl":     {func(r *environment.Reconfigured) { r.MaxTTLMs = 1 << 62 }, "invalid_duration", "maxTtl"},
 		"negative maxLeases": {func(r *environment.Reconfigured) { r.MaxLeases = -1 }, "invalid_capacity", "maxLeases"},
 		"negative maxQueued": {func(r *environment.Reconfigured) { n := -1; r.MaxQueued = &n }, "invalid_queue_limit", "maxQueued"},
 		"huge maxQueued":     {func(r *environment.Reconfigured) { n := 1 << 40; r.MaxQueued = &n }, "invalid_queue_limit", "maxQueued"},
@@ -148,7 +150,7 @@ func TestWrongSettingsAreRefusedWhenRegisteredAndWhenChanged(t *testing.T) {
 			given.When(environment.Reconfigure{Reconfigured: s}).Refused(domain.KindInvalid, tc.code, tc.field)
 			domaintest.Given(t, environment.Decider).When(environment.Register{Registered: environment.Registered{
 				Company: domaintest.Company, Name: s.Name, Description: s.Description, Driver: s.Driver, Config: s.Config,
-				EnvVars: s.EnvVars, MaxLeases: s.MaxLeases, Metadata: s.Metadata, MaxQueued: s.MaxQueued,
+				EnvVars: s.EnvVars, MaxLeases: s.MaxLeases, Metadata: s.Metadata, MaxQueued: s.MaxQueued, MaxTTLMs: s.MaxTTLMs,
 			}}).Refused(domain.KindInvalid, tc.code, tc.field)
 		})
 	}

@@ -27,6 +27,8 @@ type Registered struct {
 	Metadata  json.RawMessage `json:"metadata,omitempty"`
 	// MaxQueued is the most leases that may wait at once; absent is the admission's default.
 	MaxQueued *int `json:"maxQueued,omitempty"`
+	// MaxTTLMs is how long a lease may last at most; absent for [DefaultMaxTTL].
+	MaxTTLMs int64 `json:"maxTtlMs,omitempty"`
 }
 
 // Reconfigured says: its settings are these now, all of them.
@@ -39,6 +41,7 @@ type Reconfigured struct {
 	MaxLeases   int                        `json:"maxLeases"`
 	Metadata    json.RawMessage            `json:"metadata,omitempty"`
 	MaxQueued   *int                       `json:"maxQueued,omitempty"`
+	MaxTTLMs    int64                      `json:"maxTtlMs,omitempty"`
 }
 
 // RetirementRequested says: it takes no new leases, those that it has are taken down, and then it is archived, or deleted.

@@ -15,6 +15,7 @@ var Codec = domain.NewCodec(
 	domain.Spec[ProvisioningAbandoned, Event](),
 	domain.Spec[Provisioned, Event](),
 	domain.Spec[Renewed, Event](),
+	domain.Spec[ExpiryWarned, Event](),
 	domain.Spec[ReleaseRequested, Event](),
 	domain.Spec[ReleaseStarted, Event](),
 	domain.Spec[ReleaseFailed, Event](),

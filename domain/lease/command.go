@@ -74,13 +74,6 @@ type FailProvisioning struct {
 	Now time.Time
 }
 
-// Renew says that the lease is in use. Now is when.
-type Renew struct {
-	Now time.Time
-	// Force writes the renewal even within the coalescing window.
-	Force bool
-}
-
 // Release asks to take the lease down.
 type Release struct {
 	Reason  Reason
@@ -89,9 +82,6 @@ type Release struct {
 	// ended ends its retention.
 	Disposition Disposition
 }
-
-// Expire asks to take down a lease whose time ran out; it does nothing before that.
-type Expire struct{ Now time.Time }
 
 // StartRelease claims the next teardown attempt for a worker.
 type StartRelease struct {
@@ -124,9 +114,7 @@ func (Cancel) leaseCommand()            {}
 func (StartProvisioning) leaseCommand() {}
 func (Provision) leaseCommand()         {}
 func (FailProvisioning) leaseCommand()  {}
-func (Renew) leaseCommand()             {}
 func (Release) leaseCommand()           {}
-func (Expire) leaseCommand()            {}
 func (StartRelease) leaseCommand()      {}
 func (FailRelease) leaseCommand()       {}
 func (FinishRelease) leaseCommand()     {}

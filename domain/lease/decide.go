@@ -54,7 +54,11 @@ func request(s State, c Request) ([]Event, error) {
 	if err := checkRequest(c.Requested); err != nil {
 		return nil, err
 	}
-	return []Event{c.Requested}, nil
+	e := c.Requested
+	if e.MaxTTLMs > 0 {
+		e.TTLMs = min(e.TTLMs, e.MaxTTLMs)
+	}
+	return []Event{e}, nil
 }
 
 func checkRequest(r Requested) error {
@@ -242,25 +246,6 @@ func checkAttempt(s State, attempt int, worker domain.WorkerID) error {
 	return nil
 }
 
-func renew(s State, c Renew) ([]Event, error) {
-	switch s.Status() {
-	case StatusActive:
-	case StatusReleasing, StatusPendingCleanup, StatusReleased, StatusExpired, StatusFailed, StatusRetained, StatusCanceled:
-		return nil, domain.Refuse(domain.KindGone, "lease_ended", "the lease is %s; an ended lease is never revived", s.Status()).
-			Mend("acquire a new lease")
-	case StatusNone, StatusRequested, StatusGranted, StatusProvisioning:
-		return nil, notActive(s)
-	}
-	if !c.Now.Before(s.ExpiresAt) {
-		return nil, domain.Refuse(domain.KindGone, "lease_ended", "the lease ran out at %s", s.ExpiresAt.Format(time.RFC3339)).
-			Mend("acquire a new lease")
-	}
-	if !c.Force && c.Now.Sub(s.LastUsedAt) < s.IdleTimeout/RenewWindow {
-		return nil, nil
-	}
-	return []Event{Renewed{ExpiresAt: earlier(s.HardExpiresAt, c.Now.Add(s.IdleTimeout))}}, nil
-}
-
 func release(s State, c Release) ([]Event, error) {
 	switch c.Reason {
 	case ReasonReleased, ReasonExpired, ReasonFailed, ReasonCanceled:
@@ -297,13 +282,6 @@ func releaseAs(s State, c Release) ([]Event, error) {
 		e.Disposition = disposition
 	}
 	return []Event{e}, nil
-}
-
-func expire(s State, c Expire) ([]Event, error) {
-	if s.Status() != StatusActive || c.Now.Before(s.ExpiresAt) {
-		return nil, nil
-	}
-	return releaseAs(s, Release{Reason: ReasonExpired})
 }
 
 // startRelease claims a teardown. An attempt to provision that a dead worker left open ends here: what it made is
@@ -382,22 +360,6 @@ func checkTeardown(s State, attempt int, worker domain.WorkerID) error {
 		return stale("teardown %d is held by another worker", s.Teardown)
 	}
 	return nil
-}
-
-// CheckUsable refuses work in a lease that is not active.
-func (s State) CheckUsable(now time.Time) error {
-	switch s.Status() {
-	case StatusActive:
-		if now.Before(s.ExpiresAt) {
-			return nil
-		}
-		return domain.Refuse(domain.KindGone, "lease_ended", "the lease ran out at %s", s.ExpiresAt.Format(time.RFC3339)).
-			Mend("acquire a new lease")
-	case StatusReleasing, StatusPendingCleanup, StatusReleased, StatusExpired, StatusFailed, StatusRetained, StatusCanceled:
-		return domain.Refuse(domain.KindGone, "lease_ended", "the lease is %s", s.Status()).Mend("acquire a new lease")
-	case StatusNone, StatusRequested, StatusGranted, StatusProvisioning:
-	}
-	return notActive(s)
 }
 
 // CheckFence refuses who holds another lease than this one.

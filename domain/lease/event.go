@@ -32,6 +32,8 @@ type Requested struct {
 	Policy             Policy          `json:"leasePolicy"`
 	TTLMs              int64           `json:"ttlMs"`
 	IdleTimeoutMs      int64           `json:"idleTimeoutMs"`
+	// MaxTTLMs is the most that the environment allows now; absent before there was such a thing.
+	MaxTTLMs int64 `json:"maxTtlMs,omitempty"`
 	// Env names the variables of the lease; their values are kept beside the log and go with the lease.
 	Env []domain.EnvName `json:"env,omitempty"`
 	// Selection says why it is this environment; absent if the request named it.
@@ -140,6 +142,8 @@ type Provisioned struct {
 // Renewed says: the lease was used or renewed; the idle limit counts from here.
 type Renewed struct {
 	ExpiresAt time.Time `json:"expiresAt"`
+	// HardExpiresAt is where the ttl ends the lease from now on; absent where it did.
+	HardExpiresAt *time.Time `json:"hardExpiresAt,omitempty"`
 }
 
 // ReleaseRequested says: the lease is to be taken down.

@@ -32,9 +32,6 @@ var Decider = domain.Decider[State, Command, Event]{
 	Evolve:  Evolve,
 }
 
-// RenewWindow is how often, as a part of the idle timeout, use of a lease becomes a durable event.
-const RenewWindow = 10
-
 // State is what the events of a lease add up to. Read models keep it as JSON, without what is zero.
 type State struct {
 	Company            domain.CompanyID
@@ -47,6 +44,7 @@ type State struct {
 	Context            Context
 	Policy             Policy           `json:",omitempty"`
 	TTL, IdleTimeout   time.Duration    `json:",omitempty"`
+	MaxTTL             time.Duration    `json:",omitempty"`
 	Env                []domain.EnvName `json:",omitempty"`
 	// Selection says why it is this environment; nil if the request named it.
 	Selection   *Selection `json:",omitempty"`
@@ -91,6 +89,8 @@ type State struct {
 	LastUsedAt        time.Time
 	HardExpiresAt     time.Time
 	ExpiresAt         time.Time
+	// WarnedOf is the ExpiresAt of which the last warning warned.
+	WarnedOf time.Time
 
 	ReleaseReason  Reason `json:",omitempty"`
 	ReleaseMessage string `json:",omitempty"`
@@ -171,7 +171,7 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.Driver, s.Provider, s.Config = e.Driver, e.Provider, e.Config
 		s.Run, s.Context, s.Policy, s.Env = e.Run, e.Context, e.Policy, e.Env
 		s.TTL, s.IdleTimeout, s.Selection = ms(e.TTLMs), ms(e.IdleTimeoutMs), e.Selection
-		s.RequestedAt, s.Queue, s.RetainFor = m.At, e.Queue, ms(e.RetainForMs)
+		s.RequestedAt, s.Queue, s.RetainFor, s.MaxTTL = m.At, e.Queue, ms(e.RetainForMs), ms(e.MaxTTLMs)
 	case Granted:
 		s.Granted, s.Slot, s.Fence, s.From = true, e.Slot, m.Fence(), e.From
 		s.GrantedAt, s.GrantRule = m.At, e.Rule
@@ -216,7 +216,9 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.HardExpiresAt, s.ExpiresAt = e.HardExpiresAt, e.ExpiresAt
 		s.FailureCode, s.FailureMessage = "", ""
 	case Renewed:
-		s.LastUsedAt, s.ExpiresAt = m.At, e.ExpiresAt
+		s.LastUsedAt, s.ExpiresAt, s.HardExpiresAt = m.At, e.ExpiresAt, hardEnd(s.HardExpiresAt, e.HardExpiresAt)
+	case ExpiryWarned:
+		s.WarnedOf = s.ExpiresAt
 	case ReleaseRequested:
 		s.ReleaseReason, s.ReleaseMessage, s.Disposition = e.Reason, e.Message, e.Disposition
 	case ReleaseStarted:

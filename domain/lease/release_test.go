@@ -10,40 +10,6 @@ import (
 	"github.com/tenure-dev/tenure/domain/lease"
 )
 
-func TestUseRenewsALeaseOnceAWindow(t *testing.T) {
-	t.Parallel()
-	// The facts of a test are seconds after 1970, so that noon is long after the last use.
-	active := at(t, lease.StatusActive)
-	active.When(lease.Renew{Now: noon.Add(time.Minute)}).Then(lease.Renewed{ExpiresAt: noon.Add(61 * time.Minute)})
-
-	lastUsed := active.State().LastUsedAt
-	active.When(lease.Renew{Now: lastUsed.Add(time.Hour/lease.RenewWindow - 1)}).Nothing()
-	active.When(lease.Renew{Now: lastUsed.Add(time.Minute), Force: true}).Then(lease.Renewed{ExpiresAt: lastUsed.Add(61 * time.Minute)})
-}
-
-func TestARenewalNeverPassesTheTTL(t *testing.T) {
-	t.Parallel()
-	almost := provisioned
-	almost.ExpiresAt = almost.HardExpiresAt
-	given(t, requestedFacts(almost)...).
-		When(lease.Renew{Now: almost.HardExpiresAt.Add(-time.Minute)}).Then(lease.Renewed{ExpiresAt: almost.HardExpiresAt})
-}
-
-func TestAnEndedLeaseIsNeverRevived(t *testing.T) {
-	t.Parallel()
-	at(t, lease.StatusActive).When(lease.Renew{Now: provisioned.ExpiresAt, Force: true}).Refused(domain.KindGone, "lease_ended", "")
-	for _, status := range known {
-		s := at(t, status)
-		switch status {
-		case lease.StatusActive:
-		case lease.StatusRequested, lease.StatusGranted, lease.StatusProvisioning:
-			s.When(lease.Renew{Now: noon}).Refused(domain.KindConflict, "lease_not_active", "")
-		default:
-			s.When(lease.Renew{Now: noon}).Refused(domain.KindGone, "lease_ended", "")
-		}
-	}
-}
-
 func TestOnlyAnActiveLeaseCanBeUsed(t *testing.T) {
 	t.Parallel()
 	refused := func(err error, kind domain.Kind) {
@@ -53,13 +19,13 @@ func TestOnlyAnActiveLeaseCanBeUsed(t *testing.T) {
 		require.Equal(t, kind, r.Kind)
 		require.NotEmpty(t, r.Remediation)
 	}
-	require.NoError(t, at(t, lease.StatusActive).State().CheckUsable(noon))
-	refused(at(t, lease.StatusActive).State().CheckUsable(provisioned.ExpiresAt), domain.KindGone)
+	require.NoError(t, at(t, lease.StatusActive).State().CheckUsable(noon, nil))
+	refused(at(t, lease.StatusActive).State().CheckUsable(provisioned.ExpiresAt, nil), domain.KindGone)
 	for _, status := range []lease.Status{lease.StatusNone, lease.StatusRequested, lease.StatusGranted, lease.StatusProvisioning} {
-		refused(at(t, status).State().CheckUsable(noon), domain.KindConflict)
+		refused(at(t, status).State().CheckUsable(noon, nil), domain.KindConflict)
 	}
 	for _, status := range except(lease.StatusRequested, lease.StatusGranted, lease.StatusProvisioning, lease.StatusActive) {
-		refused(at(t, status).State().CheckUsable(noon), domain.KindGone)
+		refused(at(t, status).State().CheckUsable(noon, nil), domain.KindGone)
 	}
 }
 
@@ -101,16 +67,6 @@ func TestAReleaseSaysHowTheLeaseEnds(t *testing.T) {
 		require.False(t, s.State().HoldsSlot(), reason)
 		require.False(t, s.State().NeedsTeardown(), reason)
 		require.Equal(t, lease.CleanupSuccess, s.State().CleanupStatus(), reason)
-	}
-}
-
-func TestALeaseExpiresWhenItsTimeIsOverAndNotBefore(t *testing.T) {
-	t.Parallel()
-	active := at(t, lease.StatusActive)
-	active.When(lease.Expire{Now: provisioned.ExpiresAt.Add(-1)}).Nothing()
-	active.When(lease.Expire{Now: provisioned.ExpiresAt}).Then(lease.ReleaseRequested{Reason: lease.ReasonExpired})
-	for _, status := range except(lease.StatusActive) {
-		at(t, status).When(lease.Expire{Now: provisioned.ExpiresAt}).Nothing()
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/eventstore/commands"
 	"github.com/tenure-dev/tenure/eventstore/faults"
 )
 
@@ -216,7 +217,7 @@ func (s *Supervisor) await(leaseID domain.LeaseID, idle time.Duration, exec driv
 func (s *Supervisor) renew(ctx context.Context, id domain.LeaseID) {
 	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
 	defer cancel()
-	if _, err := s.deps.Commands.RenewLease(ctx, s.me(uuid.Nil), id, false); err != nil && !refused(err) {
+	if _, err := s.deps.Commands.RenewLease(ctx, s.me(uuid.Nil), id, commands.Renewal{Ongoing: true}); err != nil && !refused(err) {
 		s.log.Warn("a lease in use could not be renewed", "lease", id, "error", err)
 	}
 }

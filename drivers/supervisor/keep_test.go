@@ -86,7 +86,10 @@ func TestAKeptRuntimeIsNobodysBeyondItsScope(t *testing.T) {
 		for _, other := range []func(*commands.Acquire){
 			under(lease.PolicyReuseByEnvironment, "b"), under(lease.PolicyEphemeral, "a"), under(lease.PolicyRetainOnFailure, "a"),
 			func(a *commands.Acquire) { reusing(a); a.Context.Adapter = "x" },
-			func(a *commands.Acquire) { reusing(a); a.Policy, a.Context.Workspace = lease.PolicyReuseByWorkspace, "w" },
+			func(a *commands.Acquire) {
+				reusing(a)
+				a.Policy, a.Context.Workspace = lease.PolicyReuseByWorkspace, "w"
+			},
 		} {
 			l := w.isLease(lease.StatusActive, w.acquire(other))
 			require.NotEqual(t, kept.Runtime, l.Runtime)

@@ -44,10 +44,8 @@ func (s *Supervisor) stepLease(ctx context.Context, id domain.LeaseID, cause uui
 			again = done.Changed
 		case l.Status() == lease.StatusGranted || l.Status() == lease.StatusProvisioning:
 			again, err = s.provision(ctx, id, l, orphaned, cause)
-		case l.Status() == lease.StatusActive && !now.Before(l.ExpiresAt):
-			var done eventstore.Outcome
-			done, err = s.deps.Commands.ExpireLease(ctx, s.me(cause), id)
-			again = done.Changed
+		case l.Status() == lease.StatusActive:
+			again, err = s.expire(ctx, id, l, cause)
 		}
 		if err != nil {
 			return err

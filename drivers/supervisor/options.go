@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/tenure-dev/tenure/domain/outage"
 )
 
 // Options are times and bounds. The zero value of each is its default.
@@ -25,6 +27,13 @@ type Options struct {
 	MaxResumes int
 	// RetryBase doubles with each failure up to RetryLimit; defaults 500 ms and 1 min.
 	RetryBase, RetryLimit time.Duration
+	// ExpiryRate bounds how many leases a second this process ends by their time; default 200.
+	ExpiryRate int
+	// ClockJump is how far the database's clock may be off what this process's monotonic one says, default 60 s; beyond that
+	// no lease ends by its time here until readings agree for ClockSettle, default 30 s.
+	ClockJump, ClockSettle time.Duration
+	// GapCap bounds how far idle deadlines move for a time in which nobody could renew; default 1 h.
+	GapCap time.Duration
 	// DrainTimeout is how long Stop lets running commands and driver calls go on; default 10 s.
 	DrainTimeout time.Duration
 }
@@ -42,6 +51,10 @@ func (o Options) withDefaults() Options {
 	o.MaxResumes = orDefault(o.MaxResumes, 15)
 	o.RetryBase = orDefault(o.RetryBase, 500*time.Millisecond)
 	o.RetryLimit = orDefault(o.RetryLimit, time.Minute)
+	o.ExpiryRate = orDefault(o.ExpiryRate, 200)
+	o.ClockJump = orDefault(o.ClockJump, 60*time.Second)
+	o.ClockSettle = orDefault(o.ClockSettle, 30*time.Second)
+	o.GapCap = orDefault(o.GapCap, outage.DefaultCap)
 	o.DrainTimeout = orDefault(o.DrainTimeout, 10*time.Second)
 	return o
 }
@@ -71,6 +84,10 @@ func (o Options) Validate() error {
 	count("Parallel", o.Parallel)
 	count("MaxAttempts", o.MaxAttempts)
 	count("MaxResumes", o.MaxResumes)
+	count("ExpiryRate", o.ExpiryRate)
+	atLeast("ClockJump", o.ClockJump, time.Second)
+	atLeast("ClockSettle", o.ClockSettle, time.Second)
+	atLeast("GapCap", o.GapCap, time.Millisecond)
 	// Shorter ones would make a busy loop of a beat, a sweep or a retry.
 	atLeast("LivenessTTL", o.LivenessTTL, 40*time.Millisecond)
 	atLeast("SweepInterval", o.SweepInterval, 10*time.Millisecond)

@@ -44,6 +44,8 @@ type Task struct {
 type Todo interface {
 	// Due returns what is due at now, longest due first.
 	Due(ctx context.Context, now time.Time, limit int) ([]Task, error)
+	// Expiring returns the leases whose time is over at now, or that are to be warned of it, longest first. Due leaves them out.
+	Expiring(ctx context.Context, now time.Time, limit int) ([]Task, error)
 	// Claimed returns everything that a worker holds.
 	Claimed(ctx context.Context) ([]Task, error)
 }
@@ -86,6 +88,8 @@ type Supervisor struct {
 	leases, commands, others *queue
 	execs                    *running
 	pulse                    pulse
+	// expiries is how many leases may be ended by their time.
+	expiries *budget
 
 	// resting is closed when nothing new is begun any more.
 	resting  chan struct{}
@@ -105,10 +109,13 @@ type Supervisor struct {
 
 // New makes a supervisor; [Supervisor.Start] sets it to work.
 func New(deps Deps, opts Options) *Supervisor {
-	return &Supervisor{
+	s := &Supervisor{
 		deps: deps, opts: opts.withDefaults(), log: deps.Logger, leases: newQueue(), commands: newQueue(), others: newQueue(),
 		execs: newRunning(deps.Logger), lost: make(chan struct{}), resting: make(chan struct{}),
 	}
+	s.expiries = newBudget(s.opts.ExpiryRate)
+	s.guardClock()
+	return s
 }
 
 // Start registers the process and begins to work. The read model behind Todo has caught up with the log by then, or will

@@ -42,6 +42,9 @@ func (s *Supervisor) sweep(ctx context.Context) error {
 	for _, task := range due {
 		s.look(task)
 	}
+	if err := s.sweepExpiring(ctx); err != nil {
+		return err
+	}
 	claimed, err := s.deps.Todo.Claimed(ctx)
 	if err != nil || len(claimed) == 0 {
 		return err

@@ -42,6 +42,7 @@ type world struct {
 	calls calls
 	*testing.T
 	store     *memory.Store
+	pulse     *memory.Pulse
 	vault     *vault.Vault
 	client    *commands.Commands
 	processes *supervisortest.Processes
@@ -50,13 +51,15 @@ type world struct {
 	installer   supervisor.Installer
 	company     domain.CompanyID
 	environment domain.EnvironmentID
+	// silent makes processes that serve no API.
+	silent bool
 }
 
 func newWorld(t *testing.T, opts fake.Options) *world {
 	t.Helper()
 	store, sealed := memory.New(), vault.InMemory()
 	w := &world{
-		T: t, store: store, vault: sealed, client: commands.New(eventstore.NewLedger(store), sealed), processes: &supervisortest.Processes{}, driver: fake.New(opts),
+		T: t, store: store, pulse: memory.NewPulse(store), vault: sealed, client: commands.New(eventstore.NewLedger(store), sealed), processes: &supervisortest.Processes{}, driver: fake.New(opts),
 		company: domain.CompanyID{UUID: uuid.New()},
 	}
 	_, err := w.client.AddCompany(t.Context(), commands.Caller{}, w.company, "Acme")
@@ -84,6 +87,8 @@ type node struct {
 	// link is its way to the log. deaf keeps events from it.
 	link   *link
 	ledger *eventstore.Ledger
+	// client gives commands through this process.
+	client *commands.Commands
 	deaf   atomic.Bool
 	logs   *bytes.Buffer
 
@@ -121,8 +126,10 @@ func (w *world) prepareWith(registry *drivers.Registry, opts supervisor.Options,
 			n.Notify(r)
 		}
 	})
+	n.client = commands.New(n.ledger, w.vault)
+	renewals := n.client.WatchRenewals(pulse{w.pulse, n.link}, commands.RenewalOptions{Serves: !w.silent, Cap: opts.GapCap})
 	n.Supervisor = supervisor.New(supervisor.Deps{
-		Commands: commands.New(n.ledger, w.vault), Drivers: registry, Todo: supervisortest.NewTodo(w.store), Processes: w.processes,
+		Commands: n.client, Drivers: registry, Todo: supervisortest.NewTodo(w.store), Processes: w.processes,
 		Process: n.process, Installer: w.installer, Installation: uuid.New(), Epoch: memory.Epoch,
 		JournalDir: func(id domain.ExecID) string { return filepath.Join(journals, id.String()) },
 		Called:     w.calls.called, Logger: slog.New(slog.NewTextHandler(n.logs, nil)),
@@ -130,6 +137,7 @@ func (w *world) prepareWith(registry *drivers.Registry, opts supervisor.Options,
 	ctx, quit := context.WithCancel(context.WithoutCancel(w.Context()))
 	n.quit = quit
 	n.feed.Go(func() { supervisortest.Feed(ctx, w.store, n.hear) })
+	n.feed.Go(func() { renewals.Run(ctx) })
 	w.Cleanup(n.stop)
 	return n
 }
@@ -161,7 +169,9 @@ func (n *node) crash() {
 // link is a process's way to the log.
 type link struct {
 	*memory.Store
-	down atomic.Bool
+	// clock is the process's own idea of the database's time.
+	clock eventstore.Clock
+	down  atomic.Bool
 	// lose makes the next appends happen and their outcomes be lost.
 	lose atomic.Int64
 	// delay makes the next append happen just before the one after it, and its outcome be lost.
@@ -207,6 +217,8 @@ func (l *link) ReadInput(ctx context.Context, id uuid.UUID) (eventstore.Input, e
 	}
 	return l.Store.ReadInput(ctx, id)
 }
+
+func (l *link) Clock() *eventstore.Clock { return &l.clock }
 
 type outcome struct{ err error }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/install"
 	"github.com/tenure-dev/tenure/domain/key"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/outage"
 	"github.com/tenure-dev/tenure/domain/plugin"
 	"github.com/tenure-dev/tenure/domain/probe"
 	"github.com/tenure-dev/tenure/domain/readmodel"
@@ -54,6 +55,9 @@ var (
 	Secrets = &eventstore.Kind[secret.State, secret.Command, secret.Event]{
 		Category: secret.Category, Decider: secret.Decider, Codec: secret.Codec,
 	}
+	Outages = &eventstore.Kind[outage.State, outage.Command, outage.Event]{
+		Category: outage.Category, Decider: outage.Decider, Codec: outage.Codec,
+	}
 	SecretReads = &eventstore.Kind[secretread.State, secretread.Command, secretread.Event]{
 		Category: secretread.Category, Decider: secretread.Decider, Codec: secretread.Codec,
 	}
@@ -63,6 +67,8 @@ var (
 type Commands struct {
 	ledger *eventstore.Ledger
 	vault  *vault.Vault
+	// renewals is nil where they are taken for always possible.
+	renewals *Renewals
 }
 
 // New makes the commands over a ledger. What they keep beside the log is sealed in the vault.

@@ -28,15 +28,19 @@ func (c *Commands) RequestExec(ctx context.Context, by Caller, x StartExec) (eve
 	if err != nil {
 		return eventstore.Outcome{}, err
 	}
+	return c.inTime(ctx, func() (eventstore.Outcome, error) { return c.requestExec(ctx, by, x, values) })
+}
+
+func (c *Commands) requestExec(ctx context.Context, by Caller, x StartExec, values values) (eventstore.Outcome, error) {
 	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
-		l, err := usableLease(ctx, w, x.Lease)
+		l, t, err := c.usableLease(ctx, w, x.Lease)
 		if err != nil {
 			return err
 		}
 		if err := l.CheckFence(x.Fence); err != nil {
 			return err
 		}
-		if err := touch(ctx, w, x.Lease); err != nil {
+		if err := use(ctx, w, x.Lease, l, t, lease.Renew{}); err != nil {
 			return err
 		}
 		_, err = eventstore.Begin(ctx, w, Executions, x.Exec.UUID, execution.Command(execution.Request{Requested: execution.Requested{
@@ -64,8 +68,12 @@ func (c *Commands) ClaimExec(
 			return err
 		}
 		w.Company(x.Request.Company)
-		refusal, ok1 := errors.AsType[*domain.Refusal](l.CheckUsable(w.Now()))
-		ok = !ok1 && !x.Killing
+		_, unusable := c.usable(ctx, w, l)
+		refusal, ended := errors.AsType[*domain.Refusal](unusable)
+		if unusable != nil && !ended {
+			return unusable
+		}
+		ok = !ended && !x.Killing
 		switch {
 		case x.Status == execution.StatusRequested && x.Killing:
 			return endExec(ctx, w, id, execution.Refuse{Stage: "lease", Code: "killed", Message: "it was killed before it started"})
@@ -101,7 +109,18 @@ func (c *Commands) AbandonExec(ctx context.Context, by Caller, id domain.ExecID,
 	return c.onExec(ctx, by, id, execution.Abandon{Why: why}, true)
 }
 
+// onExec decides a command on an exec. One that ends it counts as use of its lease, unless that ran out on the way.
 func (c *Commands) onExec(ctx context.Context, by Caller, id domain.ExecID, cmd execution.Command, ends bool) (eventstore.Outcome, error) {
+	o, err := c.onExecOf(ctx, by, id, cmd, ends, true)
+	if errors.Is(err, eventstore.ErrTooLate) {
+		return c.onExecOf(ctx, by, id, cmd, ends, false)
+	}
+	return o, err
+}
+
+func (c *Commands) onExecOf(
+	ctx context.Context, by Caller, id domain.ExecID, cmd execution.Command, ends, uses bool,
+) (eventstore.Outcome, error) {
 	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
 		x, err := eventstore.View(ctx, w, Executions, id.UUID)
 		if err != nil {
@@ -112,10 +131,10 @@ func (c *Commands) onExec(ctx context.Context, by Caller, id domain.ExecID, cmd 
 			_, err = eventstore.Act(ctx, w, Executions, id.UUID, cmd)
 			return err
 		}
-		if err := endExec(ctx, w, id, cmd); err != nil {
+		if err := endExec(ctx, w, id, cmd); err != nil || !uses {
 			return err
 		}
-		return touch(ctx, w, x.Request.Lease)
+		return c.touch(ctx, w, x.Request.Lease)
 	})
 }
 
@@ -124,27 +143,6 @@ func endExec(ctx context.Context, w *eventstore.Work, id domain.ExecID, cmd exec
 	events, err := eventstore.Act(ctx, w, Executions, id.UUID, cmd)
 	if err == nil && len(events) > 0 {
 		w.Drop(id.UUID)
-	}
-	return err
-}
-
-func usableLease(ctx context.Context, w *eventstore.Work, id domain.LeaseID) (lease.State, error) {
-	l, err := eventstore.View(ctx, w, Leases, id.UUID)
-	if err != nil {
-		return l, err
-	}
-	if l.Status() == lease.StatusNone {
-		return l, domain.NotFound("lease")
-	}
-	w.Company(l.Company)
-	return l, l.CheckUsable(w.Now())
-}
-
-// touch counts as use of a lease, if it can still be used.
-func touch(ctx context.Context, w *eventstore.Work, id domain.LeaseID) error {
-	_, err := eventstore.Act(ctx, w, Leases, id.UUID, lease.Command(lease.Renew{Now: w.Now()}))
-	if _, refused := errors.AsType[*domain.Refusal](err); refused {
-		return nil
 	}
 	return err
 }

@@ -82,7 +82,7 @@ func requestLease(
 		Driver: env.Driver, Provider: a.Provider(env.Driver, env.Config), Config: env.Config,
 		Run: a.Run, Context: a.Context, Policy: a.Policy,
 		TTLMs: a.TTL.Milliseconds(), IdleTimeoutMs: a.IdleTimeout.Milliseconds(), Env: names, Selection: chosen, Queue: a.Queue,
-		RetainForMs: a.RetainFor.Milliseconds(),
+		RetainForMs: a.RetainFor.Milliseconds(), MaxTTLMs: env.MaxTTL().Milliseconds(),
 	}
 	_, err = eventstore.Begin(ctx, w, Leases, a.Lease.UUID, lease.Command(lease.Request{Requested: requested}))
 	return requested.Scope(), err
@@ -134,22 +134,6 @@ func (c *Commands) ReleaseLease(ctx context.Context, by Caller, id domain.LeaseI
 // CancelLease gives up a lease that is not active yet.
 func (c *Commands) CancelLease(ctx context.Context, by Caller, id domain.LeaseID, reason string) (eventstore.Outcome, error) {
 	return c.onLease(ctx, by, id, lease.Cancel{Reason: reason})
-}
-
-// RenewLease says that the lease is in use.
-func (c *Commands) RenewLease(ctx context.Context, by Caller, id domain.LeaseID, force bool) (eventstore.Outcome, error) {
-	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
-		_, err := actOnLease(ctx, w, id, lease.Renew{Now: w.Now(), Force: force})
-		return err
-	})
-}
-
-// ExpireLease asks to take down a lease whose time ran out; it does nothing before that.
-func (c *Commands) ExpireLease(ctx context.Context, by Caller, id domain.LeaseID) (eventstore.Outcome, error) {
-	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
-		_, err := actOnLease(ctx, w, id, lease.Expire{Now: w.Now()})
-		return err
-	})
 }
 
 // EndRetention lets a kept runtime go; one that expires does so only when its time is over.

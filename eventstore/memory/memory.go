@@ -107,7 +107,7 @@ func (s *Store) append(a eventstore.Append) (eventstore.Result, error) {
 			}, nil
 		}
 	}
-	if !a.NotAfter.IsZero() && now.After(a.NotAfter) {
+	if !a.NotAfter.IsZero() && s.clock.Now().After(a.NotAfter) {
 		return eventstore.Result{}, eventstore.ErrTooLate
 	}
 	var failed []eventstore.Mismatch

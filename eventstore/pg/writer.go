@@ -44,13 +44,13 @@ func (p *pending) Wait(ctx context.Context) (eventstore.Result, error) {
 	}
 }
 
-// writer is the one goroutine of a process that appends. It takes what waits, control before bulk, and sends it as one
+// writer is the one goroutine of a process that appends. It takes what waits, lane by lane, and sends it as one
 // call.
 type writer struct {
 	store  *Store
 	link   link
 	mu     sync.Mutex
-	queue  [2][]*pending
+	queue  [eventstore.Lanes][]*pending
 	closed bool
 	// more has room for one signal: there is something in the queue, or the writer is closed.
 	more  chan struct{}
@@ -173,7 +173,7 @@ func (w *writer) write(ctx context.Context, batch []*pending) {
 			if o := outcomes[i]; o.err == nil {
 				// What was done before has the time of then.
 				if !o.result.Replayed && !o.result.CommandReplayed {
-					w.store.clock.Observe(o.result.RecordedAt)
+					w.store.clock.ObserveAppend(o.result.RecordedAt)
 				}
 				last = max(last, o.result.Last)
 			}

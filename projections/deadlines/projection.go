@@ -31,7 +31,8 @@ const (
 	KindQueue Kind = "queue"
 	// KindProvision: a lease needs its runtime made, or is having it made by Worker until DueAt.
 	KindProvision Kind = "provision"
-	// KindExpire: an active lease runs out at DueAt.
+	// KindExpire: an active lease runs out at DueAt, or is to be warned then that it will. Gaps in which nobody could renew
+	// move that; see [Expiring].
 	KindExpire Kind = "expire"
 	// KindRelease: a lease's runtime is to be taken down, or is being taken down by Worker until DueAt.
 	KindRelease Kind = "release"
@@ -81,9 +82,14 @@ var Model = &projections.Definition[Deadline]{
 		{Name: "kind", Type: "text NOT NULL", Of: func(d *Deadline) any { return d.Kind.String() }},
 		{Name: "due_at", Type: "timestamptz", Of: func(d *Deadline) any { return d.DueAt }},
 		{Name: "worker_id", Type: "uuid", Of: func(d *Deadline) any { return d.Worker.UUID }},
+		{Name: "used_at", Type: "timestamptz", Of: usedAt},
+		{Name: "hard_at", Type: "timestamptz", Of: hardAt},
 	},
-	Indexes: []string{"(due_at) WHERE due_at IS NOT NULL", "(worker_id) WHERE worker_id IS NOT NULL"},
-	Apply:   apply,
+	Indexes: []string{
+		"(due_at) WHERE kind <> 'expire' AND due_at IS NOT NULL", "(due_at, used_at, hard_at) WHERE kind = 'expire'",
+		"(worker_id) WHERE worker_id IS NOT NULL",
+	},
+	Apply: apply,
 	Clone: func(d *Deadline) {
 		d.LeaseState, d.ExecState = clone(d.LeaseState), clone(d.ExecState)
 		d.ProbeState, d.InstallState = clone(d.ProbeState), clone(d.InstallState)
@@ -146,7 +152,7 @@ func applyLease(d *Deadline, e *projections.Event) (bool, error) {
 	case s.NeedsTeardown():
 		d.Kind, d.DueAt = KindRelease, orNow(s.TeardownRetryAt, e)
 	case status == lease.StatusActive:
-		d.Kind, d.DueAt = KindExpire, s.ExpiresAt
+		d.Kind, d.DueAt = KindExpire, s.NextDeadline()
 	case status == lease.StatusRequested && !s.QueueDeadline().IsZero():
 		d.Kind, d.DueAt = KindQueue, s.QueueDeadline()
 	case status == lease.StatusGranted:

@@ -81,14 +81,17 @@ func (w leaseWalk) active() {
 	w.lease(lease.StartProvisioning{Runtime: domaintest.Runtime, Worker: worker, Now: w.at(), Deadline: deadline},
 		todo{deadlines.KindProvision, deadline, worker})
 	w.lease(lease.Provision{Attempt: 1, Worker: worker, Acquisition: lease.AcquisitionCreated, Now: w.at()},
-		todo{kind: deadlines.KindExpire, due: w.at().Add(time.Hour)})
+		todo{kind: deadlines.KindExpire, due: w.at().Add(55 * time.Minute)})
 }
 
 func TestALeaseIsDueForItsNextStep(t *testing.T) {
 	t.Parallel()
 	w := walk(t)
 	w.active()
-	w.lease(lease.Renew{Now: w.at(), Force: true}, todo{kind: deadlines.KindExpire, due: w.at().Add(time.Hour)})
+	w.h.Pass(50 * time.Minute)
+	w.lease(lease.Renew{Now: w.at()}, todo{kind: deadlines.KindExpire, due: w.at().Add(55 * time.Minute)})
+	w.h.Pass(58 * time.Minute)
+	w.lease(lease.Expire{Now: w.at()}, todo{kind: deadlines.KindExpire, due: w.at().Add(2*time.Minute - time.Second)})
 	w.lease(lease.Release{Reason: lease.ReasonReleased}, todo{kind: deadlines.KindRelease, due: w.at()})
 	deadline, retry := w.at().Add(time.Minute), w.at().Add(5*time.Second)
 	w.lease(lease.StartRelease{Worker: worker, Now: w.at(), Deadline: deadline}, todo{deadlines.KindRelease, deadline, worker})

@@ -10,9 +10,11 @@ import (
 	"github.com/tenure-dev/tenure/projections"
 )
 
-// Due answers with what is due by now, the most overdue first, and with how far in the log the answer is.
+// Due answers with what is due by now, the most overdue first, and with how far in the log the answer is. Leases that run
+// out are not in it: see [Expiring].
 func Due(ctx context.Context, db projections.DB, now time.Time, limit int) ([]Row, int64, error) {
 	var q projections.Question
+	q.And("kind <> 'expire'")
 	q.Where("due_at <= $", now)
 	return Model.Rows(ctx, db, q, "due_at, created", limit)
 }

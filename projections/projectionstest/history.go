@@ -273,9 +273,10 @@ func (h *History) drawLease(t *rapid.T, id uuid.UUID) lease.Command {
 		lease.Cancel{Reason: "not needed"},
 		lease.Provision{Attempt: s.Attempt, Worker: s.Worker, Metadata: json.RawMessage(`{"driver":"local"}`), Acquisition: lease.AcquisitionCreated, Now: h.now},
 		lease.FailProvisioning{Attempt: s.Attempt, Worker: s.Worker, Kind: kind, Code: "disk_full", Message: "no space", RetryAt: &retry},
-		lease.Renew{Now: h.now, Force: true},
+		lease.Renew{Now: h.now.Add(2 * time.Minute)},
+		lease.Expire{Now: s.ExpiresAt.Add(-time.Minute)},
 		lease.Release{Reason: reason, Message: "why"},
-		lease.Expire{Now: h.now.Add(48 * time.Hour)},
+		lease.Expire{Now: h.now.Add(48 * time.Hour), Renewable: h.now.Add(48 * time.Hour)},
 		lease.FailRelease{Attempt: s.Teardown, Worker: s.Worker, Code: "busy", Message: "in use", RetryAt: retry},
 	}
 	likely := []lease.Command{

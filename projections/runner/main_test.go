@@ -89,7 +89,7 @@ func lives(t testing.TB, n int) ([]eventstore.Recorded, []eventstore.Stream) {
 			lease.Grant{Slot: 1},
 			lease.StartProvisioning{Runtime: domaintest.Runtime, Worker: domaintest.Worker, Now: h.Now(), Deadline: h.Now().Add(time.Minute)},
 			lease.Provision{Attempt: 1, Worker: domaintest.Worker, Acquisition: lease.AcquisitionCreated, Now: h.Now()},
-			lease.Renew{Now: h.Now().Add(time.Minute), Force: true},
+			lease.Renew{Now: h.Now().Add(2 * time.Minute)},
 			lease.Release{Reason: lease.ReasonReleased},
 			lease.StartRelease{Worker: domaintest.Worker, Now: h.Now(), Deadline: h.Now().Add(time.Minute)},
 			lease.FinishRelease{Attempt: 1, Worker: domaintest.Worker},

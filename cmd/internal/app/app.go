@@ -227,6 +227,7 @@ func (a *App) start(ctx context.Context) error {
 	a.followPlugins(ctx)
 	a.startPruning(ctx)
 	a.startResealing(ctx)
+	a.watchRenewals(ctx)
 	if err := a.startSupervisor(ctx); err != nil {
 		return err
 	}
@@ -361,7 +362,7 @@ func (a *App) startSupervisor(ctx context.Context) error {
 	opts.DrainTimeout = a.opts.DrainTimeout
 	identity := a.store.Identity()
 	a.supervisor = supervisor.New(supervisor.Deps{
-		Commands: a.commands, Drivers: a.drivers, Todo: todo{a.pool}, Processes: a.processes, Process: a.process, Installer: shelf{a},
+		Commands: a.commands, Drivers: a.drivers, Todo: todo{a.pool, a.commands.Gaps}, Processes: a.processes, Process: a.process, Installer: shelf{a},
 		Installation: identity.Installation, Epoch: identity.Epoch, JournalDir: a.journalDir, Called: a.driverCalls(), Logger: a.log,
 	}, opts)
 	if err := a.supervisor.Start(ctx); err != nil {

@@ -172,6 +172,9 @@ var notPassed = map[string]string{
 	"LeaseReleaseFailed":             "the driver takes the runtime down",
 	"LeaseExpired":                   "the lease is released; TestALeaseThatNobodyReleasesEndsByItself has this end",
 	"LeaseRenewed":                   "the lease is used for less than a renewal window",
+	"LeaseExpiryWarned":              "the lease is released long before",
+	"RenewalsInterrupted":            "the engine is always there",
+	"ClockConfirmed":                 "an operator's, one append",
 }
 
 func whyNotPassed(point string) string {

@@ -36,7 +36,7 @@ func newLife(run int) ([]fact, error) {
 			Attempt: 1, Worker: worker, Acquisition: lease.AcquisitionCreated, Now: now,
 			Metadata: drivers.Metadata(map[string]any{"driver": noopName, "root": "/srv/work/0190f000"}),
 		},
-		lease.Renew{Now: deadline, Force: true},
+		lease.Renew{Now: deadline},
 		lease.Release{Reason: lease.ReasonReleased},
 		lease.StartRelease{Worker: worker, Now: deadline, Deadline: deadline.Add(time.Minute)},
 		lease.FinishRelease{Attempt: 1, Worker: worker},

@@ -7,8 +7,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tenure-dev/tenure/domain/outage"
 	"github.com/tenure-dev/tenure/drivers/supervisor"
 	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/eventstore/commands"
 	"github.com/tenure-dev/tenure/eventstore/memory"
 	"github.com/tenure-dev/tenure/projections"
 	"github.com/tenure-dev/tenure/projections/deadlines"
@@ -21,6 +23,7 @@ type Todo struct {
 	mu       sync.Mutex
 	position int64
 	rows     map[eventstore.Stream]projections.Stored
+	outages  outage.State
 }
 
 // NewTodo makes the read model of a log.
@@ -30,7 +33,20 @@ func NewTodo(store *memory.Store) *Todo {
 
 // Due implements [supervisor.Todo].
 func (d *Todo) Due(ctx context.Context, now time.Time, limit int) ([]supervisor.Task, error) {
-	return d.tasks(ctx, limit, func(x deadlines.Deadline) bool { return !x.DueAt.IsZero() && !x.DueAt.After(now) })
+	return d.tasks(ctx, limit, func(x deadlines.Deadline) bool {
+		return x.Kind != deadlines.KindExpire && !x.DueAt.IsZero() && !x.DueAt.After(now)
+	})
+}
+
+// Expiring implements [supervisor.Todo].
+func (d *Todo) Expiring(ctx context.Context, now time.Time, limit int) ([]supervisor.Task, error) {
+	return d.tasks(ctx, limit, func(x deadlines.Deadline) bool {
+		if x.Kind != deadlines.KindExpire {
+			return false
+		}
+		early := x.LeaseState.ExpiresAt.Sub(x.DueAt)
+		return !x.LeaseState.EndsAt(d.outages.Gaps).Add(-early).After(now)
+	})
 }
 
 // Claimed implements [supervisor.Todo].
@@ -67,6 +83,11 @@ func (d *Todo) catchUp(ctx context.Context) error {
 		}
 		for _, r := range page {
 			d.position = r.Position
+			if r.Stream.Category() == outage.Category {
+				if d.outages, err = commands.Outages.Fold(d.outages, []eventstore.Recorded{r}); err != nil {
+					return err
+				}
+			}
 			if !deadlines.Model.Follows(r.Stream) {
 				continue
 			}

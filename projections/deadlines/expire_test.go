@@ -1,0 +1,113 @@
+package deadlines_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tenure-dev/tenure/domain/domaintest"
+	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/outage"
+	"github.com/tenure-dev/tenure/eventstore/pg"
+	"github.com/tenure-dev/tenure/migrations/pgtest"
+	"github.com/tenure-dev/tenure/projections"
+	"github.com/tenure-dev/tenure/projections/deadlines"
+	"github.com/tenure-dev/tenure/projections/projectionstest"
+	"github.com/tenure-dev/tenure/projections/runner"
+)
+
+const minute = time.Minute
+
+// The database finds the leases whose time is over wherever gaps moved it: all of them, and of those that are not over none
+// but a few that were used within a gap.
+func TestLeasesThatGapsMovedAreNotInFrontOfThoseThatAreOver(t *testing.T) {
+	t.Parallel()
+	began := time.Now().UTC().Truncate(time.Second).Add(-10 * time.Hour)
+	at := func(d time.Duration) time.Time { return began.Add(d) }
+	gap := func(from, to time.Duration) outage.Gap {
+		return outage.Gap{From: at(from), To: at(to), Shift: min(to-from, 40*minute), Cap: 40 * minute}
+	}
+	gaps := outage.Gaps{gap(60*minute, 70*minute), gap(90*minute, 115*minute), gap(300*minute, 500*minute)}
+	used := []time.Duration{0, 30 * minute, 60 * minute, 65 * minute, 80 * minute, 116 * minute, 299 * minute, 301 * minute, 501 * minute}
+	idles := []time.Duration{20 * minute, 61 * minute, 85 * minute, 300 * minute}
+	db, states := leasesUsedAt(t, at, used, idles)
+
+	for now := time.Duration(0); now < 900*minute; now += 13 * minute {
+		rows, _, err := deadlines.Expiring(t.Context(), db, at(now), gaps, 0)
+		require.NoError(t, err)
+		due := map[uuid.UUID]bool{}
+		for i, row := range rows {
+			due[row.Data.ID] = true
+			require.True(t, i == 0 || !row.Data.DueAt.Before(rows[i-1].Data.DueAt))
+		}
+		early := 0
+		for id, s := range states {
+			over := !s.EndsAt(gaps).Add(s.NextDeadline().Sub(s.ExpiresAt)).After(at(now))
+			if over {
+				require.True(t, due[id], "%s: used at %s, ends at %s", now, s.LastUsedAt.Sub(began), s.EndsAt(gaps).Sub(began))
+			} else if due[id] {
+				early++
+			}
+		}
+		require.LessOrEqual(t, early, 2*len(idles)+3, "%s: those used within a gap, and those that were to be warned before one", now)
+	}
+	// None is in front of the others for what gaps did, and without gaps all are due by their own deadline.
+	rows, _, err := deadlines.Expiring(t.Context(), db, at(10000*minute), gaps, 0)
+	require.NoError(t, err)
+	require.Len(t, rows, len(states))
+	rows, _, err = deadlines.Expiring(t.Context(), db, at(10000*minute), nil, 3)
+	require.NoError(t, err)
+	require.Len(t, rows, 3)
+}
+
+// leasesUsedAt are active leases that were used at those times, with each of the idle timeouts.
+func leasesUsedAt(t *testing.T, at func(time.Duration) time.Time, used, idles []time.Duration) (projections.DB, map[uuid.UUID]lease.State) {
+	t.Helper()
+	pool := pgtest.Pool(t)
+	store, err := pg.Open(context.Background(), pool, pg.Options{})
+	require.NoError(t, err)
+	t.Cleanup(store.Close)
+	h := projectionstest.NewHistory(t)
+	times := map[string]time.Time{}
+	for _, idle := range idles {
+		for _, u := range used {
+			id := uuid.New()
+			request := domaintest.LeaseRequested()
+			request.IdleTimeoutMs = idle.Milliseconds()
+			request.TTLMs = (700 * minute).Milliseconds()
+			h.Lease(id, lease.Request{Requested: request})
+			h.Lease(id, lease.Grant{Slot: 1})
+			h.Lease(id, lease.StartProvisioning{Runtime: domaintest.Runtime, Worker: worker, Now: at(u), Deadline: at(u)})
+			h.Lease(id, lease.Provision{Attempt: 1, Worker: worker, Now: at(u), Acquisition: lease.AcquisitionCreated})
+			times["lease-"+id.String()] = at(u)
+		}
+	}
+	last := projectionstest.Append(t, store, h.Events)
+	for stream, then := range times {
+		_, err := pool.Exec(t.Context(), `UPDATE events SET recorded_at = $2 WHERE stream = $1`, stream, then)
+		require.NoError(t, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r := runner.New(pool, store, []projections.Model{deadlines.Model}, runner.Options{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = r.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	require.NoError(t, r.Wait(t.Context(), last))
+	states := map[uuid.UUID]lease.State{}
+	rows, _, err := deadlines.Expiring(t.Context(), pool, at(100_000*minute), nil, 0)
+	require.NoError(t, err)
+	for _, row := range rows {
+		states[row.Data.ID] = *row.Data.LeaseState
+	}
+	require.Len(t, states, len(used)*len(idles))
+	return pool, states
+}
