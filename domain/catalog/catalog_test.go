@@ -60,6 +60,8 @@ var frozen = []domain.Entry{
 	{Name: "LeaseReleased", Revision: 1},
 	{Name: "LeaseRenewed", Revision: 1},
 	{Name: "LeaseRequested", Revision: 1},
+	{Name: "LogAdopted", Revision: 1},
+	{Name: "LogForked", Revision: 1},
 	{Name: "PluginDisabled", Revision: 1},
 	{Name: "PluginEnabled", Revision: 1},
 	{Name: "PluginInstallCompleted", Revision: 1},

@@ -10,6 +10,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/admission"
 	"github.com/tenure-dev/tenure/domain/company"
 	"github.com/tenure-dev/tenure/domain/environment"
+	"github.com/tenure-dev/tenure/domain/epoch"
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/domain/install"
 	"github.com/tenure-dev/tenure/domain/key"
@@ -101,6 +102,7 @@ func SecretAdded() secret.Added {
 // Samples has one event of each name, with every field set.
 func Samples() []domain.Event {
 	provider, code := "provider-lease-1", 3
+	installation, former := ID[domain.NodeID](11).UUID, ID[domain.NodeID](12).UUID
 	retry := Noon.Add(time.Minute)
 	r := EnvironmentRegistered()
 	return []domain.Event{
@@ -197,6 +199,15 @@ func Samples() []domain.Event {
 		secretread.Read{
 			Version: 2, Purpose: secretread.PurposeExec, Lease: Lease, Exec: Exec, Environment: Environment, Worker: Worker,
 		},
+
+		epoch.Forked{
+			Findings: []epoch.Finding{epoch.FindingLost, epoch.FindingTimeline}, FromEpoch: 1, Head: 100,
+			Remembered: &epoch.Mark{Epoch: 1, Position: 105, Hash: Hash}, Kept: 100,
+			Was:  epoch.Place{System: "7713254024809075596", Timeline: "00000001", Database: "5", Birth: "2026-07-01 12:00:00", Port: "5432", Address: "10.0.0.1"},
+			Is:   epoch.Place{System: "7713254024809075596", Timeline: "00000002", Database: "5", Birth: "2026-07-02 12:00:00", Port: "5432", Address: "10.0.0.2"},
+			Node: Node,
+		},
+		epoch.Adopted{Reason: "failover of the database", LostAtMost: 5, Installation: &installation, Former: &former},
 	}
 }
 
