@@ -22,6 +22,7 @@ func (c *Commands) ClaimProvisioning(
 	ctx context.Context, by Caller, id domain.LeaseID, node domain.NodeID, claim lease.StartProvisioning, need Need,
 ) (claimed lease.State, got Got, err error) {
 	_, err = eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		w.Drives()
 		claim.Now = w.Now()
 		if _, err := actOnLease(ctx, w, id, claim); err != nil {
 			return err
@@ -78,6 +79,7 @@ func (c *Commands) ClaimRelease(
 	ctx context.Context, by Caller, id domain.LeaseID, claim lease.StartRelease, need Need,
 ) (claimed lease.State, got Got, err error) {
 	_, err = eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		w.Drives()
 		claim.Now = w.Now()
 		if _, err := actOnLease(ctx, w, id, claim); err != nil {
 			return err

@@ -11,13 +11,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/eventstore"
 )
 
@@ -35,6 +37,12 @@ type Options struct {
 	// DirectURL leads to the same database without a pooler in between, for LISTEN alone. Default: the pool's own way; if
 	// that leads through a pooler, commits of other processes are found by polling.
 	DirectURL string
+	// Node is whose process this is, for the record of a fork.
+	Node domain.NodeID
+	// Remembered is what the node's processes before this one remembered of the log, in order. NodeCopied says that the
+	// directory where they kept it is a copy, so that it may be the memory of another node.
+	Remembered []Mark
+	NodeCopied bool
 }
 
 func (o Options) withDefaults() Options {
@@ -58,27 +66,34 @@ type Store struct {
 	pool     *pgxpool.Pool
 	opts     Options
 	clock    eventstore.Clock
-	identity Identity
+	identity atomic.Pointer[Identity]
 	channel  string
 	direct   *pgx.ConnConfig
 	writer   *writer
 	wake     *wake
 	cancel   context.CancelFunc
 	done     sync.WaitGroup
+
+	memory memory
+	// suspect says that the memory may be another node's, until that is on record.
+	suspect atomic.Bool
+	// doubt has room for one signal: look soon whether the log is still the one it was.
+	doubt    chan struct{}
+	lookTurn sync.Mutex
+	// looking guards changedIdentity.
+	looking         sync.Mutex
+	changedIdentity chan struct{}
 }
 
 var _ eventstore.Store = (*Store)(nil)
 
-// Identity says which log this is.
-type Identity struct {
-	// Installation is written on every runtime made for this log.
-	Installation uuid.UUID
-	Epoch        int64
-}
-
 // Open starts a store on a migrated schema. The pool stays the caller's, who closes the store first.
 func Open(ctx context.Context, pool *pgxpool.Pool, opts Options) (*Store, error) {
-	s := &Store{pool: pool, opts: opts.withDefaults()}
+	s := &Store{
+		pool: pool, opts: opts.withDefaults(), memory: memory{marks: slices.Clone(opts.Remembered)},
+		doubt: make(chan struct{}, 1), changedIdentity: make(chan struct{}),
+	}
+	s.suspect.Store(opts.NodeCopied)
 	if opts.DirectURL != "" {
 		direct, err := pgx.ParseConfig(opts.DirectURL)
 		if err != nil {
@@ -87,19 +102,28 @@ func Open(ctx context.Context, pool *pgxpool.Pool, opts Options) (*Store, error)
 		s.direct = direct
 	}
 	var now time.Time
+	var identity Identity
 	err := pool.QueryRow(ctx, `
-		SELECT l.installation, l.epoch, 'tenure_' || to_hex(append_lock_key()), clock_timestamp()
-		  FROM log l`).Scan(&s.identity.Installation, &s.identity.Epoch, &s.channel, &now)
+		SELECT l.installation, l.epoch, l.forked, 'tenure_' || to_hex(append_lock_key()), clock_timestamp()
+		  FROM log l`).Scan(&identity.Installation, &identity.Epoch, &identity.Forked, &s.channel, &now)
 	if err != nil {
 		return nil, fmt.Errorf("open the log: %w", err)
 	}
 	s.clock.Observe(now)
+	s.identity.Store(&identity)
 	s.wake = newWake(s)
 	s.writer = newWriter(s)
+	if err := s.Look(ctx); err != nil {
+		return nil, fmt.Errorf("open the log: %w", err)
+	}
+	if identity.Forked && s.Identity() == identity {
+		s.opts.Logger.Error(forkedLine, "epoch", identity.Epoch)
+	}
 	ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.done.Go(func() { s.writer.run(ctx) })
 	s.done.Go(func() { s.wake.listen(ctx) })
 	s.done.Go(func() { s.wake.notify(ctx) })
+	s.done.Go(func() { s.watch(ctx) })
 	return s, nil
 }
 
@@ -109,9 +133,6 @@ func (s *Store) Close() {
 	s.cancel()
 	s.done.Wait()
 }
-
-// Identity says which log this is.
-func (s *Store) Identity() Identity { return s.identity }
 
 // Channel is where commits are notified; each schema has its own.
 func (s *Store) Channel() string { return s.channel }
