@@ -50,8 +50,6 @@ const (
 	FindingCopied Finding = "copied"
 	// FindingElsewhere: the server is at another address, and who found it remembers nothing of the log.
 	FindingElsewhere Finding = "elsewhere"
-	// FindingNode: the node's data directory is a copy, so what it remembers may be another node's.
-	FindingNode Finding = "node"
 )
 
 func (f Finding) String() string { return string(f) }

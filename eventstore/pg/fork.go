@@ -100,8 +100,6 @@ type view struct {
 	// remembered one before all of those, 0 for none.
 	last, missing *Mark
 	kept          int64
-	// suspect says that the process doubts its memory: its node's directory is a copy.
-	suspect bool
 }
 
 func (s *Store) view(ctx context.Context, db querier) (v view, err error) {
@@ -115,7 +113,7 @@ func (s *Store) view(ctx context.Context, db querier) (v view, err error) {
 	if err != nil {
 		return view{}, err
 	}
-	v.was, v.is, v.suspect = placeOf(was), placeOf(is), s.suspect.Load()
+	v.was, v.is = placeOf(was), placeOf(is)
 	if err := v.compare(ctx, db, s.memory.all()); err != nil {
 		return view{}, err
 	}
@@ -214,7 +212,6 @@ func (v view) fork(node domain.NodeID, known int64) *epoch.Forked {
 	// A server may move. Who remembers the log knows it again; who does not, knows it by its place.
 	found(epoch.FindingElsewhere, v.last == nil && len(f.Findings) == 0 &&
 		(differ(v.was.Port, v.is.Port) || differ(v.was.Address, v.is.Address)))
-	found(epoch.FindingNode, v.suspect)
 	if len(f.Findings) == 0 {
 		return nil
 	}
@@ -298,7 +295,6 @@ func (s *Store) fork(ctx context.Context, db querier, v view, f epoch.Forked) er
 		if v.missing != nil {
 			s.memory.forget(v.kept, v.missing.Position)
 		}
-		s.suspect.Store(false)
 	}
 	return err
 }

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -39,10 +40,10 @@ type Options struct {
 	DirectURL string
 	// Node is whose process this is, for the record of a fork.
 	Node domain.NodeID
-	// Remembered is what the node's processes before this one remembered of the log, in order. NodeCopied says that the
-	// directory where they kept it is a copy, so that it may be the memory of another node.
-	Remembered []Mark
-	NodeCopied bool
+	// Remembered is what the node's processes before this one remembered of a log, in order, and RememberedOf that log's
+	// installation: what they remembered of another log does not count.
+	Remembered   []Mark
+	RememberedOf uuid.UUID
 }
 
 func (o Options) withDefaults() Options {
@@ -75,8 +76,6 @@ type Store struct {
 	done     sync.WaitGroup
 
 	memory memory
-	// suspect says that the memory may be another node's, until that is on record.
-	suspect atomic.Bool
 	// doubt has room for one signal: look soon whether the log is still the one it was.
 	doubt    chan struct{}
 	lookTurn sync.Mutex
@@ -90,10 +89,9 @@ var _ eventstore.Store = (*Store)(nil)
 // Open starts a store on a migrated schema. The pool stays the caller's, who closes the store first.
 func Open(ctx context.Context, pool *pgxpool.Pool, opts Options) (*Store, error) {
 	s := &Store{
-		pool: pool, opts: opts.withDefaults(), memory: memory{marks: slices.Clone(opts.Remembered)},
+		pool: pool, opts: opts.withDefaults(),
 		doubt: make(chan struct{}, 1), changedIdentity: make(chan struct{}),
 	}
-	s.suspect.Store(opts.NodeCopied)
 	if opts.DirectURL != "" {
 		direct, err := pgx.ParseConfig(opts.DirectURL)
 		if err != nil {
@@ -111,6 +109,11 @@ func Open(ctx context.Context, pool *pgxpool.Pool, opts Options) (*Store, error)
 	}
 	s.clock.Observe(now)
 	s.identity.Store(&identity)
+	if opts.RememberedOf == identity.Installation {
+		s.memory.marks = slices.Clone(opts.Remembered)
+	} else if len(opts.Remembered) > 0 {
+		s.opts.Logger.Warn("this is another log than the one that this node knew", "installation", identity.Installation, "known", opts.RememberedOf)
+	}
 	s.wake = newWake(s)
 	s.writer = newWriter(s)
 	if err := s.Look(ctx); err != nil {
