@@ -94,6 +94,7 @@ func TestOpenAPISchemasHaveTheFieldsOfTheWireTypes(t *testing.T) {
 		wire.Plugin{}, wire.PluginVersion{}, wire.PluginProcess{}, wire.InstallPlugin{}, wire.PluginInstall{}, wire.DisablePlugin{},
 		wire.ProbeSettings{}, wire.RetireEnvironment{}, wire.Blocker{}, wire.Probe{}, wire.ProbeResult{}, wire.Diagnostic{},
 		wire.Secret{}, wire.SecretVersion{}, wire.AddSecret{}, wire.AddSecretVersion{}, wire.SecretRead{},
+		wire.Log{}, wire.LogFork{}, wire.LogMark{}, wire.LogPlace{}, wire.LogAdopted{}, wire.AdoptLog{},
 	}
 	schemas := openAPI(t).Components.Schemas
 	checked := map[string]bool{}

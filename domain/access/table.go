@@ -69,7 +69,10 @@ const (
 	ProjectionPark Action = "projection.park"
 
 	// LogRead is the global feed.
-	LogRead     Action = "log.read"
+	LogRead Action = "log.read"
+	// LogShow is the log's epoch and its forks, LogAdopt takes a log that has forked as it is.
+	LogShow     Action = "log.show"
+	LogAdopt    Action = "log.adopt"
 	WorkerRead  Action = "worker.read"
 	MetricsRead Action = "metrics.read"
 )
@@ -152,6 +155,8 @@ var table = map[Action]row{
 	ProjectionPark:    {operators, scopeUnscoped, ""},
 
 	LogRead:     {readers, scopeFiltered, ""},
+	LogShow:     {readers, scopeUnscoped, ""},
+	LogAdopt:    {admins, scopeUnscoped, ""},
 	WorkerRead:  {readers, scopeUnscoped, ""},
 	MetricsRead: {readers, scopeUnscoped, ""},
 }

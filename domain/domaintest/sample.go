@@ -147,6 +147,7 @@ func Samples() []domain.Event {
 		lease.Expired{},
 		lease.Failed{Code: "disk_full", Message: "no space", CleanupPending: true},
 		lease.CleanupCompleted{},
+		lease.Disowned{},
 
 		runtime.Intended{
 			Company: Company, Environment: Environment, Lease: Lease, Driver: "local", Provider: "local", Node: Node,
@@ -156,6 +157,7 @@ func Samples() []domain.Event {
 		runtime.Freed{Lease: Lease},
 		runtime.DestroyIntended{Reason: "released"},
 		runtime.Destroyed{Proof: runtime.ProofReleased},
+		runtime.Disowned{},
 
 		ExecRequested(),
 		execution.Claimed{Worker: Worker},

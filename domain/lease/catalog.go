@@ -22,4 +22,5 @@ var Codec = domain.NewCodec(
 	domain.Spec[Expired, Event](),
 	domain.Spec[Failed, Event](),
 	domain.Spec[CleanupCompleted, Event](),
+	domain.Spec[Disowned, Event](),
 )

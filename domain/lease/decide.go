@@ -37,6 +37,8 @@ func Decide(s State, cmd Command) ([]Event, error) {
 		return failRelease(s, c)
 	case FinishRelease:
 		return finishRelease(s, c)
+	case Disown:
+		return disown(s), nil
 	}
 	return nil, domain.Refuse(domain.KindInvalid, "unknown_command", "the lease does not know this command")
 }

@@ -188,6 +188,8 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.FailureCode, s.FailureMessage = e.Code, e.Message
 	case CleanupCompleted:
 		s.TearingDown, s.Cleaned = false, true
+	case Disowned:
+		s.Attempting, s.TearingDown, s.CleanupNeeded = false, false, false
 	}
 	return s
 }

@@ -58,6 +58,9 @@ type Destroyed struct {
 	Proof Proof `json:"proof"`
 }
 
+// Disowned says: it belongs to another installation, and this one does nothing about it. The log is a copy.
+type Disowned struct{}
+
 // Proof is why a runtime is known to be gone.
 type Proof string
 
@@ -75,6 +78,7 @@ func (Held) EventName() string            { return "RuntimeHeld" }
 func (Freed) EventName() string           { return "RuntimeFreed" }
 func (DestroyIntended) EventName() string { return "RuntimeDestroyIntended" }
 func (Destroyed) EventName() string       { return "RuntimeDestroyed" }
+func (Disowned) EventName() string        { return "RuntimeDisowned" }
 
 func (Intended) runtimeEvent()        {}
 func (Made) runtimeEvent()            {}
@@ -82,6 +86,7 @@ func (Held) runtimeEvent()            {}
 func (Freed) runtimeEvent()           {}
 func (DestroyIntended) runtimeEvent() {}
 func (Destroyed) runtimeEvent()       {}
+func (Disowned) runtimeEvent()        {}
 
 // Codec is the catalog of this part.
 var Codec = domain.NewCodec(
@@ -91,6 +96,7 @@ var Codec = domain.NewCodec(
 	domain.Spec[Freed, Event](),
 	domain.Spec[DestroyIntended, Event](),
 	domain.Spec[Destroyed, Event](),
+	domain.Spec[Disowned, Event](),
 )
 
 // Command is what may be asked of a runtime.
@@ -111,10 +117,14 @@ type Destroy struct{ Reason string }
 // ConfirmDestroyed says that it is gone.
 type ConfirmDestroyed struct{ Proof Proof }
 
+// Disown gives it up to another installation, whatever became of it.
+type Disown struct{}
+
 func (Intend) runtimeCommand()           {}
 func (Hold) runtimeCommand()             {}
 func (Destroy) runtimeCommand()          {}
 func (ConfirmDestroyed) runtimeCommand() {}
+func (Disown) runtimeCommand()           {}
 
 // Status is where a runtime stands.
 type Status string
@@ -127,6 +137,7 @@ const (
 	StatusFree       Status = "free"
 	StatusDestroying Status = "destroying"
 	StatusDestroyed  Status = "destroyed"
+	StatusDisowned   Status = "disowned"
 )
 
 func (s Status) String() string { return string(s) }
@@ -159,6 +170,8 @@ func Decide(s State, cmd Command) ([]Event, error) {
 		return destroy(s, c)
 	case ConfirmDestroyed:
 		return confirmDestroyed(s, c)
+	case Disown:
+		return disown(s)
 	}
 	return nil, domain.Refuse(domain.KindInvalid, "unknown_command", "the runtime does not know this command")
 }
@@ -189,11 +202,20 @@ func destroy(s State, c Destroy) ([]Event, error) {
 		return []Event{DestroyIntended(c)}, nil
 	case StatusHeld:
 		return []Event{Freed{Lease: s.Holder}, DestroyIntended(c)}, nil
-	case StatusDestroying, StatusDestroyed:
+	case StatusDestroying, StatusDestroyed, StatusDisowned:
 		return nil, nil
 	case StatusNone:
 	}
 	return nil, domain.NotFound("runtime")
+}
+
+func disown(s State) ([]Event, error) {
+	switch s.Status {
+	case StatusIntended, StatusHeld, StatusFree, StatusDestroying:
+		return []Event{Disowned{}}, nil
+	case StatusDestroyed, StatusDisowned, StatusNone:
+	}
+	return nil, nil
 }
 
 func confirmDestroyed(s State, c ConfirmDestroyed) ([]Event, error) {
@@ -212,7 +234,7 @@ func confirmDestroyed(s State, c ConfirmDestroyed) ([]Event, error) {
 		return nil, nil
 	case StatusNone:
 		return nil, domain.NotFound("runtime")
-	case StatusHeld, StatusFree:
+	case StatusHeld, StatusFree, StatusDisowned:
 	}
 	return nil, domain.Refuse(domain.KindConflict, "runtime_not_destroying", "the runtime is %s", s.Status)
 }
@@ -232,6 +254,8 @@ func Evolve(s State, e Event, _ domain.Meta) State {
 		s.Status = StatusDestroying
 	case Destroyed:
 		s.Status = StatusDestroyed
+	case Disowned:
+		s.Status, s.Holder = StatusDisowned, domain.LeaseID{}
 	}
 	return s
 }

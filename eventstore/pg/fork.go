@@ -451,3 +451,20 @@ func (s *Store) saw(events []eventstore.Recorded) {
 		s.doubted()
 	}
 }
+
+// Replication is how the log's server is copied.
+type Replication struct {
+	// Standbys follow it; Synchronous is the server's setting of which of them a commit waits for, "" for none.
+	Standbys    int
+	Synchronous string
+}
+
+// Replication asks the server. An ordinary role sees how many follow, and not who.
+func (s *Store) Replication(ctx context.Context) (r Replication, err error) {
+	ctx, cancel := s.answerContext(ctx)
+	defer cancel()
+	err = s.pool.QueryRow(ctx, `
+		SELECT count(*) FILTER (WHERE coalesce(state, 'streaming') IN ('streaming', 'catchup')), current_setting('synchronous_standby_names')
+		  FROM pg_stat_replication`).Scan(&r.Standbys, &r.Synchronous)
+	return r, unavailable(wrap(err, "look for standbys"))
+}
