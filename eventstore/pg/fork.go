@@ -53,8 +53,11 @@ func (s *Store) IdentityChanged() <-chan struct{} {
 	return s.changedIdentity
 }
 
-// Remembered is what this process remembers of the log, to be kept outside of the database.
-func (s *Store) Remembered() []Mark { return s.memory.all() }
+// Remembered is what this process remembers of the log.
+func (s *Store) Remembered() Memory {
+	now := s.Identity()
+	return Memory{Installation: now.Installation, Epoch: s.memory.knows(now.Epoch), Marks: s.memory.all()}
+}
 
 // querier is a pool or a connection.
 type querier interface {
@@ -78,7 +81,7 @@ func (s *Store) look(ctx context.Context, db querier) error {
 		if err != nil {
 			return unavailable(fmt.Errorf("look at the log's place: %w", err))
 		}
-		forked := v.fork(s.opts.Node, s.Epoch())
+		forked := v.fork(s.opts.Node, s.memory.knows(s.Epoch()))
 		if forked == nil {
 			return s.settle(ctx, db, v)
 		}
@@ -283,7 +286,7 @@ func orNull(text string) *string {
 
 // fork begins a new epoch, unless another process did so meanwhile.
 func (s *Store) fork(ctx context.Context, db querier, v view, f epoch.Forked) error {
-	to := max(v.identity.Epoch, s.Epoch())
+	to := s.memory.knows(v.identity.Epoch)
 	if v.last != nil {
 		to = max(to, v.last.Epoch)
 	}
@@ -291,6 +294,7 @@ func (s *Store) fork(ctx context.Context, db querier, v view, f epoch.Forked) er
 		from: v.identity.Epoch, to: to + 1, wasForked: v.identity.Forked, forked: true, event: f,
 	})
 	if err == nil && done {
+		s.memory.knows(to + 1)
 		// What is lost is on record now.
 		if v.missing != nil {
 			s.memory.forget(v.kept, v.missing.Position)

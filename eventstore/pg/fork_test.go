@@ -5,8 +5,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/epoch"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/eventstoretest"
@@ -157,14 +159,14 @@ func TestARestoredBackupIsKnownByWhatTheNodeRemembers(t *testing.T) {
 	appendEvents(t, s, 4)
 	backup := original.Backup()
 	appendEvents(t, s, 6)
-	remembered, installation := s.Remembered(), s.Identity().Installation
+	remembered := s.Remembered()
 	seen := places{}
 	seen.add(t, eventstoretest.All(t, s))
 	s.Close()
 	original.Stop()
 	backup.TakePlaceOf(original)
 
-	s = openAt(t, backup, pgtest.RolePlain, pg.Options{Remembered: remembered, RememberedOf: installation})
+	s = openAt(t, backup, pgtest.RolePlain, pg.Options{Remembered: remembered})
 	require.True(t, s.Identity().Forked)
 	require.EqualValues(t, 2, s.Epoch())
 	state, _, err := s.State(t.Context())
@@ -177,7 +179,7 @@ func TestARestoredBackupIsKnownByWhatTheNodeRemembers(t *testing.T) {
 	require.NoError(t, err)
 
 	// Another node was away all the time, and comes back with its memory: what it misses is on record.
-	late := openAt(t, backup, pgtest.RolePlain, pg.Options{Remembered: remembered, RememberedOf: installation})
+	late := openAt(t, backup, pgtest.RolePlain, pg.Options{Remembered: remembered})
 	require.False(t, late.Identity().Forked)
 	eventstoretest.Must(t, late, drives(0))
 }
@@ -190,17 +192,17 @@ func TestWhoComesLaterAndRemembersMoreStopsTheDriversAgain(t *testing.T) {
 	appendEvents(t, s, 4)
 	backup := original.Backup()
 	appendEvents(t, s, 2)
-	less, installation := s.Remembered(), s.Identity().Installation
+	less := s.Remembered()
 	appendEvents(t, s, 2)
 	more := s.Remembered()
 	s.Close()
 	original.Stop()
 	backup.TakePlaceOf(original)
-	first := openAt(t, backup, pgtest.RolePlain, pg.Options{Remembered: less, RememberedOf: installation})
+	first := openAt(t, backup, pgtest.RolePlain, pg.Options{Remembered: less})
 	_, err := first.Adopt(t.Context(), pg.Adoption{Reason: "restored"})
 	require.NoError(t, err)
 	eventstoretest.Must(t, first, drives(0))
-	second := openAt(t, backup, pgtest.RolePlain, pg.Options{Remembered: more, RememberedOf: installation})
+	second := openAt(t, backup, pgtest.RolePlain, pg.Options{Remembered: more})
 	require.True(t, second.Identity().Forked)
 	require.EqualValues(t, 3, second.Epoch())
 	require.Eventually(t, func() bool { return first.Identity() == second.Identity() }, 20*time.Second, 10*time.Millisecond)
@@ -231,7 +233,7 @@ func TestACopyBesideTheOriginalDrivesNothing(t *testing.T) {
 			if c.copy == nil {
 				first.Close()
 				beside = openTemplate(t, original)
-				first = openAt(t, original, c.role, pg.Options{Remembered: first.Remembered(), RememberedOf: first.Identity().Installation})
+				first = openAt(t, original, c.role, pg.Options{Remembered: first.Remembered()})
 			} else {
 				copied := c.copy(original)
 				copied.Start()
@@ -293,12 +295,12 @@ func TestARestartOrAMoveOfTheServerIsNoFork(t *testing.T) {
 	c.Start()
 	appendEvents(t, s, 1)
 	require.NoError(t, s.Look(t.Context()))
-	remembered, installation := s.Remembered(), s.Identity().Installation
+	remembered := s.Remembered()
 	s.Close()
 	c.Stop()
 	c.SetPort(5433)
 	c.Start()
-	s = openAt(t, c, pgtest.RoleSuper, pg.Options{Remembered: remembered, RememberedOf: installation})
+	s = openAt(t, c, pgtest.RoleSuper, pg.Options{Remembered: remembered})
 	require.Equal(t, pg.Identity{Installation: s.Identity().Installation, Epoch: 1}, s.Identity())
 	later := openAt(t, c, pgtest.RoleSuper, pg.Options{})
 	require.False(t, later.Identity().Forked, "the new place is on record for those who come later")
@@ -309,7 +311,59 @@ func TestWhatANodeRemembersOfAnotherLogDoesNotCount(t *testing.T) {
 	t.Parallel()
 	one := openPool(t, pgtest.Pool(t), pg.Options{})
 	appendEvents(t, one, 2)
-	other := openPool(t, pgtest.Pool(t), pg.Options{Remembered: one.Remembered(), RememberedOf: one.Identity().Installation})
+	other := openPool(t, pgtest.Pool(t), pg.Options{Remembered: one.Remembered()})
 	require.Equal(t, pg.Identity{Installation: other.Identity().Installation, Epoch: 1}, other.Identity())
 	appendEvents(t, other, 1)
+}
+
+// The server may change under a connection that stays, as through a pooler: each way of appending looks at the timeline.
+func TestAnAppendOnAnotherTimelineIsOfAnotherEpoch(t *testing.T) {
+	t.Parallel()
+	for procedure, way := range ways {
+		t.Run(procedure, func(t *testing.T) {
+			t.Parallel()
+			pool := pgtest.Pool(t)
+			s := openPool(t, pool, pg.Options{})
+			warm(t, s)
+			_, err := pool.Exec(t.Context(), `UPDATE log SET timeline = '000000FF'`)
+			require.NoError(t, err)
+			r, err := eventstoretest.Do(t, s, way.append(0))
+			if err == nil { // the process has looked just now
+				require.EqualValues(t, 2, r.Epoch)
+			} else {
+				require.ErrorIs(t, err, eventstore.ErrStaleEpoch)
+			}
+			require.EqualValues(t, 2, untilDone(t, s, way.append(0)).Epoch)
+			state, _, err := s.State(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, []epoch.Finding{epoch.FindingTimeline}, findings(state))
+		})
+	}
+}
+
+// A process whose row was in what the log lost makes it again; one whose place another incarnation took ends.
+func TestAProcessWhoseRowAForkLostGoesOn(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t)
+	s := openPool(t, pool, pg.Options{})
+	appendEvents(t, s, 2)
+	processes := s.Processes()
+	me := eventstore.Process{ID: domain.WorkerID{UUID: uuid.New()}, Node: domain.NodeID{UUID: uuid.New()}, Hostname: "h", Version: "v"}
+	require.NoError(t, processes.Register(t.Context(), me, time.Minute))
+	_, err := pool.Exec(t.Context(), `DELETE FROM processes`)
+	require.NoError(t, err)
+	require.ErrorIs(t, processes.Beat(t.Context(), me.ID, time.Minute), eventstore.ErrProcessGone, "the log has not forked")
+
+	_, err = pool.Exec(t.Context(), `DELETE FROM events WHERE position > 1`)
+	require.NoError(t, err)
+	require.NoError(t, processes.Beat(t.Context(), me.ID, time.Minute))
+	list, err := processes.List(t.Context())
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	require.True(t, list[0].Alive)
+
+	other := me
+	other.ID = domain.WorkerID{UUID: uuid.New()}
+	require.NoError(t, openPool(t, pool, pg.Options{}).Processes().Register(t.Context(), other, time.Minute))
+	require.ErrorIs(t, processes.Beat(t.Context(), me.ID, time.Minute), eventstore.ErrProcessGone)
 }

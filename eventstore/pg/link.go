@@ -120,7 +120,10 @@ func (l *link) connect(ctx context.Context) error {
 	}
 	l.conn, l.heads, l.used = conn, newHeads(), time.Now()
 	// The server may be another one than before.
-	l.store.doubted()
+	if err := l.store.look(ctx, conn); err != nil {
+		l.close(ctx)
+		return err
+	}
 	return nil
 }
 

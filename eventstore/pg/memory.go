@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/google/uuid"
+
 	"github.com/tenure-dev/tenure/eventstore"
 )
 
@@ -19,6 +21,17 @@ type Mark struct {
 type memory struct {
 	mu    sync.Mutex
 	marks []Mark // by position
+	// epoch is the highest that the log was known to have.
+	epoch int64
+}
+
+// Memory is what a node remembers of a log, to be kept outside of the database.
+type Memory struct {
+	// Installation is the log's, Epoch the highest that it was known to have.
+	Installation uuid.UUID
+	Epoch        int64
+	// Marks are some of its events, by position.
+	Marks []Mark
 }
 
 // maxMarks bounds what is remembered. Of twice as many, every other one of the older ones goes.
@@ -67,6 +80,14 @@ func (m *memory) last() *Mark {
 		return &last
 	}
 	return nil
+}
+
+// knows takes note of an epoch, and returns the highest one.
+func (m *memory) knows(epoch int64) int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.epoch = max(m.epoch, epoch)
+	return m.epoch
 }
 
 func (m *memory) all() []Mark {

@@ -40,10 +40,8 @@ type Options struct {
 	DirectURL string
 	// Node is whose process this is, for the record of a fork.
 	Node domain.NodeID
-	// Remembered is what the node's processes before this one remembered of a log, in order, and RememberedOf that log's
-	// installation: what they remembered of another log does not count.
-	Remembered   []Mark
-	RememberedOf uuid.UUID
+	// Remembered is what the node's processes before this one remembered of a log: of another log it does not count.
+	Remembered Memory
 }
 
 func (o Options) withDefaults() Options {
@@ -109,10 +107,14 @@ func Open(ctx context.Context, pool *pgxpool.Pool, opts Options) (*Store, error)
 	}
 	s.clock.Observe(now)
 	s.identity.Store(&identity)
-	if opts.RememberedOf == identity.Installation {
-		s.memory.marks = slices.Clone(opts.Remembered)
-	} else if len(opts.Remembered) > 0 {
-		s.opts.Logger.Warn("this is another log than the one that this node knew", "installation", identity.Installation, "known", opts.RememberedOf)
+	switch opts.Remembered.Installation {
+	case identity.Installation:
+		s.memory.marks = slices.Clone(opts.Remembered.Marks)
+		s.memory.epoch = opts.Remembered.Epoch
+	case uuid.Nil:
+	default:
+		s.opts.Logger.Warn("this is another log than the one that this node knew",
+			"installation", identity.Installation, "known", opts.Remembered.Installation)
 	}
 	s.wake = newWake(s)
 	s.writer = newWriter(s)

@@ -196,7 +196,7 @@ func (a *App) start(ctx context.Context) error {
 	}
 	a.store, err = pg.Open(ctx, a.pool, pg.Options{
 		Logger: a.log, PollInterval: a.opts.PollInterval, CallTimeout: answerLimit, AppendTimeout: appendLimit,
-		DirectURL: a.opts.DatabaseDirectURL, Node: node, Remembered: remembered.Remembered, RememberedOf: remembered.RememberedOf,
+		DirectURL: a.opts.DatabaseDirectURL, Node: node, Remembered: remembered,
 	})
 	if err != nil {
 		return databaseError(err)

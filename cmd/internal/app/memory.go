@@ -21,8 +21,9 @@ import (
 // remembered is what a node keeps of the log outside of the database: events that it knows to be in it. A database that was
 // restored from a backup has lost them, and does not know it.
 type remembered struct {
-	// Installation is the log's.
+	// Installation is the log's, Epoch the highest that it was known to have.
 	Installation uuid.UUID `json:"installation"`
+	Epoch        int64     `json:"epoch"`
 	Marks        []mark    `json:"marks"`
 }
 
@@ -39,38 +40,39 @@ const memoryFile = "log.remembered"
 const memoryInterval = 5 * time.Second
 
 // recollect reads what the node remembers; a new node remembers nothing.
-func recollect(dataDir string) (pg.Options, error) {
+func recollect(dataDir string) (pg.Memory, error) {
 	path := filepath.Join(dataDir, memoryFile)
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return pg.Options{}, nil
+		return pg.Memory{}, nil
 	}
 	var r remembered
 	if err == nil {
 		err = json.Unmarshal(raw, &r)
 	}
-	opts := pg.Options{RememberedOf: r.Installation}
+	memory := pg.Memory{Installation: r.Installation, Epoch: r.Epoch}
 	for _, m := range r.Marks {
 		hash, decodeErr := hex.DecodeString(m.Hash)
 		err = errors.Join(err, decodeErr)
-		opts.Remembered = append(opts.Remembered, pg.Mark{Epoch: m.Epoch, Position: m.Position, Hash: hash})
+		memory.Marks = append(memory.Marks, pg.Mark{Epoch: m.Epoch, Position: m.Position, Hash: hash})
 	}
-	if err == nil && !slices.IsSortedFunc(opts.Remembered, func(a, b pg.Mark) int { return int(a.Position - b.Position) }) {
+	if err == nil && !slices.IsSortedFunc(memory.Marks, func(a, b pg.Mark) int { return int(a.Position - b.Position) }) {
 		err = errors.New("its events are not in order")
 	}
 	if err != nil {
-		return pg.Options{}, &cli.StartError{
+		return pg.Memory{}, &cli.StartError{
 			Code: "memory_unreadable", What: fmt.Sprintf("what this node remembers of the log, in %s, cannot be read: %s", path, err),
 			Remediation: "restore the file; or remove it, if the database was neither restored nor failed over since this node's last stop",
 		}
 	}
-	return opts, nil
+	return memory, nil
 }
 
 // remember writes what the node remembers, as a whole and durably.
 func (a *App) remember() error {
-	r := remembered{Installation: a.store.Identity().Installation}
-	for _, m := range a.store.Remembered() {
+	memory := a.store.Remembered()
+	r := remembered{Installation: memory.Installation, Epoch: memory.Epoch}
+	for _, m := range memory.Marks {
 		r.Marks = append(r.Marks, mark{Epoch: m.Epoch, Position: m.Position, Hash: hex.EncodeToString(m.Hash)})
 	}
 	raw, err := json.Marshal(r)
