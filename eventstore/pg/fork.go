@@ -221,18 +221,26 @@ func (v view) fork(node domain.NodeID, known int64) *epoch.Forked {
 	return &f
 }
 
+// noted is the place that is to be on record: a part that the server does not tell this process stays as it is.
+func (v view) noted() epoch.Place {
+	return epoch.Place{
+		System: cmp.Or(v.is.System, v.was.System), Timeline: cmp.Or(v.is.Timeline, v.was.Timeline), Database: cmp.Or(v.is.Database, v.was.Database),
+		Birth: cmp.Or(v.is.Birth, v.was.Birth), Port: cmp.Or(v.is.Port, v.was.Port), Address: cmp.Or(v.is.Address, v.was.Address),
+	}
+}
+
 // settle takes over what the log says of itself, where nothing speaks against it.
 func (s *Store) settle(ctx context.Context, db querier, v view) error {
-	if v.is != v.was {
+	if v.noted() != v.was {
 		// A part that was not known, or may change, is noted for those who come later.
 		var none int
+		p := v.noted()
 		err := db.QueryRow(ctx, `
 			UPDATE log
-			   SET system = coalesce($2, system), timeline = coalesce($3, timeline), database = coalesce($4, database),
-			       birth = coalesce($5, birth), port = coalesce($6, port), address = coalesce($7, address)
+			   SET system = $2, timeline = $3, database = $4, birth = $5, port = $6, address = $7
 			 WHERE epoch = $1
-			RETURNING 1`, v.identity.Epoch, orNull(v.is.System), orNull(v.is.Timeline), orNull(v.is.Database), orNull(v.is.Birth),
-			orNull(v.is.Port), orNull(v.is.Address)).Scan(&none)
+			RETURNING 1`, v.identity.Epoch, orNull(p.System), orNull(p.Timeline), orNull(p.Database), orNull(p.Birth),
+			orNull(p.Port), orNull(p.Address)).Scan(&none)
 		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			return unavailable(fmt.Errorf("note the log's place: %w", err))
 		}

@@ -129,6 +129,14 @@ func TestAfterAFailoverWithLossNothingIsDrivenUntilTheLogIsAdopted(t *testing.T)
 	runs, err = e.Client.Exec(t.Context(), runs.ID)
 	require.NoError(t, err)
 	require.Equal(t, "running", runs.Status)
+	// The read models went back with the log, and show what it has now.
+	shown, err := e.Client.Leases(t.Context(), tenant.Company.ID, client.LeaseFilter{}, client.MinPosition(asked.Position))
+	require.NoError(t, err)
+	var runIDs []string
+	for _, l := range shown.Items {
+		runIDs = append(runIDs, l.HeartbeatRunID)
+	}
+	require.ElementsMatch(t, []string{"kept", "asked"}, runIDs)
 	for _, l := range []wire.Lease{kept, asked} {
 		got, err := e.Client.ReleaseLease(t.Context(), l.ID, wire.Release{}, client.Wait(30*time.Second))
 		require.NoError(t, err)
