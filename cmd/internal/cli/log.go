@@ -12,7 +12,7 @@ import (
 
 func (r *root) logGroup() *cobra.Command {
 	return r.group("log", "The log of all events: its epoch, and what to do after a failover or a restore",
-		[2]string{"tenure log show", `tenure log adopt --reason "failed over to the standby"`},
+		[2]string{"tenure log show", "tenure log adopt --reason failover"},
 		r.logShow(), r.logAdopt())
 }
 

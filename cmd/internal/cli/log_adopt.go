@@ -18,7 +18,7 @@ func (r *root) logAdopt() *cobra.Command {
 		long: "What is adopted is shown first. Events that were lost stay lost: what they had made outside is found by the reaper, or\n" +
 			"listed. If the log is a copy and the original goes on, --new-installation gives it an id of its own; the leases that it\n" +
 			"inherited end here and are left to the original, whose runtimes are not touched.",
-		examples: [2]string{`tenure log adopt --reason "failed over to the standby"`, `tenure log adopt --new-installation --reason "test bed"`},
+		examples: [2]string{"tenure log adopt --reason failover", "tenure log adopt --new-installation --reason testbed"},
 		exits:    exitsOfCalls,
 		run: func(ctx context.Context, _ []string) error {
 			c, err := r.api(ctx)
