@@ -138,9 +138,9 @@ func TestNoPairOfEpochAndPositionEverNamesTwoEvents(t *testing.T) {
 	for _, role := range []string{pgtest.RolePlain, pgtest.RoleSuper} {
 		t.Run(role, func(t *testing.T) {
 			t.Parallel()
-			seed := rand.Uint64() //nolint:gosec // a seed of a test
+			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
-			l := &lineage{T: t, random: rand.New(rand.NewPCG(seed, 0)), role: role, now: pgtest.NewCluster(t), told: map[[2]int64]uuid.UUID{}} //nolint:gosec // as above
+			l := &lineage{T: t, random: rand.New(rand.NewPCG(seed, 0)), role: role, now: pgtest.NewCluster(t), told: map[[2]int64]uuid.UUID{}}
 			for range 3 {
 				l.stores = append(l.stores, openAt(t, l.now, role, pg.Options{}))
 			}
