@@ -617,6 +617,13 @@ BEGIN
   -- What is beside the log may have come from elsewhere than the log: whoever was further than it begins again.
   SELECT coalesce(max(e.position), 0) INTO v_head FROM events e;
   UPDATE consumer_offsets SET position = v_head WHERE position > v_head;
+  UPDATE projection_pointers p
+     SET generation = CASE WHEN live.position <= v_head THEN p.generation END,
+         previous = CASE WHEN before.position <= v_head THEN p.previous END
+    FROM projection_pointers q
+    LEFT JOIN projection_checkpoints live ON live.name = q.name AND live.revision = q.revision AND live.generation = q.generation
+    LEFT JOIN projection_checkpoints before ON before.name = q.name AND before.revision = q.revision AND before.generation = q.previous
+   WHERE p.name = q.name AND p.revision = q.revision AND (live.position > v_head OR before.position > v_head);
   SELECT r.o_epoch, r.o_status, r.o_first, r.o_recorded_at INTO o_epoch, o_status, o_first, o_recorded_at
     FROM append_events(
       p_to, p_seen, p_seen_hash, a_id, a_size, a_not_after, a_drives, a_actor, a_key, a_request, a_cause, s_name, c_id,
