@@ -101,6 +101,8 @@ func (s *Server) routes() []route {
 		{method: post, path: "/api/v1/projections/:name/parked/:stream/retry", action: access.ProjectionPark, handle: s.retryParked},
 		{method: post, path: "/api/v1/projections/:name/parked/:stream/skip", action: access.ProjectionPark, handle: s.skipParked},
 
+		{method: get, path: "/api/v1/log", action: access.LogShow, handle: s.showLog},
+		{method: post, path: "/api/v1/log/adopt", action: access.LogAdopt, handle: s.adoptLog},
 		{method: get, path: "/api/v1/events", action: access.LogRead, handle: s.listEvents},
 		{method: get, path: "/api/v1/workers", action: access.WorkerRead, handle: s.listWorkers},
 		{method: get, path: "/api/v1/clock", action: access.ClockRead, handle: s.getClock},

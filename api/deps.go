@@ -28,6 +28,8 @@ type Deps struct {
 	// Projections keeps the read models.
 	Projections *runner.Runner
 	Processes   Processes
+	// Log knows the log's own life.
+	Log LogKeeper
 	// Plugins knows the processes of plugins; nil where there are none.
 	Plugins PluginProcesses
 	// Node is this engine's.

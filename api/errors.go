@@ -221,9 +221,13 @@ var mapping = []struct {
 		Remediation: "try again",
 	}},
 	{is: eventstore.ErrStaleEpoch, problem: wire.Problem{
-		Status: http.StatusServiceUnavailable, Code: "stale_epoch", Detail: "this server works on an older log than the database has",
-		Remediation: "an operator must restart it",
-	}},
+		Status: http.StatusServiceUnavailable, Code: "stale_epoch", Detail: "the log has forked, and this server has not found out yet what it has now",
+		Retryable: true, Remediation: "try again; an operator can see what was found at GET /api/v1/log",
+	}, retryAfter: time.Second},
+	{is: eventstore.ErrForked, problem: wire.Problem{
+		Status: http.StatusServiceUnavailable, Code: "log_forked", Detail: "the log has forked, and nothing is driven until it is adopted", Retryable: true,
+		Remediation: "an operator must look at what was found (tenure log show) and adopt the log (tenure log adopt)",
+	}, retryAfter: 30 * time.Second},
 	{is: eventstore.ErrTooLate, problem: wire.Problem{
 		Status: http.StatusConflict, Code: "too_late", Detail: "the command came after its time", Remediation: "read the thing again",
 	}},

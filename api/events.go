@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -79,7 +78,7 @@ func (s *Server) answerFeed(c *call, f feed) error {
 	if err := c.only("after", "limit", "minPosition"); err != nil {
 		return err
 	}
-	after, err := c.number("after")
+	after, err := s.cursor(c.ctx(), "after", c.QueryParam("after"))
 	if err != nil {
 		return err
 	}
@@ -88,7 +87,7 @@ func (s *Server) answerFeed(c *call, f feed) error {
 	}
 	// A client that reconnects says what it has; that is newer than the address that it began with.
 	if last := c.Request().Header.Get(wire.HeaderLastEventID); last != "" {
-		if after, err = number(wire.HeaderLastEventID, last); err != nil {
+		if after, err = s.cursor(c.ctx(), wire.HeaderLastEventID, last); err != nil {
 			return err
 		}
 	}
@@ -121,13 +120,13 @@ func (s *Server) answerEventPage(c *call, f feed, after int64) error {
 		out.Position = max(out.Position, r.Position)
 	}
 	if len(events) > limit {
-		out.Next = textOrNull(strconv.FormatInt(events[limit-1].Position, 10))
+		out.Next = textOrNull(cursorOf(events[limit-1]))
 	}
 	return c.answer(http.StatusOK, out)
 }
 
-// streamEvents sends events as server-sent events, as they happen. The id of each is its position, so that whoever
-// reconnects with the last one gets exactly what it missed. A heartbeat also checks that the key is still valid.
+// streamEvents sends events as server-sent events, as they happen. The id of each is its cursor, so that whoever
+// reconnects with the last one gets exactly what it missed, or learns that the log does not have it any more. A heartbeat also checks that the key is still valid.
 func (s *Server) streamEvents(c *call, f feed, after int64) error {
 	signals, stop := f.watch()
 	defer stop()
@@ -191,6 +190,6 @@ func (st *stream) event(r eventstore.Recorded) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(st.buffer, "id: %d\nevent: %s\ndata: %s\n\n", r.Position, r.Name, data)
+	_, err = fmt.Fprintf(st.buffer, "id: %s\nevent: %s\ndata: %s\n\n", cursorOf(r), r.Name, data)
 	return err
 }

@@ -16,7 +16,7 @@ func (s *Server) health(c *call) error {
 		s.deps.Logger.Warn("not ready", "error", err)
 		return errNotReady
 	}
-	return c.answer(http.StatusOK, wire.Health{Status: "ok", Version: s.deps.Version})
+	return c.answer(http.StatusOK, wire.Health{Status: "ok", Version: s.deps.Version, Log: logState(s.deps.Log.Now().Forked)})
 }
 
 //go:embed openapi.yaml

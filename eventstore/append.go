@@ -107,6 +107,10 @@ type Append struct {
 	// Inputs are kept beside the log, DropInputs are removed, both with the events.
 	Inputs     []Input
 	DropInputs []uuid.UUID
+	// Epoch is that of the log which the append was decided on; 0 for the one that the store knows of when it is submitted.
+	Epoch int64
+	// Drives says that the append announces work outside. It is refused with [ErrForked] while the log waits for its adoption.
+	Drives bool
 }
 
 // Result is the outcome of an append that happened.

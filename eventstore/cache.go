@@ -12,6 +12,8 @@ type cache struct {
 	limit   int
 	order   *list.List
 	entries map[Stream]*list.Element
+	// epoch is the log's when what is remembered was read. What was of another one may be what the log lost.
+	epoch int64
 }
 
 type cached struct {
@@ -29,6 +31,18 @@ func newCache(limit int) *cache {
 	return &cache{limit: limit, order: list.New(), entries: make(map[Stream]*list.Element)}
 }
 
+// at makes the cache one of an epoch: what it remembers of another is dropped. It reports whether there was another.
+func (c *cache) at(epoch int64) (changed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if changed = c.epoch != epoch; changed {
+		c.epoch = epoch
+		c.order.Init()
+		clear(c.entries)
+	}
+	return changed
+}
+
 // get returns what is remembered of a stream, nil if nothing is. It is current unless a newer version is known of.
 func (c *cache) get(s Stream) (state any, current bool) {
 	c.mu.Lock()
@@ -43,13 +57,16 @@ func (c *cache) get(s Stream) (state any, current bool) {
 }
 
 // put remembers a state unless a newer one is there. That a stream has no events is not worth remembering: it may have
-// any moment, and nobody need tell this process.
-func (c *cache) put(s Stream, version int64, state any) {
+// any moment, and nobody need tell this process. One that was made in another epoch of the log is not remembered.
+func (c *cache) put(epoch int64, s Stream, version int64, state any) {
 	if version == 0 {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if epoch != c.epoch {
+		return
+	}
 	entry := c.entry(s)
 	if entry.state == nil || version > entry.version {
 		entry.version, entry.state = version, state

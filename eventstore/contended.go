@@ -103,6 +103,13 @@ func (c *contended) actor(stream Stream) *actor {
 	return a
 }
 
+// forget makes every stream be read from its start. Who is in one goes on with it, and is refused by the log.
+func (c *contended) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.streams)
+}
+
 // held is a work's hold on a contended stream.
 type held struct {
 	actor   *actor

@@ -16,6 +16,8 @@ var (
 	ErrTooLate = errors.New("the append came too late")
 	// ErrStaleEpoch: the log has another epoch than the append states.
 	ErrStaleEpoch = errors.New("the log has another epoch")
+	// ErrForked: the log has forked and was not adopted yet, and the append announces work outside.
+	ErrForked = errors.New("the log has forked, and nothing is driven until it is adopted")
 	// ErrInvalid: the append can never be accepted; see [*InvalidError].
 	ErrInvalid = errors.New("the append is not valid")
 	// ErrUnknownOutcome: whether the append happened is not known; repeating it with the same id tells.

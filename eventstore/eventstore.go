@@ -143,6 +143,8 @@ type Store interface {
 	Changed() <-chan struct{}
 	// Clock is the store's time.
 	Clock() *Clock
+	// Epoch is the log's incarnation, as far as this process knows.
+	Epoch() int64
 }
 
 // PageSize is how many events a reader gets when it does not say.

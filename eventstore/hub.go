@@ -69,6 +69,18 @@ func (h *Hub) WatchAll() (signals <-chan struct{}, cancel func()) {
 	}
 }
 
+// Interrupt ends every watch that there is, as Close does, and lets new ones begin: the log is not the one any more that they
+// were begun on.
+func (h *Hub) Interrupt() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return
+	}
+	h.end()
+	h.streams, h.all = map[Stream]map[chan struct{}]bool{}, map[chan struct{}]bool{}
+}
+
 // Close ends every watch. It may be called again.
 func (h *Hub) Close() {
 	h.mu.Lock()
@@ -77,6 +89,12 @@ func (h *Hub) Close() {
 		return
 	}
 	h.closed = true
+	h.end()
+	h.streams, h.all = nil, nil
+}
+
+// end closes what is watched by. The caller holds the mutex.
+func (h *Hub) end() {
 	for _, watchers := range h.streams {
 		for ch := range watchers {
 			close(ch)
@@ -85,7 +103,6 @@ func (h *Hub) Close() {
 	for ch := range h.all {
 		close(ch)
 	}
-	h.streams, h.all = nil, nil
 }
 
 func signal(ch chan struct{}) {

@@ -50,6 +50,7 @@ type Loaded[S any] struct {
 // Load is the state of a stream in the log as of the call: what is remembered, and what was read after it.
 func Load[S, C any, E domain.Event](ctx context.Context, l *Ledger, k *Kind[S, C, E], id uuid.UUID) (Loaded[S], error) {
 	stream := k.Stream(id)
+	epoch := l.epoch()
 	from := Loaded[S]{State: k.Decider.Initial()}
 	if !k.Contended {
 		if remembered, _ := l.cache.get(stream); remembered != nil {
@@ -58,7 +59,7 @@ func Load[S, C any, E domain.Event](ctx context.Context, l *Ledger, k *Kind[S, C
 	}
 	now, err := catchUp(ctx, l.store, k, stream, from)
 	if err == nil && !k.Contended {
-		l.cache.put(stream, now.Version, now)
+		l.cache.put(epoch, stream, now.Version, now)
 	}
 	return now, err
 }
@@ -67,6 +68,7 @@ func Load[S, C any, E domain.Event](ctx context.Context, l *Ledger, k *Kind[S, C
 // in it; what another process appended a moment ago may not be. So it serves whoever was told that there is something new,
 // or has just appended it, and costs no query unless there is more than is remembered.
 func Recall[S, C any, E domain.Event](ctx context.Context, l *Ledger, k *Kind[S, C, E], id uuid.UUID) (Loaded[S], error) {
+	l.epoch()
 	if remembered, current := l.cache.get(k.Stream(id)); current {
 		return remembered.(Loaded[S]), nil
 	}

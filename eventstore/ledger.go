@@ -40,6 +40,15 @@ func (l *Ledger) Store() Store { return l.store }
 // Now is the database's time.
 func (l *Ledger) Now() time.Time { return l.store.Clock().Now() }
 
+// epoch is the log's. When it is another than before, all that is remembered is forgotten: some of it may be lost.
+func (l *Ledger) epoch() int64 {
+	epoch := l.store.Epoch()
+	if l.cache.at(epoch) {
+		l.contended.forget()
+	}
+	return epoch
+}
+
 // Saw takes note that a stream has a version: what is remembered of it from before is old from now on.
 func (l *Ledger) Saw(s Stream, version int64) { l.cache.saw(s, version) }
 
@@ -52,6 +61,7 @@ func (l *Ledger) Note(r Recorded) {
 }
 
 func (l *Ledger) note(r Recorded) {
+	l.epoch()
 	if news := l.cache.hear(r.Stream, r.Version); !news {
 		return
 	}
@@ -70,6 +80,8 @@ type Options struct {
 	Lane Lane
 	// Command makes a repeated command have one outcome; nil for none.
 	Command *Command
+	// Drives says that the command announces work outside: it ends with [ErrForked] while the log waits for its adoption.
+	Drives bool
 }
 
 // Outcome is what became of an executed command.
@@ -98,7 +110,7 @@ func Execute(ctx context.Context, l *Ledger, opts Options, decide func(ctx conte
 			return Outcome{}, fmt.Errorf("make an id: %w", err)
 		}
 		// The first try trusts the cache; a later one, or a refusal, does not.
-		w := &Work{ledger: l, fresh: try > 0, id: id}
+		w := &Work{ledger: l, fresh: try > 0, id: id, epoch: l.epoch(), drives: opts.Drives}
 		outcome, again, err := w.execute(ctx, opts, decide)
 		if !again {
 			return outcome, err
@@ -143,7 +155,8 @@ func (w *Work) execute(ctx context.Context, opts Options, decide func(ctx contex
 	case err == nil:
 		w.forget()
 		return Outcome{Position: result.First, Replayed: true, Resource: result.Resource}, false, nil
-	case errors.Is(err, ErrConflict):
+	case errors.Is(err, ErrConflict), errors.Is(err, ErrStaleEpoch):
+		// Somebody was faster, or the log has forked: it is decided again, on what the log has now.
 		w.forget()
 		return Outcome{}, true, err
 	default:
@@ -190,6 +203,9 @@ type Work struct {
 	inputs         []Input
 	drops          []uuid.UUID
 	notAfter       time.Time
+	// epoch is the log's that the work is decided on.
+	epoch  int64
+	drives bool
 }
 
 // seen is one stream in a work.
@@ -228,13 +244,16 @@ func (w *Work) Keep(in Input) { w.inputs = append(w.inputs, in) }
 // Drop removes a value kept beside the log.
 func (w *Work) Drop(id uuid.UUID) { w.drops = append(w.drops, id) }
 
+// Drives says that the work announces something outside, as [Options] does.
+func (w *Work) Drives() { w.drives = true }
+
 // NotAfter refuses the append with ErrTooLate when the database's time is past t.
 func (w *Work) NotAfter(t time.Time) { w.notAfter = t }
 
 func (w *Work) append(opts Options) Append {
 	a := Append{
 		ID: w.id, Lane: opts.Lane, Events: w.events, By: opts.By, Command: opts.Command, NotAfter: w.notAfter,
-		Inputs: w.inputs, DropInputs: w.drops,
+		Inputs: w.inputs, DropInputs: w.drops, Epoch: w.epoch, Drives: w.drives,
 	}
 	for _, s := range w.seen {
 		a.Expect = append(a.Expect, s.expectation())
@@ -424,7 +443,7 @@ func (p *part[S, C, E]) load(ctx context.Context, w *Work, begins bool) error {
 	if p.base, err = catchUp(ctx, w.ledger.store, p.kind, p.stream, p.base); err != nil {
 		return err
 	}
-	w.ledger.cache.put(p.stream, p.base.Version, p.base)
+	w.ledger.cache.put(w.epoch, p.stream, p.base.Version, p.base)
 	return nil
 }
 
@@ -447,7 +466,7 @@ func (p *part[S, C, E]) settled(w *Work, r Result) {
 			Position: now.Position, Version: now.Version, Epoch: r.Epoch, At: r.RecordedAt,
 		})
 	}
-	w.ledger.cache.put(p.stream, now.Version, now)
+	w.ledger.cache.put(w.epoch, p.stream, now.Version, now)
 }
 
 func (p *part[S, C, E]) forget(w *Work) {

@@ -5,7 +5,16 @@ CREATE TABLE log (
   one_row boolean PRIMARY KEY DEFAULT true CHECK (one_row),
   -- installation is written on every runtime, so that two logs never destroy each other's.
   installation uuid NOT NULL DEFAULT gen_random_uuid(),
-  epoch bigint NOT NULL DEFAULT 1
+  epoch bigint NOT NULL DEFAULT 1,
+  -- forked is since a LogForked until a LogAdopted: appends that announce a driver's work are refused. docs/adr/0017.
+  forked boolean NOT NULL DEFAULT false,
+  -- Where the log was when its epoch began, as log_place tells; a part is null where the server does not tell it.
+  system text,
+  timeline text COLLATE "C",
+  database text,
+  birth text,
+  port text,
+  address text
 );
 INSERT INTO log DEFAULT VALUES;
 
@@ -68,18 +77,51 @@ SET search_path FROM CURRENT
 AS $$ SELECT hashtextextended('tenure append ' || current_schema(), 0) $$;
 -- +goose StatementEnd
 
+-- log_place tells where the log is, by what a copy of it has otherwise. system, timeline and database are the server's own.
+-- birth is when the file PG_VERSION of the cluster came to where it is: a copy has its own, a restart and a move do not
+-- change it; it takes a superuser or EXECUTE on pg_stat_file(text). A part that this server does not tell is null.
+-- +goose StatementBegin
+CREATE FUNCTION log_place(
+  OUT system text, OUT timeline text, OUT database text, OUT birth text, OUT port text, OUT address text
+)
+LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+  BEGIN
+    system := (SELECT c.system_identifier::text FROM pg_control_system() c);
+  EXCEPTION WHEN OTHERS THEN NULL;
+  END;
+  BEGIN
+    timeline := left(pg_walfile_name(pg_current_wal_lsn()), 8);
+  EXCEPTION WHEN OTHERS THEN NULL;
+  END;
+  database := (SELECT d.oid::text FROM pg_database d WHERE d.datname = current_database());
+  BEGIN
+    IF has_function_privilege('pg_stat_file(text)', 'execute') THEN
+      birth := (SELECT to_char(f.change AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') FROM pg_stat_file('PG_VERSION') f);
+    END IF;
+  EXCEPTION WHEN OTHERS THEN NULL;
+  END;
+  port := current_setting('port', true);
+  address := CASE WHEN NOT inet_server_addr() <<= '127.0.0.0/8' AND inet_server_addr() <> '::1' THEN host(inet_server_addr()) END;
+END;
+$$;
+-- +goose StatementEnd
+
 -- append_events judges a batch of appends in order and writes those that hold. One call is one transaction, so no lock is
 -- held across a round trip to the client.
 --
 -- Streams and companies are given once each (s_name, c_id) and named by their place (from 1) elsewhere. Expectations and
 -- events are sorted by append. The answer has an element for each append; failed expectations are listed beside it.
 -- Status: 0 done, 1 done before, 2 command done before, 3 command of another request, 4 too late, 5 another epoch,
--- 6 conflict. Too late is by the clock itself and not by the log's time, which may be ahead of it. It also tells where the head of the log was found and where it is left, and the heads of the streams and
+-- 6 conflict, 7 the log is forked. Too late is by the clock itself and not by the log's time, which may be ahead of it. An append
+-- is of another epoch also if the log is on another timeline than its epoch began on, or lacks the event that the caller has seen
+-- (p_seen). It also tells where the head of the log was found and where it is left, and the heads of the streams and
 -- companies of the call, for append_next.
 -- +goose StatementBegin
 CREATE FUNCTION append_events(
-  p_epoch bigint,
-  a_id uuid[], a_size integer[], a_not_after timestamptz[],
+  p_epoch bigint, p_seen bigint, p_seen_hash bytea,
+  a_id uuid[], a_size integer[], a_not_after timestamptz[], a_drives boolean[],
   a_actor uuid[], a_key uuid[], a_request uuid[], a_cause uuid[],
   s_name text[], c_id uuid[],
   x_append integer[], x_stream integer[], x_expect bigint[], x_by uuid[],
@@ -113,6 +155,8 @@ DECLARE
   n_events CONSTANT integer := cardinality(e_append);
   n_commands CONSTANT integer := cardinality(k_append);
   v_epoch bigint;
+  v_forked boolean;
+  v_other boolean;
   v_position bigint;
   v_now timestamptz;
   v_micros bytea;
@@ -160,8 +204,12 @@ BEGIN
   -- append_lock_key(), spelled out: a call of that would cost as much as the insert of an event.
   PERFORM pg_advisory_xact_lock(hashtextextended('tenure append ' || current_schema(), 0));
 
-  SELECT l.epoch, coalesce(t.position, 0), greatest(clock_timestamp(), t.recorded_at), t.hash, t.recorded_at
-    INTO STRICT v_epoch, v_position, v_now, o_head_hash, o_head_at
+  SELECT l.epoch, l.forked,
+         p_epoch <> l.epoch
+         OR CASE WHEN l.timeline IS NOT NULL THEN l.timeline <> left(pg_walfile_name(pg_current_wal_lsn()), 8) ELSE false END
+         OR p_seen IS NOT NULL AND NOT EXISTS (SELECT FROM events e WHERE e.position = p_seen AND e.hash = p_seen_hash),
+         coalesce(t.position, 0), greatest(clock_timestamp(), t.recorded_at), t.hash, t.recorded_at
+    INTO STRICT v_epoch, v_forked, v_other, v_position, v_now, o_head_hash, o_head_at
     FROM log l
     LEFT JOIN LATERAL (SELECT t.position, t.recorded_at, t.hash FROM events t ORDER BY t.position DESC LIMIT 1) t ON true;
   o_found := v_position;
@@ -205,8 +253,11 @@ BEGIN
       v_status[a] := 1;
       v_first[a] := v_known[a];
       ok := false;
-    ELSIF p_epoch <> v_epoch THEN
+    ELSIF v_other THEN
       v_status[a] := 5;
+      ok := false;
+    ELSIF v_forked AND a_drives[a] THEN
+      v_status[a] := 7;
       ok := false;
     END IF;
 
@@ -342,8 +393,8 @@ $$;
 -- has no SET clause, so this one is apart from the function.
 -- +goose StatementBegin
 CREATE PROCEDURE append_batch(
-  p_epoch bigint,
-  a_id uuid[], a_size integer[], a_not_after timestamptz[],
+  p_epoch bigint, p_seen bigint, p_seen_hash bytea,
+  a_id uuid[], a_size integer[], a_not_after timestamptz[], a_drives boolean[],
   a_actor uuid[], a_key uuid[], a_request uuid[], a_cause uuid[],
   s_name text[], c_id uuid[],
   x_append integer[], x_stream integer[], x_expect bigint[], x_by uuid[],
@@ -366,7 +417,7 @@ BEGIN
   SELECT r.* INTO o_epoch, o_status, o_first, o_recorded_at, o_resource, o_fail_append, o_fail_stream, o_fail_actual,
                   o_found, o_head, o_head_hash, o_head_at, s_version, s_hash, s_by, c_position
     FROM append_events(
-      p_epoch, a_id, a_size, a_not_after, a_actor, a_key, a_request, a_cause, s_name, c_id,
+      p_epoch, p_seen, p_seen_hash, a_id, a_size, a_not_after, a_drives, a_actor, a_key, a_request, a_cause, s_name, c_id,
       x_append, x_stream, x_expect, x_by,
       e_append, e_stream, e_company, e_name, e_revision, e_payload, e_salt, e_commitment,
       k_append, k_scope, k_request, k_resource, i_append, i_id, i_company, i_subject, i_value, d_append, d_id) r;
@@ -428,6 +479,8 @@ BEGIN
   ), judged AS MATERIALIZED (
     SELECT at, int8send((extract(epoch FROM at) * 1000000)::bigint) AS micros,
            CASE WHEN (SELECT h.position = p_head AND h.hash = p_head_hash FROM events h ORDER BY h.position DESC LIMIT 1) IS NOT TRUE THEN 1
+                WHEN (SELECT CASE WHEN l.timeline IS NOT NULL THEN l.timeline <> left(pg_walfile_name(pg_current_wal_lsn()), 8) END
+                        FROM log l) THEN 1
                 WHEN EXISTS (SELECT FROM unnest(k_scope) u(scope), LATERAL (SELECT FROM commands k WHERE k.scope = u.scope LIMIT 1) k) THEN 2
                 WHEN clock_timestamp() > p_not_after THEN 3
                 ELSE 0 END AS result
@@ -496,6 +549,8 @@ BEGIN
   ), judged AS MATERIALIZED (
     SELECT at, int8send((extract(epoch FROM at) * 1000000)::bigint) AS micros,
            CASE WHEN (SELECT h.position = p_head AND h.hash = p_head_hash FROM events h ORDER BY h.position DESC LIMIT 1) IS NOT TRUE THEN 1
+                WHEN (SELECT CASE WHEN l.timeline IS NOT NULL THEN l.timeline <> left(pg_walfile_name(pg_current_wal_lsn()), 8) END
+                        FROM log l) THEN 1
                 WHEN EXISTS (SELECT FROM commands k WHERE k.scope = k_scope) THEN 2
                 WHEN clock_timestamp() > p_not_after THEN 3
                 ELSE 0 END AS result
@@ -525,10 +580,68 @@ END;
 $$;
 -- +goose StatementEnd
 
+-- change_log begins a new epoch of the log, or ends that nothing is driven, and appends the event that says so in the same
+-- transaction: p_to is the epoch from then on, p_forked whether the log waits for its adoption, p_installation its new id,
+-- null for the one that it has. The rest is for append_events. If the epoch is not p_from any more, or the log is not as
+-- p_was_forked says, nothing is done and o_status is null.
+-- +goose StatementBegin
+CREATE PROCEDURE change_log(
+  p_from bigint, p_was_forked boolean, p_forked boolean, p_installation uuid,
+  p_to bigint, p_seen bigint, p_seen_hash bytea,
+  a_id uuid[], a_size integer[], a_not_after timestamptz[], a_drives boolean[],
+  a_actor uuid[], a_key uuid[], a_request uuid[], a_cause uuid[],
+  s_name text[], c_id uuid[],
+  x_append integer[], x_stream integer[], x_expect bigint[], x_by uuid[],
+  e_append integer[], e_stream integer[], e_company integer[], e_name text[], e_revision integer[],
+  e_payload bytea[], e_salt bytea[], e_commitment bytea[],
+  k_append integer[], k_scope bytea[], k_request bytea[], k_resource uuid[],
+  i_append integer[], i_id uuid[], i_company uuid[], i_subject text[], i_value bytea[],
+  d_append integer[], d_id uuid[],
+  INOUT o_epoch bigint DEFAULT NULL, INOUT o_status integer[] DEFAULT NULL, INOUT o_first bigint[] DEFAULT NULL,
+  INOUT o_recorded_at timestamptz[] DEFAULT NULL
+)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  v_head bigint;
+BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended('tenure append ' || current_schema(), 0));
+  UPDATE log l
+     SET epoch = p_to, forked = p_forked, installation = coalesce(p_installation, l.installation),
+         system = p.system, timeline = p.timeline, database = p.database, birth = p.birth, port = p.port, address = p.address
+    FROM log_place() p
+   WHERE l.epoch = p_from AND l.forked = p_was_forked;
+  IF NOT FOUND THEN
+    ROLLBACK;
+    RETURN;
+  END IF;
+  -- What is beside the log may have come from elsewhere than the log: whoever was further than it begins again.
+  SELECT coalesce(max(e.position), 0) INTO v_head FROM events e;
+  UPDATE consumer_offsets SET position = v_head WHERE position > v_head;
+  UPDATE projection_pointers p
+     SET generation = CASE WHEN live.position <= v_head THEN p.generation END,
+         previous = CASE WHEN before.position <= v_head THEN p.previous END
+    FROM projection_pointers q
+    LEFT JOIN projection_checkpoints live ON live.name = q.name AND live.revision = q.revision AND live.generation = q.generation
+    LEFT JOIN projection_checkpoints before ON before.name = q.name AND before.revision = q.revision AND before.generation = q.previous
+   WHERE p.name = q.name AND p.revision = q.revision AND (live.position > v_head OR before.position > v_head);
+  SELECT r.o_epoch, r.o_status, r.o_first, r.o_recorded_at INTO o_epoch, o_status, o_first, o_recorded_at
+    FROM append_events(
+      p_to, p_seen, p_seen_hash, a_id, a_size, a_not_after, a_drives, a_actor, a_key, a_request, a_cause, s_name, c_id,
+      x_append, x_stream, x_expect, x_by,
+      e_append, e_stream, e_company, e_name, e_revision, e_payload, e_salt, e_commitment,
+      k_append, k_scope, k_request, k_resource, i_append, i_id, i_company, i_subject, i_value, d_append, d_id) r;
+  COMMIT;
+END;
+$$;
+-- +goose StatementEnd
+
 -- +goose Down
+DROP PROCEDURE change_log;
 DROP PROCEDURE append_one;
 DROP PROCEDURE append_next;
 DROP PROCEDURE append_batch;
 DROP FUNCTION append_events;
+DROP FUNCTION log_place;
 DROP FUNCTION append_lock_key;
 DROP TABLE consumer_offsets, inputs, commands, events, log;

@@ -21,7 +21,7 @@ func TestHealthIsOkOnlyWhileTheProcessCanServe(t *testing.T) {
 	s := start(t)
 	h, err := s.client("").Health(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, wire.Health{Status: "ok", Version: "test"}, h)
+	require.Equal(t, wire.Health{Status: "ok", Version: "test", Log: wire.LogInForce}, h)
 	s.unhealthy.Store(true)
 	_, err = s.client("").Health(t.Context())
 	require.True(t, client.IsCode(err, "not_ready"), "%v", err)

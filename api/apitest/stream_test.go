@@ -111,7 +111,7 @@ func TestServerSentEventsLookAsTheStandardSays(t *testing.T) {
 	}
 	var e wire.Event
 	require.NoError(t, json.Unmarshal([]byte(strings.TrimPrefix(first[4], "data: ")), &e))
-	require.Equal(t, []string{"retry: 1000", "", fmt.Sprintf("id: %d", e.Position), "event: LeaseRequested"}, first[:4])
+	require.Equal(t, []string{"retry: 1000", "", fmt.Sprintf("id: 1-%d", e.Position), "event: LeaseRequested"}, first[:4])
 	require.Equal(t, "LeaseRequested", e.Name)
 	require.NotNil(t, e.ActorID)
 	require.NotNil(t, e.RequestID)

@@ -104,4 +104,6 @@ type Health struct {
 	// Status is ok.
 	Status  string `json:"status"`
 	Version string `json:"version"`
+	// Log is in_force; or forked: then nothing is driven until the log is adopted, and requests wait.
+	Log string `json:"log"`
 }

@@ -58,6 +58,8 @@ var wanted = map[access.Action]struct{ roles, scoped, noun string }{
 	access.ProjectionRebuild:   {"--oA", "none", ""},
 	access.ProjectionPark:      {"--oA", "none", ""},
 	access.LogRead:             {"-aoA", "filtered", ""},
+	access.LogShow:             {"-aoA", "none", ""},
+	access.LogAdopt:            {"---A", "none", ""},
 	access.WorkerRead:          {"-aoA", "none", ""},
 	access.MetricsRead:         {"-aoA", "none", ""},
 	access.ClockRead:           {"-aoA", "none", ""},

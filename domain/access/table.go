@@ -69,7 +69,10 @@ const (
 	ProjectionPark Action = "projection.park"
 
 	// LogRead is the global feed.
-	LogRead    Action = "log.read"
+	LogRead Action = "log.read"
+	// LogShow is the log's epoch and its forks, LogAdopt takes a log that has forked as it is.
+	LogShow    Action = "log.show"
+	LogAdopt   Action = "log.adopt"
 	WorkerRead Action = "worker.read"
 	ClockRead  Action = "clock.read"
 	// ClockConfirm says that the database's clock is right after a jump.
@@ -155,6 +158,8 @@ var table = map[Action]row{
 	ProjectionPark:    {operators, scopeUnscoped, ""},
 
 	LogRead:    {readers, scopeFiltered, ""},
+	LogShow:    {readers, scopeUnscoped, ""},
+	LogAdopt:   {admins, scopeUnscoped, ""},
 	WorkerRead: {readers, scopeUnscoped, ""},
 	ClockRead:  {readers, scopeUnscoped, ""},
 

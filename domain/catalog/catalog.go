@@ -14,6 +14,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/admission"
 	"github.com/tenure-dev/tenure/domain/company"
 	"github.com/tenure-dev/tenure/domain/environment"
+	"github.com/tenure-dev/tenure/domain/epoch"
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/domain/install"
 	"github.com/tenure-dev/tenure/domain/key"
@@ -51,6 +52,7 @@ var parts = []Part{
 	part(secret.Category, secret.Codec),
 	part(secretread.Category, secretread.Codec),
 	part(outage.Category, outage.Codec),
+	part(epoch.Category, epoch.Codec),
 }
 
 func part[E domain.Event](category string, codec domain.Codec[E]) Part {

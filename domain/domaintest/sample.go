@@ -10,6 +10,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/admission"
 	"github.com/tenure-dev/tenure/domain/company"
 	"github.com/tenure-dev/tenure/domain/environment"
+	"github.com/tenure-dev/tenure/domain/epoch"
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/domain/install"
 	"github.com/tenure-dev/tenure/domain/key"
@@ -102,6 +103,7 @@ func SecretAdded() secret.Added {
 // Samples has one event of each name, with every field set.
 func Samples() []domain.Event {
 	provider, code := "provider-lease-1", 3
+	installation, former := ID[domain.NodeID](11).UUID, ID[domain.NodeID](12).UUID
 	retry, hard := Noon.Add(time.Minute), Noon.Add(2*time.Hour)
 	r := EnvironmentRegistered()
 	return []domain.Event{
@@ -158,6 +160,7 @@ func Samples() []domain.Event {
 		lease.Retained{Disposition: lease.DispositionKeepRunning, KeptUntil: retry},
 		lease.RetentionEnded{Reason: lease.RetentionEvicted},
 		lease.RuntimePassed{To: Lease},
+		lease.Disowned{},
 
 		runtime.Intended{
 			Company: Company, Environment: Environment, Lease: Lease, Driver: "local", Provider: "local", Node: Node,
@@ -168,6 +171,7 @@ func Samples() []domain.Event {
 		runtime.Lost{Reason: "identity_mismatch"},
 		runtime.DestroyIntended{Reason: "released"},
 		runtime.Destroyed{Proof: runtime.ProofReleased},
+		runtime.Disowned{},
 
 		ExecRequested(),
 		execution.Claimed{Worker: Worker},
@@ -214,6 +218,14 @@ func Samples() []domain.Event {
 
 		outage.RenewalsInterrupted{From: Noon, To: Noon.Add(5 * time.Minute), ShiftMs: 300_000, CapMs: 3_600_000},
 		outage.ClockConfirmed{Reason: "the clock of the host was set"},
+		epoch.Forked{
+			Findings: []epoch.Finding{epoch.FindingLost, epoch.FindingTimeline}, FromEpoch: 1, Head: 100,
+			Remembered: &epoch.Mark{Epoch: 1, Position: 105, Hash: Hash}, Kept: 100,
+			Was:  epoch.Place{System: "7713254024809075596", Timeline: "00000001", Database: "5", Birth: "2026-07-01 12:00:00", Port: "5432", Address: "10.0.0.1"},
+			Is:   epoch.Place{System: "7713254024809075596", Timeline: "00000002", Database: "5", Birth: "2026-07-02 12:00:00", Port: "5432", Address: "10.0.0.2"},
+			Node: Node,
+		},
+		epoch.Adopted{Reason: "failover of the database", LostAtMost: 5, Installation: &installation, Former: &former},
 	}
 }
 

@@ -26,4 +26,5 @@ var Codec = domain.NewCodec(
 	domain.Spec[Retained, Event](),
 	domain.Spec[RetentionEnded, Event](),
 	domain.Spec[RuntimePassed, Event](),
+	domain.Spec[Disowned, Event](),
 )

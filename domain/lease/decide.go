@@ -43,6 +43,8 @@ func Decide(s State, cmd Command) ([]Event, error) {
 		return pass(s, c)
 	case EndRetention:
 		return endRetention(s, c)
+	case Disown:
+		return disown(s), nil
 	}
 	return nil, domain.Refuse(domain.KindInvalid, "unknown_command", "the lease does not know this command")
 }

@@ -242,6 +242,8 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.TearingDown, s.Cleaned = false, true
 	case Retained, RetentionEnded, RuntimePassed:
 		return evolveReuse(s, e, m)
+	case Disowned:
+		s.Attempting, s.TearingDown, s.CleanupNeeded, s.Kept = false, false, false, false
 	}
 	return s
 }

@@ -65,6 +65,9 @@ type Destroyed struct {
 	Proof Proof `json:"proof"`
 }
 
+// Disowned says: it belongs to another installation, and this one does nothing about it. The log is a copy.
+type Disowned struct{}
+
 // Proof is why a runtime is known to be gone.
 type Proof string
 
@@ -85,6 +88,7 @@ func (Freed) EventName() string           { return "RuntimeFreed" }
 func (Lost) EventName() string            { return "RuntimeLost" }
 func (DestroyIntended) EventName() string { return "RuntimeDestroyIntended" }
 func (Destroyed) EventName() string       { return "RuntimeDestroyed" }
+func (Disowned) EventName() string        { return "RuntimeDisowned" }
 
 func (Intended) runtimeEvent()        {}
 func (Made) runtimeEvent()            {}
@@ -93,6 +97,7 @@ func (Freed) runtimeEvent()           {}
 func (Lost) runtimeEvent()            {}
 func (DestroyIntended) runtimeEvent() {}
 func (Destroyed) runtimeEvent()       {}
+func (Disowned) runtimeEvent()        {}
 
 // Codec is the catalog of this part.
 var Codec = domain.NewCodec(
@@ -103,6 +108,7 @@ var Codec = domain.NewCodec(
 	domain.Spec[Lost, Event](),
 	domain.Spec[DestroyIntended, Event](),
 	domain.Spec[Destroyed, Event](),
+	domain.Spec[Disowned, Event](),
 )
 
 // Command is what may be asked of a runtime.
@@ -136,6 +142,9 @@ type Destroy struct {
 // ConfirmDestroyed says that it is gone.
 type ConfirmDestroyed struct{ Proof Proof }
 
+// Disown gives it up to another installation, whatever became of it.
+type Disown struct{}
+
 func (Intend) runtimeCommand()           {}
 func (Hold) runtimeCommand()             {}
 func (Free) runtimeCommand()             {}
@@ -143,6 +152,7 @@ func (Take) runtimeCommand()             {}
 func (Lose) runtimeCommand()             {}
 func (Destroy) runtimeCommand()          {}
 func (ConfirmDestroyed) runtimeCommand() {}
+func (Disown) runtimeCommand()           {}
 
 // Status is where a runtime stands.
 type Status string
@@ -156,6 +166,7 @@ const (
 	StatusLost       Status = "lost"
 	StatusDestroying Status = "destroying"
 	StatusDestroyed  Status = "destroyed"
+	StatusDisowned   Status = "disowned"
 )
 
 func (s Status) String() string { return string(s) }
@@ -194,6 +205,8 @@ func Decide(s State, cmd Command) ([]Event, error) {
 		return destroy(s, c)
 	case ConfirmDestroyed:
 		return confirmDestroyed(s, c)
+	case Disown:
+		return disown(s)
 	}
 	return nil, domain.Refuse(domain.KindInvalid, "unknown_command", "the runtime does not know this command")
 }
@@ -248,7 +261,7 @@ func lose(s State, c Lose) ([]Event, error) {
 		return nil, nil
 	case StatusNone:
 		return nil, domain.NotFound("runtime")
-	case StatusIntended, StatusDestroying, StatusDestroyed:
+	case StatusIntended, StatusDestroying, StatusDestroyed, StatusDisowned:
 	}
 	return nil, domain.Refuse(domain.KindConflict, "runtime_not_made", "the runtime is %s", s.Status)
 }
@@ -262,11 +275,20 @@ func destroy(s State, c Destroy) ([]Event, error) {
 		return []Event{DestroyIntended{Reason: c.Reason}}, nil
 	case StatusHeld:
 		return []Event{Freed{Lease: s.Holder}, DestroyIntended{Reason: c.Reason}}, nil
-	case StatusDestroying, StatusDestroyed:
+	case StatusDestroying, StatusDestroyed, StatusDisowned:
 		return nil, nil
 	case StatusNone:
 	}
 	return nil, domain.NotFound("runtime")
+}
+
+func disown(s State) ([]Event, error) {
+	switch s.Status {
+	case StatusIntended, StatusHeld, StatusFree, StatusLost, StatusDestroying:
+		return []Event{Disowned{}}, nil
+	case StatusDestroyed, StatusDisowned, StatusNone:
+	}
+	return nil, nil
 }
 
 func confirmDestroyed(s State, c ConfirmDestroyed) ([]Event, error) {
@@ -287,7 +309,7 @@ func confirmDestroyed(s State, c ConfirmDestroyed) ([]Event, error) {
 		return nil, nil
 	case StatusNone:
 		return nil, domain.NotFound("runtime")
-	case StatusHeld, StatusFree, StatusLost:
+	case StatusHeld, StatusFree, StatusLost, StatusDisowned:
 	}
 	return nil, domain.Refuse(domain.KindConflict, "runtime_not_destroying", "the runtime is %s", s.Status)
 }
@@ -309,6 +331,8 @@ func Evolve(s State, e Event, _ domain.Meta) State {
 		s.Status = StatusDestroying
 	case Destroyed:
 		s.Status = StatusDestroyed
+	case Disowned:
+		s.Status, s.Holder = StatusDisowned, domain.LeaseID{}
 	}
 	return s
 }

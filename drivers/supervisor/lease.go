@@ -178,8 +178,9 @@ func (s *Supervisor) acquire(
 
 // acquireRequest asks for the runtime of a lease; config is its configuration with the secrets in it.
 func (s *Supervisor) acquireRequest(id domain.LeaseID, l lease.State, config json.RawMessage) drivers.AcquireRequest {
+	installation, epoch := s.identity()
 	return drivers.AcquireRequest{
-		RuntimeID: l.Runtime.String(), Installation: s.deps.Installation.String(), Epoch: s.deps.Epoch,
+		RuntimeID: l.Runtime.String(), Installation: installation.String(), Epoch: epoch,
 		Attempt: l.Attempt, Fence: l.Fence,
 		LeaseID: id.String(), CompanyID: l.Company.String(), EnvironmentID: l.Environment.String(), RunID: l.Run,
 		IssueID: l.Context.Issue, AgentID: l.Context.Agent, ExecutionWorkspaceID: l.Context.Workspace,
@@ -201,7 +202,7 @@ func (s *Supervisor) provisioned(id domain.LeaseID, l lease.State, cause uuid.UU
 		return err
 	})
 	switch {
-	case lostClaim(err):
+	case lostClaim(err), unknown(err):
 		l.ProviderLeaseID, l.Metadata = made.ProviderLeaseID, made.Metadata
 		s.discardLater(id, l)
 	case tooMuch(err):
@@ -260,7 +261,12 @@ func (s *Supervisor) discard(ctx context.Context, id domain.LeaseID, l lease.Sta
 		return
 	}
 	for try := 1; ; try++ {
-		err := s.discardOnce(ctx, id, l, driver, try)
+		err := s.driving()
+		if err == nil {
+			err = s.discardOnce(ctx, id, l, driver, try)
+		} else {
+			try = 0 // it was not tried
+		}
 		if err == nil {
 			return
 		}
@@ -286,10 +292,10 @@ func (s *Supervisor) discardLater(id domain.LeaseID, l lease.State) {
 
 func (s *Supervisor) discardOnce(ctx context.Context, id domain.LeaseID, l lease.State, driver drivers.Driver, try int) error {
 	now, err := s.deps.Commands.Lease(ctx, id)
-	if err != nil {
+	if err != nil && !unknown(err) {
 		return err
 	}
-	ended := now.ReleaseReason != "" || now.End != lease.StatusNone
+	ended := err != nil || now.ReleaseReason != "" || now.End != lease.StatusNone
 	if !ended {
 		return s.prune(ctx, id, l, now, driver)
 	}
@@ -431,9 +437,10 @@ func (s *Supervisor) releaseFailed(id domain.LeaseID, l lease.State, cause uuid.
 
 // handle names a lease's runtime; config is its configuration with the secrets in it.
 func (s *Supervisor) handle(id domain.LeaseID, l lease.State, config json.RawMessage) drivers.Handle {
+	installation, _ := s.identity()
 	return drivers.Handle{
 		RuntimeID: l.Runtime.String(), ProviderLeaseID: l.ProviderLeaseID, Metadata: l.Metadata, Config: config,
-		Installation: s.deps.Installation.String(), Fence: l.Fence, LeaseID: id.String(), CompanyID: l.Company.String(),
+		Installation: installation.String(), Fence: l.Fence, LeaseID: id.String(), CompanyID: l.Company.String(),
 		EnvironmentID: l.Environment.String(), IssueID: l.Context.Issue,
 	}
 }

@@ -35,7 +35,7 @@ func tooMuch(err error) bool {
 // if it happened, its repetition is refused.
 func transient(err error) bool {
 	return errors.Is(err, eventstore.ErrUnavailable) || errors.Is(err, eventstore.ErrUnknownOutcome) ||
-		errors.Is(err, eventstore.ErrConflict) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+		errors.Is(err, eventstore.ErrConflict) || errors.Is(err, eventstore.ErrStaleEpoch) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // persist appends the outcome of an effect, or reads what a claim needs. This process is the only one who can, so it tries

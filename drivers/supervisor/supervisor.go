@@ -71,6 +71,10 @@ type Deps struct {
 	// Installation and Epoch name the log.
 	Installation uuid.UUID
 	Epoch        int64
+	// Driving, if set, says why nothing is driven for now; nil while this process drives. See [Supervisor.driving].
+	Driving func() error
+	// Identity, if set, names the log as it is now; it goes before Installation and Epoch.
+	Identity func() (installation uuid.UUID, epoch int64)
 	// JournalDir is where the output journal of a command goes.
 	JournalDir func(domain.ExecID) string
 	// Called, if set, learns of every call of a driver at its end, before what it led to is recorded. It must return at once.

@@ -75,6 +75,10 @@ func (s *Supervisor) stepLoop(q *queue) {
 const errorPause = time.Second
 
 func (s *Supervisor) step(stream eventstore.Stream, cause uuid.UUID) {
+	if !s.mayStep(stream) {
+		s.later(stream, cause, s.now().Add(drivingPause))
+		return
+	}
 	id, err := stream.ID()
 	if err == nil {
 		switch stream.Category() {
@@ -91,6 +95,10 @@ func (s *Supervisor) step(stream eventstore.Stream, cause uuid.UUID) {
 		}
 	}
 	if err == nil || refused(err) || s.work.Err() != nil {
+		return
+	}
+	if notDriven(err) {
+		s.later(stream, cause, s.now().Add(drivingPause))
 		return
 	}
 	s.log.Warn("a step failed; it will be repeated", "stream", stream, "error", err)

@@ -48,7 +48,9 @@ type world struct {
 	processes *supervisortest.Processes
 	driver    *fake.Driver
 	// installer is every process's.
-	installer   supervisor.Installer
+	installer supervisor.Installer
+	// forked, while true, keeps every process from driving.
+	forked      atomic.Bool
 	company     domain.CompanyID
 	environment domain.EnvironmentID
 	// silent makes processes that serve no API.
@@ -132,7 +134,13 @@ func (w *world) prepareWith(registry *drivers.Registry, opts supervisor.Options,
 		Commands: n.client, Drivers: registry, Todo: supervisortest.NewTodo(w.store), Processes: w.processes,
 		Process: n.process, Installer: w.installer, Installation: uuid.New(), Epoch: memory.Epoch,
 		JournalDir: func(id domain.ExecID) string { return filepath.Join(journals, id.String()) },
-		Called:     w.calls.called, Logger: slog.New(slog.NewTextHandler(n.logs, nil)),
+		Driving: func() error {
+			if w.forked.Load() {
+				return eventstore.ErrForked
+			}
+			return nil
+		},
+		Called: w.calls.called, Logger: slog.New(slog.NewTextHandler(n.logs, nil)),
 	}, opts)
 	ctx, quit := context.WithCancel(context.WithoutCancel(w.Context()))
 	n.quit = quit

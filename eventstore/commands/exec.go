@@ -80,6 +80,7 @@ func (c *Commands) ClaimExec(
 		case x.Status == execution.StatusRequested && !ok:
 			return endExec(ctx, w, id, execution.Refuse{Stage: "lease", Code: refusal.Code, Message: refusal.Message})
 		}
+		w.Drives()
 		if _, err = eventstore.Act(ctx, w, Executions, id.UUID, execution.Command(execution.Claim{Worker: worker})); err != nil {
 			return err
 		}

@@ -140,6 +140,7 @@ func (c *Commands) ClaimProbe(ctx context.Context, by Caller, id domain.ProbeID,
 			return err
 		}
 		w.Company(now.Request.Company)
+		w.Drives()
 		claim.Now = w.Now()
 		if _, err := eventstore.Act(ctx, w, Probes, id.UUID, probe.Command(claim)); err != nil {
 			return err

@@ -24,6 +24,7 @@ func (c *Commands) ClaimProvisioning(
 ) (claimed lease.State, got Got, err error) {
 	wait := false
 	_, err = eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		w.Drives()
 		claim, l := claim, lease.State{}
 		claim.Now = w.Now()
 		if l, err = eventstore.View(ctx, w, Leases, id.UUID); err != nil {
@@ -113,6 +114,7 @@ func (c *Commands) ClaimRelease(
 	ctx context.Context, by Caller, id domain.LeaseID, claim lease.StartRelease, need Need,
 ) (claimed lease.State, got Got, err error) {
 	_, err = eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		w.Drives()
 		claim.Now = w.Now()
 		if _, err := actOnLease(ctx, w, id, claim); err != nil {
 			return err

@@ -62,6 +62,9 @@ func (s *Store) Close() {
 	s.closed = true
 }
 
+// Epoch is [Epoch]: nothing brings this log back to where it was.
+func (*Store) Epoch() int64 { return Epoch }
+
 // Clock is this process's clock.
 func (s *Store) Clock() *eventstore.Clock { return &s.clock }
 
@@ -95,6 +98,9 @@ func (s *Store) append(a eventstore.Append) (eventstore.Result, error) {
 	if r, ok := s.appends[a.ID]; ok {
 		r.Replayed = true
 		return r, nil
+	}
+	if a.Epoch != 0 && a.Epoch != Epoch {
+		return eventstore.Result{}, fmt.Errorf("%w: it is %d", eventstore.ErrStaleEpoch, Epoch)
 	}
 	now := s.now()
 	if c := a.Command; c != nil {

@@ -23,6 +23,7 @@ const (
 	statusTooLate
 	statusEpoch
 	statusConflict
+	statusForked
 )
 
 // outcome is what became of one append.
@@ -34,7 +35,7 @@ type outcome struct {
 // callBatch leaves the procedure's answer to its defaults.
 const callBatch = `
 	CALL append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-	                  $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)`
+	                  $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36)`
 
 // ask calls a procedure with a batch. Unless an error is an answer of the database, it is not known whether the batch was
 // written.
@@ -56,10 +57,13 @@ type id = [16]byte
 
 // arguments are the arrays that append_events takes: streams and companies once each, the rest by their place.
 type arguments struct {
-	epoch     int64
+	epoch int64
+	// seen is an event that the log must have.
+	seen      *Mark
 	appends   struct{ id, actor, key, request, cause []id }
 	size      []int32
 	notAfter  []*time.Time
+	drives    []bool
 	streams   index[eventstore.Stream]
 	companies index[id]
 	expects   struct {
@@ -89,8 +93,8 @@ type arguments struct {
 	}
 }
 
-func newArguments(epoch int64, batch []*pending) *arguments {
-	g := &arguments{epoch: epoch}
+func newArguments(epoch int64, seen *Mark, batch []*pending) *arguments {
+	g := &arguments{epoch: epoch, seen: seen}
 	for i, p := range batch {
 		g.add(int32(i+1), p)
 	}
@@ -106,6 +110,7 @@ func (g *arguments) add(n int32, p *pending) {
 	g.appends.cause = append(g.appends.cause, id(a.By.Cause))
 	g.size = append(g.size, int32(len(a.Events)))
 	g.notAfter = append(g.notAfter, optional(a.NotAfter))
+	g.drives = append(g.drives, a.Drives)
 	for _, x := range a.Expect {
 		g.expects.append = append(g.expects.append, n)
 		g.expects.stream = append(g.expects.stream, g.streams.place(x.Stream))
@@ -142,9 +147,14 @@ func (g *arguments) add(n int32, p *pending) {
 }
 
 func (g *arguments) list() []any {
+	var seen *int64
+	var seenHash []byte
+	if g.seen != nil {
+		seen, seenHash = &g.seen.Position, g.seen.Hash
+	}
 	return []any{
-		g.epoch,
-		g.appends.id, g.size, g.notAfter,
+		g.epoch, seen, seenHash,
+		g.appends.id, g.size, g.notAfter, g.drives,
 		g.appends.actor, g.appends.key, g.appends.request, g.appends.cause,
 		g.streams.list, g.companies.list,
 		g.expects.append, g.expects.stream, g.expects.version, g.expects.by,
@@ -224,6 +234,8 @@ func (g *arguments) outcome(r answer, i int, a eventstore.Append) (outcome, erro
 		return outcome{err: eventstore.ErrTooLate}, nil
 	case statusEpoch:
 		return outcome{err: fmt.Errorf("%w: it is %d", eventstore.ErrStaleEpoch, r.epoch)}, nil
+	case statusForked:
+		return outcome{err: eventstore.ErrForked}, nil
 	case statusConflict:
 		return outcome{err: g.conflict(r, int32(i+1), a)}, nil
 	}

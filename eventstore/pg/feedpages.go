@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill-sql/v4/pkg/sql"
+
+	"github.com/tenure-dev/tenure/eventstore"
 )
 
 const (
@@ -213,6 +215,7 @@ func (s *Store) readMessages(ctx context.Context, query string, after int64, lim
 		return page{}, err
 	}
 	var reader rowReader
+	var last eventstore.Recorded
 	bytes := 0
 	for rows.Next() {
 		if bytes >= pageBytes {
@@ -226,10 +229,14 @@ func (s *Store) readMessages(ctx context.Context, query string, after int64, lim
 		msg := Message(e)
 		bytes += len(msg.Payload) + envelopeSize
 		p.rows = append(p.rows, sql.Row{Offset: e.Position, Msg: msg})
+		last = e
 	}
 	rows.Close()
 	if err := rows.Err(); err != nil {
 		return page{}, unavailable(fmt.Errorf("read the log: %w", err))
+	}
+	if last.Position > 0 {
+		s.saw([]eventstore.Recorded{last})
 	}
 	p.more = p.cut || len(p.rows) == limit
 	return p, nil

@@ -193,7 +193,8 @@ func TestAStreamFromBeforeIsLookedAt(t *testing.T) {
 	require.Equal(t, int64(warmEvents+2), r.First)
 }
 
-// A log that was set back, by a restore or a standby that lacked its end, has no hole after what this process remembers.
+// A log that was set back, by a restore or a standby that lacked its end, has no hole after what this process remembers, and
+// nothing is appended to it under the epoch whose end is lost.
 func TestALogThatWasSetBackHasNoHole(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.Pool(t)
@@ -204,10 +205,13 @@ func TestALogThatWasSetBackHasNoHole(t *testing.T) {
 	}
 	_, err := pool.Exec(t.Context(), `DELETE FROM events WHERE position > 3`)
 	require.NoError(t, err)
+	_, err = eventstoretest.Do(t, s, eventstoretest.One(stream, eventstore.Exactly(3), 0))
+	require.ErrorIs(t, err, eventstore.ErrStaleEpoch)
 	_, err = eventstoretest.Do(t, s, eventstoretest.One(stream, eventstore.Exactly(5), 0))
 	require.ErrorIs(t, err, eventstore.ErrConflict)
 	r := eventstoretest.Must(t, s, eventstoretest.One(stream, eventstore.Exactly(3), 0))
-	require.Equal(t, int64(4), r.First)
+	require.EqualValues(t, 2, r.Epoch)
+	require.Equal(t, int64(5), r.First, "the fork is on record before it")
 }
 
 func TestOneThatIsTooLateDoesNotTakeItsNeighboursAlong(t *testing.T) {

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/tenure-dev/tenure/eventstore"
 )
 
 // link is the writer's own connection: appends never wait for readers to give one back, and what the server says beside an
@@ -51,14 +54,31 @@ func (l *link) call(ctx context.Context, batch []*pending) (outcomes []outcome, 
 		return nil, !pgconn.SafeToRetry(err), err
 	}
 	l.used = time.Now()
-	return outcomes, true, nil
+	if head := l.heads.log; head.hash != nil {
+		l.store.memory.note(batch[0].append.Epoch, head.position, head.hash)
+	}
+	return l.heed(ctx, outcomes), true, nil
+}
+
+// heed looks at the log anew when it refused appends for being of another epoch, so that whoever decides again does so on
+// the epoch that it has now.
+func (l *link) heed(ctx context.Context, outcomes []outcome) []outcome {
+	if !slices.ContainsFunc(outcomes, func(o outcome) bool { return errors.Is(o.err, eventstore.ErrStaleEpoch) }) {
+		return outcomes
+	}
+	if err := l.store.look(ctx, l.conn); err != nil {
+		l.store.opts.Logger.Warn("append: the log has another epoch, and it could not be looked at", "error", err)
+	}
+	return outcomes
 }
 
 // append brings a batch into the log: as it stands if it is plain and the log's head is where it is remembered, or else
 // judged by the log.
 func (l *link) append(ctx context.Context, batch []*pending) ([]outcome, error) {
-	epoch := l.store.identity.Epoch
-	if n, ok := l.heads.place(epoch, batch); ok {
+	epoch, now := batch[0].append.Epoch, l.store.Identity()
+	// What is of another epoch, or is not to be driven, the log refuses.
+	plain := epoch == now.Epoch && !(now.Forked && slices.ContainsFunc(batch, func(p *pending) bool { return p.append.Drives }))
+	if n, ok := l.heads.place(epoch, batch); ok && plain {
 		procedure, arguments := n.call()
 		r, err := ask(ctx, l.conn, batch, procedure, arguments, scanNext)
 		switch {
@@ -71,7 +91,7 @@ func (l *link) append(ctx context.Context, batch []*pending) ([]outcome, error) 
 			return nil, err
 		}
 	}
-	args := newArguments(epoch, batch)
+	args := newArguments(epoch, l.store.memory.last(), batch)
 	r, err := ask(ctx, l.conn, batch, callBatch, args.list(), scanAnswer)
 	if err != nil {
 		return nil, err
@@ -99,6 +119,11 @@ func (l *link) connect(ctx context.Context) error {
 		return err
 	}
 	l.conn, l.heads, l.used = conn, newHeads(), time.Now()
+	// The server may be another one than before.
+	if err := l.store.look(ctx, conn); err != nil {
+		l.close(ctx)
+		return err
+	}
 	return nil
 }
 

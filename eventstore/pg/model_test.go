@@ -19,9 +19,16 @@ import (
 func TestTheStoreOnPostgresAnswersAsTheOneInMemory(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.Pool(t)
-	s := openPool(t, pool, pg.Options{PollInterval: time.Hour})
+	// A store remembers its log, so each log has its own.
+	var s *pg.Store
+	t.Cleanup(func() { s.Close() })
 	eventstoretest.Same(t, func(t *rapid.T) (a, b eventstore.Store) {
+		if s != nil {
+			s.Close()
+		}
 		_, err := pool.Exec(context.Background(), `DELETE FROM events; DELETE FROM commands; DELETE FROM inputs`)
+		require.NoError(t, err)
+		s, err = pg.Open(context.Background(), pool, pg.Options{PollInterval: time.Hour})
 		require.NoError(t, err)
 		return memory.New(), s
 	})

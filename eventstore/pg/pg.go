@@ -11,13 +11,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/eventstore"
 )
 
@@ -35,6 +38,10 @@ type Options struct {
 	// DirectURL leads to the same database without a pooler in between, for LISTEN alone. Default: the pool's own way; if
 	// that leads through a pooler, commits of other processes are found by polling.
 	DirectURL string
+	// Node is whose process this is, for the record of a fork.
+	Node domain.NodeID
+	// Remembered is what the node's processes before this one remembered of a log: of another log it does not count.
+	Remembered Memory
 }
 
 func (o Options) withDefaults() Options {
@@ -58,27 +65,31 @@ type Store struct {
 	pool     *pgxpool.Pool
 	opts     Options
 	clock    eventstore.Clock
-	identity Identity
+	identity atomic.Pointer[Identity]
 	channel  string
 	direct   *pgx.ConnConfig
 	writer   *writer
 	wake     *wake
 	cancel   context.CancelFunc
 	done     sync.WaitGroup
+
+	memory memory
+	// doubt has room for one signal: look soon whether the log is still the one it was.
+	doubt    chan struct{}
+	lookTurn sync.Mutex
+	// looking guards changedIdentity.
+	looking         sync.Mutex
+	changedIdentity chan struct{}
 }
 
 var _ eventstore.Store = (*Store)(nil)
 
-// Identity says which log this is.
-type Identity struct {
-	// Installation is written on every runtime made for this log.
-	Installation uuid.UUID
-	Epoch        int64
-}
-
 // Open starts a store on a migrated schema. The pool stays the caller's, who closes the store first.
 func Open(ctx context.Context, pool *pgxpool.Pool, opts Options) (*Store, error) {
-	s := &Store{pool: pool, opts: opts.withDefaults()}
+	s := &Store{
+		pool: pool, opts: opts.withDefaults(),
+		doubt: make(chan struct{}, 1), changedIdentity: make(chan struct{}),
+	}
 	if opts.DirectURL != "" {
 		direct, err := pgx.ParseConfig(opts.DirectURL)
 		if err != nil {
@@ -87,19 +98,37 @@ func Open(ctx context.Context, pool *pgxpool.Pool, opts Options) (*Store, error)
 		s.direct = direct
 	}
 	var now time.Time
+	var identity Identity
 	err := pool.QueryRow(ctx, `
-		SELECT l.installation, l.epoch, 'tenure_' || to_hex(append_lock_key()), clock_timestamp()
-		  FROM log l`).Scan(&s.identity.Installation, &s.identity.Epoch, &s.channel, &now)
+		SELECT l.installation, l.epoch, l.forked, 'tenure_' || to_hex(append_lock_key()), clock_timestamp()
+		  FROM log l`).Scan(&identity.Installation, &identity.Epoch, &identity.Forked, &s.channel, &now)
 	if err != nil {
 		return nil, fmt.Errorf("open the log: %w", err)
 	}
 	s.clock.Observe(now)
+	s.identity.Store(&identity)
+	switch opts.Remembered.Installation {
+	case identity.Installation:
+		s.memory.marks = slices.Clone(opts.Remembered.Marks)
+		s.memory.epoch = opts.Remembered.Epoch
+	case uuid.Nil:
+	default:
+		s.opts.Logger.Warn("this is another log than the one that this node knew",
+			"installation", identity.Installation, "known", opts.Remembered.Installation)
+	}
 	s.wake = newWake(s)
 	s.writer = newWriter(s)
+	if err := s.Look(ctx); err != nil {
+		return nil, fmt.Errorf("open the log: %w", err)
+	}
+	if identity.Forked && s.Identity() == identity {
+		s.opts.Logger.Error(forkedLine, "epoch", identity.Epoch)
+	}
 	ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.done.Go(func() { s.writer.run(ctx) })
 	s.done.Go(func() { s.wake.listen(ctx) })
 	s.done.Go(func() { s.wake.notify(ctx) })
+	s.done.Go(func() { s.watch(ctx) })
 	return s, nil
 }
 
@@ -109,9 +138,6 @@ func (s *Store) Close() {
 	s.cancel()
 	s.done.Wait()
 }
-
-// Identity says which log this is.
-func (s *Store) Identity() Identity { return s.identity }
 
 // Channel is where commits are notified; each schema has its own.
 func (s *Store) Channel() string { return s.channel }

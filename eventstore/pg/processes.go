@@ -3,6 +3,8 @@ package pg
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -12,7 +14,14 @@ import (
 )
 
 // Processes is who drives, each with one liveness row.
-type Processes struct{ store *Store }
+type Processes struct {
+	store *Store
+
+	mu sync.Mutex
+	// mine is the process that registered here, and epoch the log's at that time.
+	mine  eventstore.Process
+	epoch int64
+}
 
 // Processes returns the liveness rows of this log.
 func (s *Store) Processes() *Processes { return &Processes{store: s} }
@@ -20,6 +29,9 @@ func (s *Store) Processes() *Processes { return &Processes{store: s} }
 // Register makes the row of a new incarnation and removes those of the node's earlier ones: only one process at a time owns
 // a node's data directory, so they are gone.
 func (p *Processes) Register(ctx context.Context, process eventstore.Process, ttl time.Duration) error {
+	p.mu.Lock()
+	p.mine, p.epoch = process, p.store.Epoch()
+	p.mu.Unlock()
 	_, err := p.store.pool.Exec(ctx, `
 		WITH earlier AS (DELETE FROM processes WHERE node_id = $2 AND id <> $1)
 		INSERT INTO processes (id, node_id, hostname, pid, version, alive_until)
@@ -37,13 +49,37 @@ func (p *Processes) Beat(ctx context.Context, id domain.WorkerID, ttl time.Durat
 		 WHERE id = $1
 		RETURNING clock_timestamp()`, id.UUID, ttl).Scan(&now)
 	if err == pgx.ErrNoRows { //nolint:errorlint // QueryRow returns it bare
-		return eventstore.ErrProcessGone
+		return p.gone(ctx, id, ttl)
 	}
 	if err != nil {
 		return unavailable(wrap(err, "beat"))
 	}
 	p.store.clock.Observe(now)
 	return nil
+}
+
+// gone is the answer to a process whose row is not there. A log that has forked may have lost it; then it is made again,
+// unless another incarnation of the node has one.
+func (p *Processes) gone(ctx context.Context, id domain.WorkerID, ttl time.Duration) error {
+	if err := p.store.Look(ctx); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	process, epoch := p.mine, p.epoch
+	p.mu.Unlock()
+	if process.ID != id || epoch == p.store.Epoch() {
+		return eventstore.ErrProcessGone
+	}
+	list, err := p.List(ctx)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(list, func(q eventstore.Process) bool {
+		return q.Node == process.Node && q.StartedAt.After(process.StartedAt) && q.Alive
+	}) {
+		return eventstore.ErrProcessGone
+	}
+	return p.Register(ctx, process, ttl)
 }
 
 // Leave removes the row: the process ends in order, and its claims may be taken over at once.

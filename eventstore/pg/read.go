@@ -103,6 +103,7 @@ func (s *Store) read(ctx context.Context, query string, args ...any) ([]eventsto
 	if err != nil {
 		return nil, unavailable(fmt.Errorf("read the log: %w", err))
 	}
+	s.saw(events)
 	return events, nil
 }
 
@@ -110,7 +111,7 @@ func (s *Store) read(ctx context.Context, query string, args ...any) ([]eventsto
 func (s *Store) Head(ctx context.Context) (eventstore.Head, error) {
 	ctx, cancel := s.answerContext(ctx)
 	defer cancel()
-	h := eventstore.Head{Epoch: s.identity.Epoch}
+	h := eventstore.Head{Epoch: s.Epoch()}
 	var now time.Time
 	err := s.pool.QueryRow(ctx, `
 		SELECT coalesce(max(e.position), 0), coalesce(max(e.recorded_at), 'epoch'), clock_timestamp()

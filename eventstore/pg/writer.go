@@ -62,6 +62,9 @@ func newWriter(s *Store) *writer {
 }
 
 func (w *writer) submit(a eventstore.Append) *pending {
+	if a.Epoch == 0 {
+		a.Epoch = w.store.Epoch()
+	}
 	p := &pending{append: a, since: time.Now(), done: make(chan struct{})}
 	if err := a.Validate(); err != nil {
 		p.finish(outcome{err: err})
@@ -132,7 +135,8 @@ func (w *writer) inTime(batch []*pending) []*pending {
 	})
 }
 
-// take removes the next batch from the queue. An id that is in the batch already waits for the next one.
+// take removes the next batch from the queue. An id that is in the batch already waits for the next one, and so does what
+// was decided on another epoch of the log.
 func (w *writer) take() (batch []*pending, closed bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -140,7 +144,8 @@ func (w *writer) take() (batch []*pending, closed bool) {
 	ids := make(map[[16]byte]bool)
 	for lane, queue := range w.queue {
 		n := 0
-		for n < len(queue) && len(batch) < maxBatch && bytes < maxBatchBytes && !ids[queue[n].append.ID] {
+		for n < len(queue) && len(batch) < maxBatch && bytes < maxBatchBytes && !ids[queue[n].append.ID] &&
+			(len(batch) == 0 || batch[0].append.Epoch == queue[n].append.Epoch) {
 			ids[queue[n].append.ID] = true
 			bytes += size(queue[n].append)
 			batch = append(batch, queue[n])

@@ -190,14 +190,12 @@ func (r *Runner) Run(ctx context.Context) error {
 	if err := r.insist(ctx, "take over the read models", r.takeOver); err != nil {
 		return nil // the caller ended it
 	}
-	if missing := r.missing(); len(missing) > 0 {
-		builds.Go(func() {
-			_ = r.insist(ctx, "build the read models that have no table", func(ctx context.Context) error { return r.bootstrap(ctx, missing) })
-		})
-	}
+	// building has room for one: the build of those that have no table, at the start or since the log forked.
+	building := make(chan struct{}, 1)
 	// due is when a parked stream is to be tried; look says to look for what others did beside the log.
 	due, look := time.Now(), false
 	for failures, tooLong := 0, 0; ctx.Err() == nil; {
+		r.buildMissing(ctx, &builds, building)
 		changed, began := r.log.Changed(), time.Now()
 		took, err := r.boundedStep(ctx, &tooLong, &due, look)
 		switch {
@@ -216,6 +214,24 @@ func (r *Runner) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// buildMissing builds what has no table, beside everything else. A fork of the log takes the tables of read models that had
+// what it lost.
+func (r *Runner) buildMissing(ctx context.Context, builds *sync.WaitGroup, building chan struct{}) {
+	missing := r.missing()
+	if len(missing) == 0 {
+		return
+	}
+	select {
+	case building <- struct{}{}:
+	default:
+		return
+	}
+	builds.Go(func() {
+		defer func() { <-building }()
+		_ = r.insist(ctx, "build the read models that have no table", func(ctx context.Context) error { return r.bootstrap(ctx, missing) })
+	})
 }
 
 // insist does something until it works or ctx is done.

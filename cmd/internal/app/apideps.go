@@ -20,7 +20,7 @@ import (
 
 func (a *App) apiDeps() api.Deps {
 	return api.Deps{
-		Commands: a.commands, Feed: a.store, Hub: a.hub, DB: a.pool, Projections: a.runner, Processes: a.processes,
+		Commands: a.commands, Feed: a.store, Hub: a.hub, DB: a.pool, Projections: a.runner, Processes: a.processes, Log: logKeeper{a},
 		Plugins: pluginProcesses{a.host}, Node: a.process.Node, Output: outputs{a.journalDir}, Checker: checker{a.drivers, a.offeredElsewhere}, Health: a.health, Diagnose: a.diagnose,
 		Version: a.opts.Version, Logger: a.log, Metrics: a.metrics,
 		AllowFakeSelection: a.opts.AllowFakeSelection,

@@ -116,9 +116,11 @@ type App struct {
 	processes  *pg.Processes
 	process    eventstore.Process
 	supervisor *supervisor.Supervisor
-	server     *api.Server
-	listener   net.Listener
-	address    string
+	// rememberedText is what the file of the node's memory says.
+	rememberedText string
+	server         *api.Server
+	listener       net.Listener
+	address        string
 
 	// pluginTurn lets one at a time tell the host of plugins; it is held while the database is asked.
 	pluginTurn sync.Mutex
@@ -188,14 +190,24 @@ func (a *App) start(ctx context.Context) error {
 	if err := migrations.Up(ctx, a.pool); err != nil {
 		return databaseError(err)
 	}
+	remembered, err := recollect(lock.Dir())
+	if err != nil {
+		return err
+	}
 	a.store, err = pg.Open(ctx, a.pool, pg.Options{
 		Logger: a.log, PollInterval: a.opts.PollInterval, CallTimeout: answerLimit, AppendTimeout: appendLimit,
-		DirectURL: a.opts.DatabaseDirectURL,
+		DirectURL: a.opts.DatabaseDirectURL, Node: node, Remembered: remembered,
 	})
 	if err != nil {
 		return databaseError(err)
 	}
+	a.onStop("memory of the log's end", func(context.Context) error { return a.remember() })
 	a.onStop("event store", func(context.Context) error { a.store.Close(); return nil })
+	if err := a.remember(); err != nil {
+		return err
+	}
+	a.keepMemory(ctx)
+	a.measureEpoch()
 	if err := a.checkDirect(ctx); err != nil {
 		return err
 	}
@@ -363,7 +375,8 @@ func (a *App) startSupervisor(ctx context.Context) error {
 	identity := a.store.Identity()
 	a.supervisor = supervisor.New(supervisor.Deps{
 		Commands: a.commands, Drivers: a.drivers, Todo: todo{a.pool, a.commands.Gaps}, Processes: a.processes, Process: a.process, Installer: shelf{a},
-		Installation: identity.Installation, Epoch: identity.Epoch, JournalDir: a.journalDir, Called: a.driverCalls(), Logger: a.log,
+		Installation: identity.Installation, Epoch: identity.Epoch, Driving: a.driving, Identity: a.identity,
+		JournalDir: a.journalDir, Called: a.driverCalls(), Logger: a.log,
 	}, opts)
 	if err := a.supervisor.Start(ctx); err != nil {
 		return err

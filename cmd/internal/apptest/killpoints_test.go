@@ -137,6 +137,12 @@ var notPassed = map[string]string{
 	"RuntimeHeld":              "behind LeaseProvisioned",
 	"RuntimeIntended":          "behind LeaseProvisioningStarted",
 	"RuntimeMade":              "behind LeaseProvisioned",
+	"RuntimeDisowned":          "behind LeaseFailed or LeaseDisowned",
+
+	// A fork of the log is no step on this way; the tests of epochs have them.
+	"LogForked":     "only a database that was failed over, restored or copied leads to it",
+	"LogAdopted":    "as LogForked",
+	"LeaseDisowned": "only a copy of the log lets go of leases",
 
 	// Not between a request and its released lease.
 	"EnvironmentArchived":            "an operator's, one append",

@@ -99,6 +99,7 @@ func (d *examination) examine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.log(ctx)
 	d.projections(ctx)
 	d.workers(ctx)
 	d.leases(ctx, companies)

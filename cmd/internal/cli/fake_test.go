@@ -39,6 +39,7 @@ type fake struct {
 	probes    []*wire.Probe
 	events    map[uuid.UUID][]wire.Event
 	parked    []wire.ParkedStream
+	adopted   *wire.AdoptLog
 	// changed is closed and made anew with every change.
 	changed chan struct{}
 }
@@ -80,6 +81,7 @@ func newFake() *fake {
 		"POST /leases/{id}/execs":                 f.startExec, "GET /leases/{id}/execs": f.listExecs,
 		"GET /execs/{id}": f.getExec, "POST /execs/{id}/kill": f.killExec,
 		"GET /projections": f.listProjections, "GET /workers": f.listWorkers,
+		"GET /log": f.showLog, "POST /log/adopt": f.adoptLog,
 		"GET /projections/{name}/parked": f.listParked, "POST /projections/{name}/parked/{stream}/{verb}": f.unpark,
 	} {
 		method, path, _ := strings.Cut(pattern, " ")
