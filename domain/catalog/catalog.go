@@ -17,6 +17,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/domain/install"
 	"github.com/tenure-dev/tenure/domain/key"
+	"github.com/tenure-dev/tenure/domain/leak"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/plugin"
 	"github.com/tenure-dev/tenure/domain/probe"
@@ -49,6 +50,7 @@ var parts = []Part{
 	part(probe.Category, probe.Codec),
 	part(secret.Category, secret.Codec),
 	part(secretread.Category, secretread.Codec),
+	part(leak.Category, leak.Codec),
 }
 
 func part[E domain.Event](category string, codec domain.Codec[E]) Part {

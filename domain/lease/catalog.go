@@ -22,4 +22,7 @@ var Codec = domain.NewCodec(
 	domain.Spec[Expired, Event](),
 	domain.Spec[Failed, Event](),
 	domain.Spec[CleanupCompleted, Event](),
+	domain.Spec[Quarantined, Event](),
+	domain.Spec[CleanupRetryRequested, Event](),
+	domain.Spec[CleanupForced, Event](),
 )

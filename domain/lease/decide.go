@@ -37,6 +37,12 @@ func Decide(s State, cmd Command) ([]Event, error) {
 		return failRelease(s, c)
 	case FinishRelease:
 		return finishRelease(s, c)
+	case RetryCleanup:
+		return retryCleanup(s)
+	case ForceCleanup:
+		return forceCleanup(s, c)
+	case ConfirmCleanup:
+		return confirmCleanup(s)
 	}
 	return nil, domain.Refuse(domain.KindInvalid, "unknown_command", "the lease does not know this command")
 }
@@ -284,17 +290,24 @@ func startRelease(s State, c StartRelease) ([]Event, error) {
 
 // NeedsTeardown reports whether something may exist outside that is to be destroyed.
 func (s State) NeedsTeardown() bool {
-	return s.CleanupNeeded && !s.Cleaned && (s.ReleaseReason != "" || s.End != StatusNone)
+	return s.CleanupNeeded && !s.Cleaned && !s.Forced && (s.ReleaseReason != "" || s.End != StatusNone)
 }
 
 func failRelease(s State, c FailRelease) ([]Event, error) {
 	if err := checkTeardown(s, c.Attempt, c.Worker); err != nil {
 		return nil, err
 	}
-	return []Event{ReleaseFailed{
+	events := []Event{ReleaseFailed{
 		Attempt: c.Attempt, Code: domain.CleanWord(c.Code), Message: domain.Clean(c.Message, domain.MaxMessage), RetryAt: c.RetryAt,
-	}}, nil
+	}}
+	if !s.Quarantined && s.Exhausts(c.Limit) {
+		events = append(events, Quarantined{Attempts: s.TeardownFails + 1, Code: domain.CleanWord(c.Code)})
+	}
+	return events, nil
 }
+
+// Exhausts reports whether one more failed teardown is as many as may fail.
+func (s State) Exhausts(limit int) bool { return limit > 0 && s.TeardownFails+1 >= limit }
 
 func finishRelease(s State, c FinishRelease) ([]Event, error) {
 	if err := checkTeardown(s, c.Attempt, c.Worker); err != nil {

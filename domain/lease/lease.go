@@ -7,7 +7,7 @@
 //	 granted ──claim──► provisioning ──┴─────────► active ──release/expire──► releasing ──► released | expired
 //	                         │ gives up                                           │          | failed | canceled
 //	                         ▼                                                    ▼
-//	                      failed (cleanup pending)                          pending_cleanup (teardown retried)
+//	                      failed (cleanup pending)                          pending_cleanup (teardown retried; see cleanup.go)
 //
 // A worker claims each step by an event before it touches anything, and its result names the attempt, so that the result of
 // a worker which lost its claim is refused by the log. A lease that was asked to end while its runtime is being made
@@ -81,6 +81,11 @@ type State struct {
 	// TeardownCode and TeardownMessage are why the last of the teardowns that failed did.
 	TeardownCode    string `json:",omitempty"`
 	TeardownMessage string `json:",omitempty"`
+	// TeardownFails counts the teardowns that failed since a person last asked for a retry.
+	TeardownFails int  `json:",omitempty"`
+	Quarantined   bool `json:",omitempty"`
+	// Forced says that the lease ended without a proof that its runtime is gone.
+	Forced bool `json:",omitempty"`
 
 	Worker   domain.WorkerID
 	Deadline time.Time
@@ -121,6 +126,8 @@ func (s State) CleanupStatus() CleanupStatus {
 	switch {
 	case s.Cleaned:
 		return CleanupSuccess
+	case s.Quarantined, s.Forced:
+		return CleanupFailed
 	case s.CleanupNeeded:
 		return CleanupPending
 	default:
@@ -128,9 +135,10 @@ func (s State) CleanupStatus() CleanupStatus {
 	}
 }
 
-// HoldsSlot reports whether the lease still takes up a slot of its environment: from the grant until nothing is left.
+// HoldsSlot reports whether the lease still takes up a slot of its environment: from the grant until nothing is left, or
+// until a person gives up waiting for that.
 func (s State) HoldsSlot() bool {
-	return s.Granted && (s.End == StatusNone || s.CleanupNeeded && !s.Cleaned)
+	return s.Granted && (s.End == StatusNone || s.CleanupNeeded && !s.Cleaned && !s.Forced)
 }
 
 // Evolve is the state after e.
@@ -146,7 +154,7 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.Granted, s.Slot, s.Fence = true, e.Slot, m.Fence()
 	case Canceled:
 		s.End, s.EndedAt, s.TearingDown, s.Attempting = StatusCanceled, m.At, false, false
-		s.Cleaned = s.CleanupNeeded
+		s.Cleaned = s.CleanupNeeded && !s.Forced
 	case ProvisioningStarted:
 		s.MaybeMade = s.MaybeMade || s.Attempting
 		s.Attempt, s.Attempting, s.Runtime = e.Attempt, true, e.Runtime
@@ -175,12 +183,12 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.Worker, s.Deadline = e.Worker, e.Deadline
 	case ReleaseFailed:
 		s.TearingDown, s.TeardownFailed, s.TeardownRetryAt = false, true, e.RetryAt
-		s.TeardownCode, s.TeardownMessage = e.Code, e.Message
+		s.TeardownCode, s.TeardownMessage, s.TeardownFails = e.Code, e.Message, s.TeardownFails+1
 	case Released:
-		s.End, s.EndedAt, s.TearingDown, s.Cleaned = StatusReleased, m.At, false, s.CleanupNeeded
+		s.End, s.EndedAt, s.TearingDown, s.Cleaned = StatusReleased, m.At, false, s.CleanupNeeded && !s.Forced
 		s.FailureCode, s.FailureMessage = "", ""
 	case Expired:
-		s.End, s.EndedAt, s.TearingDown, s.Cleaned = StatusExpired, m.At, false, s.CleanupNeeded
+		s.End, s.EndedAt, s.TearingDown, s.Cleaned = StatusExpired, m.At, false, s.CleanupNeeded && !s.Forced
 		s.FailureCode, s.FailureMessage = "", ""
 	case Failed:
 		s.End, s.EndedAt, s.TearingDown = StatusFailed, m.At, false
@@ -188,6 +196,12 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.FailureCode, s.FailureMessage = e.Code, e.Message
 	case CleanupCompleted:
 		s.TearingDown, s.Cleaned = false, true
+	case Quarantined:
+		s.Quarantined = true
+	case CleanupRetryRequested:
+		s.Quarantined, s.TeardownFails, s.TeardownRetryAt = false, 0, time.Time{}
+	case CleanupForced:
+		s.Forced, s.Attempting, s.TearingDown = true, false, false
 	}
 	return s
 }

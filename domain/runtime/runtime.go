@@ -67,6 +67,10 @@ const (
 	ProofReleased Proof = "released"
 	// ProofNeverMade: the driver said that it made nothing.
 	ProofNeverMade Proof = "never_made"
+	// ProofAbsent: a complete list of the provider, taken when nobody was at it any more, does not have it.
+	ProofAbsent Proof = "absent"
+	// ProofPerson: a person says so.
+	ProofPerson Proof = "person"
 )
 
 func (Intended) EventName() string        { return "RuntimeIntended" }
@@ -197,7 +201,9 @@ func destroy(s State, c Destroy) ([]Event, error) {
 }
 
 func confirmDestroyed(s State, c ConfirmDestroyed) ([]Event, error) {
-	if c.Proof != ProofReleased && c.Proof != ProofNeverMade {
+	switch c.Proof {
+	case ProofReleased, ProofNeverMade, ProofAbsent, ProofPerson:
+	default:
 		return nil, domain.Refuse(domain.KindInvalid, "unknown_proof", "%q does not prove that the runtime is gone", string(c.Proof)).
 			On("proof").Mend("use %s or %s", ProofReleased, ProofNeverMade)
 	}
