@@ -86,6 +86,8 @@ type State struct {
 	Quarantined   bool `json:",omitempty"`
 	// Forced says that the lease ended without a proof that its runtime is gone.
 	Forced bool `json:",omitempty"`
+	// Listed says that its runtime stands on the list of leaks, or did.
+	Listed bool `json:",omitempty"`
 
 	Worker   domain.WorkerID
 	Deadline time.Time
@@ -197,11 +199,11 @@ func Evolve(s State, e Event, m domain.Meta) State {
 	case CleanupCompleted:
 		s.TearingDown, s.Cleaned = false, true
 	case Quarantined:
-		s.Quarantined = true
+		s.Quarantined, s.Listed = true, true
 	case CleanupRetryRequested:
 		s.Quarantined, s.TeardownFails, s.TeardownRetryAt = false, 0, time.Time{}
 	case CleanupForced:
-		s.Forced, s.Attempting, s.TearingDown = true, false, false
+		s.Forced, s.Listed, s.Attempting, s.TearingDown = true, true, false, false
 	}
 	return s
 }

@@ -23,7 +23,7 @@ var wakers = func(events ...domain.Event) map[string]bool {
 	}
 	return m
 }(
-	lease.Granted{}, lease.ReleaseRequested{}, lease.Failed{}, lease.ProvisioningAbandoned{},
+	lease.Granted{}, lease.ReleaseRequested{}, lease.Failed{}, lease.ProvisioningAbandoned{}, lease.CleanupRetryRequested{},
 	execution.Requested{}, execution.KillRequested{}, probe.Requested{}, install.Requested{}, environment.RetirementRequested{},
 )
 

@@ -366,6 +366,12 @@ func (g *gate) endure() {
 	<-g.opened
 }
 
+// inWorldWith is inWorld for a part of a test that is not parallel.
+func inWorldWith(t *testing.T, opts fake.Options, test func(t *testing.T, w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { test(t, newWorld(t, opts)) })
+}
+
 // inWorldNow is inWorld for a test that is parallel already.
 func inWorldNow(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()

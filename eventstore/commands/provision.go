@@ -2,9 +2,11 @@ package commands
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/leak"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/runtime"
 	"github.com/tenure-dev/tenure/eventstore"
@@ -110,13 +112,23 @@ func (c *Commands) FinishRelease(ctx context.Context, by Caller, id domain.Lease
 		}
 		_, err = eventstore.Act(ctx, w, Runtimes, after.Runtime.UUID,
 			runtime.Command(runtime.ConfirmDestroyed{Proof: runtime.ProofReleased}))
+		if err == nil && after.Listed {
+			err = clearLeak(ctx, w, leak.OfRuntime(after.Runtime), leak.ProofDestroyed)
+		}
 		return err
 	})
 }
 
-// FailRelease records the bad end of a teardown; it is tried again at retryAt.
+// FailRelease records the bad end of a teardown; it is tried again at retryAt. With the last of those that may fail, its
+// runtime goes on the list of leaks.
 func (c *Commands) FailRelease(ctx context.Context, by Caller, id domain.LeaseID, failure lease.FailRelease) (eventstore.Outcome, error) {
-	return c.onLease(ctx, by, id, failure)
+	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		events, err := actOnLease(ctx, w, id, failure)
+		if err != nil || !slices.ContainsFunc(events, isQuarantine) {
+			return err
+		}
+		return listLease(ctx, w, id, leak.WhyQuarantined)
+	})
 }
 
 // Lease returns a lease as it is in the log now.

@@ -13,7 +13,7 @@ type Row = leases.Row
 
 // Model is the read model.
 var Model = &projections.Definition[leases.Lease]{
-	Name: "active_leases", Revision: 4,
+	Name: "active_leases", Revision: 5,
 	Categories: []string{lease.Category},
 	Columns:    leases.Columns(),
 	Indexes:    []string{"(company_id, created)", "(environment_id, created)", "(company_id, run)"},
@@ -30,5 +30,5 @@ func apply(l *leases.Lease, e *projections.Event) (bool, error) {
 
 // over reports whether nothing can happen to the lease any more.
 func over(s lease.State) bool {
-	return s.Status() == lease.StatusNone || s.Status().Ended() && s.CleanupStatus() != lease.CleanupPending
+	return s.Status() == lease.StatusNone || s.Status().Ended() && !s.NeedsTeardown()
 }

@@ -70,7 +70,7 @@ type Row = projections.Row[Deadline]
 
 // Model is the read model.
 var Model = &projections.Definition[Deadline]{
-	Name: "deadlines", Revision: 4,
+	Name: "deadlines", Revision: 5,
 	Categories: []string{lease.Category, execution.Category, probe.Category, install.Category, environment.Category},
 	Columns: []projections.Column[Deadline]{
 		{Name: "company_id", Type: "uuid", Of: func(d *Deadline) any { return d.Company.UUID }},
