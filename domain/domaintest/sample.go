@@ -152,7 +152,7 @@ func Samples() []domain.Event {
 
 		leak.Found{
 			Company: Company, Environment: Environment, Lease: Lease, Runtime: Runtime, Driver: "docker", Provider: "docker",
-			ProviderLeaseID: &provider, Node: Node, Why: leak.WhyLate, FirstSeen: Noon,
+			ProviderLeaseID: &provider, Node: Node, Why: leak.WhyLate, Place: Hash[:24], FirstSeen: Noon,
 		},
 		leak.DestroyIntended{Worker: Worker},
 		leak.DestroyFailed{Code: "busy", Message: "still in use"},

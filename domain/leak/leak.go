@@ -10,6 +10,9 @@
 package leak
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"strings"
 	"time"
 
@@ -42,6 +45,8 @@ type Found struct {
 	// Node is where it is, if it is bound to one; zero for none.
 	Node domain.NodeID `json:"nodeId"`
 	Why  Why           `json:"why"`
+	// Place is where to look for it; see [PlaceOf].
+	Place string `json:"place"`
 	// FirstSeen is since when it is known to have nobody who looks after it.
 	FirstSeen time.Time `json:"firstSeen"`
 }
@@ -129,6 +134,21 @@ func OfRuntime(id domain.RuntimeID) domain.LeakID {
 // OfName is the leak of what is known by its name at a provider only.
 func OfName(installation uuid.UUID, provider, name string) domain.LeakID {
 	return domain.LeakID{UUID: uuid.NewSHA1(space, []byte(strings.Join([]string{"name", installation.String(), provider, name}, "\x00")))}
+}
+
+// PlaceOf names where a driver with a configuration looks for things. The same configuration is the same place, however it
+// is written.
+func PlaceOf(driver, provider string, config json.RawMessage) string {
+	var fields any
+	if len(config) == 0 || json.Unmarshal(config, &fields) != nil || fields == nil {
+		fields = map[string]any{}
+	}
+	canonical, err := json.Marshal([]any{driver, provider, fields})
+	if err != nil {
+		canonical = config // what was read as JSON can be written as such
+	}
+	sum := sha256.Sum256(canonical)
+	return hex.EncodeToString(sum[:12])
 }
 
 // Command is what may be asked of a leak.

@@ -78,3 +78,13 @@ func TestTheIDOfALeakFollowsFromTheThing(t *testing.T) {
 	require.NotEqual(t, leak.OfName(installation, "docker", "abc"), leak.OfName(installation, "dockera", "bc"))
 	require.NotEqual(t, leak.OfName(installation, "docker", "abc"), leak.OfName(uuid.New(), "docker", "abc"))
 }
+
+func TestAPlaceIsTheSameHoweverItsConfigurationIsWritten(t *testing.T) {
+	t.Parallel()
+	place := leak.PlaceOf("ssh", "ssh", []byte(`{"host":"h","port":22}`))
+	require.Len(t, place, 24)
+	require.Equal(t, place, leak.PlaceOf("ssh", "ssh", []byte(`{ "port": 22, "host": "h" }`)))
+	require.NotEqual(t, place, leak.PlaceOf("ssh", "ssh", []byte(`{"host":"h","port":23}`)))
+	require.NotEqual(t, place, leak.PlaceOf("ssh", "other", []byte(`{"host":"h","port":22}`)))
+	require.Equal(t, leak.PlaceOf("local", "local", nil), leak.PlaceOf("local", "local", []byte(`{}`)))
+}

@@ -49,6 +49,7 @@ func listLease(ctx context.Context, w *eventstore.Work, id domain.LeaseID, why l
 	_, err = eventstore.Act(ctx, w, Leaks, leak.OfRuntime(l.Runtime).UUID, leak.Command(leak.Find{Found: leak.Found{
 		Company: l.Company, Environment: l.Environment, Lease: id, Runtime: l.Runtime, Driver: l.Driver, Provider: l.Provider,
 		ProviderLeaseID: l.ProviderLeaseID, Node: r.Origin.Node, Why: why, FirstSeen: w.Now(),
+		Place: leak.PlaceOf(l.Driver, l.Provider, l.Config),
 	}}))
 	return err
 }

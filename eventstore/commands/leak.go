@@ -20,8 +20,9 @@ type Sighting struct {
 	// RuntimeID is the label as it stands there, which need not be an id of ours.
 	RuntimeID       string
 	ProviderLeaseID *string
-	// Node is where it is, if it is bound to one.
-	Node domain.NodeID
+	// Node is where it is, if it is bound to one; Place is where it was listed, see [leak.PlaceOf].
+	Node  domain.NodeID
+	Place string
 	// Twice says that the provider may have more than one thing under a runtime's id.
 	Twice bool
 	// FirstSeen is when it was first listed.
@@ -136,7 +137,7 @@ func (c *Commands) ListLeak(ctx context.Context, by Caller, s Sighting) (eventst
 		o := j.Runtime.Origin
 		_, err = eventstore.Act(ctx, w, Leaks, j.Leak.UUID, leak.Command(leak.Find{Found: leak.Found{
 			Company: o.Company, Environment: o.Environment, Lease: o.Lease, Runtime: s.Runtime(), Driver: s.Driver, Provider: s.Provider,
-			ProviderLeaseID: s.ProviderLeaseID, Node: s.Node, Why: j.Why, FirstSeen: s.FirstSeen,
+			ProviderLeaseID: s.ProviderLeaseID, Node: s.Node, Why: j.Why, Place: s.Place, FirstSeen: s.FirstSeen,
 		}}))
 		return err
 	})
