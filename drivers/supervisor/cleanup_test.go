@@ -107,7 +107,7 @@ func TestARetryByHandTriesAtOnceAlsoOutOfQuarantine(t *testing.T) {
 
 func TestForceFreesTheSlotAndLeavesTheRuntimeOnTheListOfLeaks(t *testing.T) {
 	var p stuckRelease
-	inWorld(t, fake.Options{Hooks: p.hooks()}, func(t *testing.T, w *world) {
+	inWorld(t, fake.Options{NoList: true, Hooks: p.hooks()}, func(t *testing.T, w *world) {
 		w.start(supervisor.Options{CleanupAttempts: 3})
 		env := w.register("fake", 1)
 		id, next := w.acquire(in(env)), w.acquire(in(env))

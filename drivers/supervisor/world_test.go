@@ -50,6 +50,10 @@ type world struct {
 	installer   supervisor.Installer
 	company     domain.CompanyID
 	environment domain.EnvironmentID
+	// installation is that of the log; reportOnly and looked are every process's.
+	installation uuid.UUID
+	reportOnly   func() bool
+	looked       func(supervisor.Look)
 }
 
 func newWorld(t *testing.T, opts fake.Options) *world {
@@ -57,7 +61,7 @@ func newWorld(t *testing.T, opts fake.Options) *world {
 	store, sealed := memory.New(), vault.InMemory()
 	w := &world{
 		T: t, store: store, vault: sealed, client: commands.New(eventstore.NewLedger(store), sealed), processes: &supervisortest.Processes{}, driver: fake.New(opts),
-		company: domain.CompanyID{UUID: uuid.New()},
+		company: domain.CompanyID{UUID: uuid.New()}, installation: uuid.New(),
 	}
 	_, err := w.client.AddCompany(t.Context(), commands.Caller{}, w.company, "Acme")
 	require.NoError(t, err)
@@ -123,7 +127,8 @@ func (w *world) prepareWith(registry *drivers.Registry, opts supervisor.Options,
 	})
 	n.Supervisor = supervisor.New(supervisor.Deps{
 		Commands: commands.New(n.ledger, w.vault), Drivers: registry, Todo: supervisortest.NewTodo(w.store), Processes: w.processes,
-		Process: n.process, Installer: w.installer, Installation: uuid.New(), Epoch: memory.Epoch,
+		Process: n.process, Installer: w.installer, Installation: w.installation, Epoch: memory.Epoch, Estate: supervisortest.Estate{Store: w.store},
+		ReportOnly: w.reportOnly, Looked: w.looked,
 		JournalDir: func(id domain.ExecID) string { return filepath.Join(journals, id.String()) },
 		Called:     w.calls.called, Logger: slog.New(slog.NewTextHandler(n.logs, nil)),
 	}, opts)

@@ -25,8 +25,8 @@ type Sighting struct {
 	Place string
 	// Twice says that the provider may have more than one thing under a runtime's id.
 	Twice bool
-	// FirstSeen is when it was first listed.
-	FirstSeen time.Time
+	// ListedAt is when the provider was asked, FirstSeen when the thing was first listed.
+	ListedAt, FirstSeen time.Time
 }
 
 // Runtime is the runtime that the label names; zero for a label that is none of ours.
@@ -71,7 +71,28 @@ func (c *Commands) Judge(ctx context.Context, s Sighting) (Judged, error) {
 			return Judged{}, err
 		}
 	}
-	return judge(s, r.State, l), nil
+	j := judge(s, r.State, l)
+	over, err := c.overSince(ctx, j, s.Runtime())
+	if err == nil && !over.Before(s.ListedAt) {
+		j.Why = "" // it was there when the provider was asked, and rightly so
+	}
+	return j, err
+}
+
+// overSince is when a thing ceased to be looked after; zero for what never was.
+func (c *Commands) overSince(ctx context.Context, j Judged, id domain.RuntimeID) (time.Time, error) {
+	switch j.Why {
+	case leak.WhyLate:
+		events, err := c.ledger.Store().ReadStream(ctx, Runtimes.Stream(id.UUID), 0, 0)
+		if err != nil || len(events) == 0 {
+			return time.Time{}, err
+		}
+		return events[len(events)-1].RecordedAt, nil // nothing happens to a runtime after its end
+	case leak.WhyEnded:
+		return j.Lease.EndedAt, nil
+	case leak.WhyUnknown, leak.WhyExtra, leak.WhyQuarantined, leak.WhyForced:
+	}
+	return time.Time{}, nil
 }
 
 // judge says whether somebody looks after a thing that exists.
@@ -81,13 +102,13 @@ func judge(s Sighting, r runtime.State, l lease.State) Judged {
 	case runtime.StatusNone:
 		j.Why = leak.WhyUnknown
 		if s.Runtime().IsZero() {
-			j.Leak = leak.OfName(s.Installation, s.Provider, nameOf(s))
+			j.Leak = leak.OfName(s.Installation, s.Provider, s.Name())
 		}
 	case runtime.StatusDestroyed:
 		j.Why = leak.WhyLate
 	case runtime.StatusHeld:
 		if s.Twice && r.ProviderLeaseID != nil && s.ProviderLeaseID != nil && *r.ProviderLeaseID != *s.ProviderLeaseID {
-			j.Why, j.Leak = leak.WhyExtra, leak.OfName(s.Installation, s.Provider, nameOf(s))
+			j.Why, j.Leak = leak.WhyExtra, leak.OfName(s.Installation, s.Provider, s.Name())
 		}
 	case runtime.StatusIntended, runtime.StatusFree, runtime.StatusDestroying:
 		if l.Status().Ended() && !l.NeedsTeardown() {
@@ -97,7 +118,8 @@ func judge(s Sighting, r runtime.State, l lease.State) Judged {
 	return j
 }
 
-func nameOf(s Sighting) string {
+// Name is what the thing goes by at its provider.
+func (s Sighting) Name() string {
 	if s.ProviderLeaseID != nil {
 		return *s.ProviderLeaseID
 	}
