@@ -375,11 +375,9 @@ func (v visit) leaksGone(ctx context.Context, listed []drivers.ListedRuntime, le
 			continue
 		}
 		first := v.s.reaper.absent.note(sight{place: v.key, id: l.ID.UUID}, v.began)
-		// Of a leak whose lease still tries, the lease says that nothing is left.
-		if v.began.Before(first.Add(v.s.opts.ReapInterval)) || l.Found.Why == leak.WhyQuarantined {
-			continue
+		if !v.began.Before(first.Add(v.s.opts.ReapInterval)) {
+			v.s.settle(ctx, l.ID, leak.ProofAbsent)
 		}
-		v.s.settle(ctx, l.ID, leak.ProofAbsent)
 	}
 }
 

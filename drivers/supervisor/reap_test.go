@@ -291,6 +291,30 @@ func TestWhatIsBesideALeasesRuntimeIsDestroyedAndTheRuntimeKept(t *testing.T) {
 	})
 }
 
+func TestWhatALeaseHoldsIsNeitherListedNorClaimedAsALeak(t *testing.T) {
+	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
+		w.start(supervisor.Options{})
+		id := w.acquire()
+		l := w.isLease(lease.StatusActive, id)
+		sighting := commands.Sighting{
+			Installation: w.installation, Driver: "fake", Provider: "fake", RuntimeID: l.Runtime.String(), ProviderLeaseID: l.ProviderLeaseID, ListedAt: time.Now(),
+		}
+		inUse := func(err error) {
+			t.Helper()
+			var refusal *domain.Refusal
+			require.ErrorAs(t, err, &refusal)
+			require.Equal(t, "runtime_in_use", refusal.Code)
+		}
+		_, err := w.client.ListLeak(t.Context(), commands.Caller{}, sighting)
+		inUse(err)
+		_, err = w.client.ClaimLeak(t.Context(), commands.Caller{}, sighting, domain.WorkerID{UUID: uuid.New()})
+		inUse(err)
+		_, err = w.client.SettleRuntime(t.Context(), commands.Caller{}, l.Runtime, leak.ProofAbsent)
+		inUse(err)
+		w.isLease(lease.StatusActive, id)
+	})
+}
+
 // events counts the events of a name in the whole log.
 func (w *world) events(name string) (n int) {
 	w.Helper()
