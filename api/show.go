@@ -131,7 +131,7 @@ func showLease(id uuid.UUID, now leaseNow) wire.Lease {
 		IssueID: textOrNull(l.Context.Issue), AgentID: textOrNull(l.Context.Agent), Status: showStatus(l.Status()),
 		LeasePolicy: string(l.Policy), Provider: l.Provider, ProviderLeaseID: l.ProviderLeaseID, CreatedAt: l.RequestedAt.UTC(),
 		AcquiredAt: timeOrNull(l.AcquiredAt), LastUsedAt: timeOrNull(l.LastUsedAt), ExpiresAt: timeOrNull(l.ExpiresAt), ReleasedAt: timeOrNull(l.EndedAt),
-		FailureReason: showFailure(l.FailureCode, l.FailureMessage), CleanupStatus: textOrNull(string(l.CleanupStatus())), CleanupError: showCleanupError(l),
+		FailureReason: showFailure(l.FailureCode, l.FailureMessage), CleanupStatus: textOrNull(string(l.CleanupStatus())), CleanupError: showCleanupError(l), Cleanup: showCleanup(l),
 		Metadata: metadata, Selection: showSelection(l), Fence: l.Fence, Version: now.Version,
 	}
 }

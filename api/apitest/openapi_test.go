@@ -93,6 +93,7 @@ func TestOpenAPISchemasHaveTheFieldsOfTheWireTypes(t *testing.T) {
 		wire.Rebuild{}, wire.RebuildStarted{}, wire.Projection{}, wire.ParkedStream{}, wire.Worker{},
 		wire.Plugin{}, wire.PluginVersion{}, wire.PluginProcess{}, wire.InstallPlugin{}, wire.PluginInstall{}, wire.DisablePlugin{},
 		wire.ProbeSettings{}, wire.RetireEnvironment{}, wire.Blocker{}, wire.Probe{}, wire.ProbeResult{}, wire.Diagnostic{},
+		wire.Cleanup{}, wire.ForceCleanup{}, wire.Leak{}, wire.ClearLeak{}, wire.Balance{}, wire.LostRuntime{},
 		wire.Secret{}, wire.SecretVersion{}, wire.AddSecret{}, wire.AddSecretVersion{}, wire.SecretRead{},
 	}
 	schemas := openAPI(t).Components.Schemas

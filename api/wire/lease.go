@@ -47,6 +47,8 @@ type Lease struct {
 	CleanupStatus *string `json:"cleanupStatus"`
 	// CleanupError is why the last try to remove the runtime failed; null once it is removed.
 	CleanupError *string `json:"cleanupError"`
+	// Cleanup says more of it; null before the first try.
+	Cleanup *Cleanup `json:"cleanup"`
 	// Metadata has driver, executionWorkspaceMode, and what the driver says.
 	Metadata map[string]any `json:"metadata"`
 	// Selection is why it is of its environment; null if the request named it.

@@ -227,6 +227,7 @@ func (a *App) start(ctx context.Context) error {
 	a.followPlugins(ctx)
 	a.startPruning(ctx)
 	a.startResealing(ctx)
+	a.startBalance(ctx)
 	if err := a.startSupervisor(ctx); err != nil {
 		return err
 	}
@@ -363,6 +364,7 @@ func (a *App) startSupervisor(ctx context.Context) error {
 	a.supervisor = supervisor.New(supervisor.Deps{
 		Commands: a.commands, Drivers: a.drivers, Todo: todo{a.pool}, Processes: a.processes, Process: a.process, Installer: shelf{a},
 		Installation: identity.Installation, Epoch: identity.Epoch, JournalDir: a.journalDir, Called: a.driverCalls(), Logger: a.log,
+		Estate: estate{a}, Looked: a.reaperLooks(),
 	}, opts)
 	if err := a.supervisor.Start(ctx); err != nil {
 		return err

@@ -7,7 +7,6 @@ import (
 	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/leak"
 	"github.com/tenure-dev/tenure/domain/lease"
-	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/supervisor"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/memory"
@@ -28,9 +27,9 @@ func (e Estate) Places(ctx context.Context) (places []supervisor.Place, err erro
 	for _, row := range rows {
 		env := row.(*environments.Row).Data
 		if env.Status != environment.StatusArchived && env.Status != environment.StatusDeleted {
-			places = append(places, supervisor.Place{
-				Target: drivers.Target{Driver: env.Driver, Provider: env.Driver}, Config: env.Config, Company: env.Company, Environment: env.ID,
-			})
+			p := supervisor.Place{Config: env.Config, Company: env.Company, Environment: env.ID}
+			p.Target.Driver, p.Target.Provider = env.Driver, env.Driver
+			places = append(places, p)
 		}
 	}
 	return places, err
