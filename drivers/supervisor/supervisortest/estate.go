@@ -2,6 +2,7 @@ package supervisortest
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/environment"
@@ -17,11 +18,15 @@ import (
 )
 
 // Estate is a [supervisor.Estate] of the read models of a log, which it folds anew at each question.
-type Estate struct{ Store *memory.Store }
+type Estate struct {
+	Store *memory.Store
+	// Provider is who makes the runtimes of an environment; nil for the driver's name.
+	Provider func(driver string, config json.RawMessage) string
+}
 
 var _ supervisor.Estate = Estate{}
 
-// Places implements [supervisor.Estate]. The provider is the driver's name.
+// Places implements [supervisor.Estate].
 func (e Estate) Places(ctx context.Context) (places []supervisor.Place, err error) {
 	rows, err := fold(ctx, e.Store, environments.Model)
 	for _, row := range rows {
@@ -29,6 +34,9 @@ func (e Estate) Places(ctx context.Context) (places []supervisor.Place, err erro
 		if env.Status != environment.StatusArchived && env.Status != environment.StatusDeleted {
 			p := supervisor.Place{Config: env.Config, Company: env.Company, Environment: env.ID}
 			p.Target.Driver, p.Target.Provider = env.Driver, env.Driver
+			if e.Provider != nil {
+				p.Target.Provider = e.Provider(env.Driver, env.Config)
+			}
 			places = append(places, p)
 		}
 	}
