@@ -166,6 +166,7 @@ func (s *Supervisor) survey(ctx context.Context) (map[string]Place, known, error
 		}
 		add(placeOf(found.Found.Lease, l))
 	}
+	s.reaper.remember(places, s.now())
 	return places, k, nil
 }
 

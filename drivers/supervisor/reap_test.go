@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/leak"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/runtime"
@@ -254,6 +255,27 @@ func TestALeakThatIsGoneByItselfIsClearedByTwoLists(t *testing.T) {
 		require.Equal(t, leak.StatusOpen, w.leak(unknown).Status)
 		w.pass(70 * time.Second)
 		require.Equal(t, leak.ProofAbsent, w.leak(unknown).Cleared.Proof)
+	})
+}
+
+func TestThePlaceOfAnEnvironmentThatWasEditedIsLookedAtForADay(t *testing.T) {
+	looks := 0
+	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
+		w.looked = func(supervisor.Look) { looks++ }
+		w.start(supervisor.Options{ReapInterval: time.Minute})
+		w.pass(70 * time.Second)
+		require.Equal(t, 1, looks)
+		_, err := w.client.ReconfigureEnvironment(t.Context(), commands.Caller{}, w.environment, 0, func(s environment.Reconfigured) (environment.Reconfigured, error) {
+			s.Config = []byte(`{"image":"other"}`)
+			return s, nil
+		}, commands.NoSecretFields)
+		require.NoError(t, err)
+		w.pass(70 * time.Second)
+		require.Equal(t, 3, looks, "both places")
+		w.pass(25 * time.Hour)
+		before := looks
+		w.pass(70 * time.Second)
+		require.Equal(t, before+1, looks)
 	})
 }
 

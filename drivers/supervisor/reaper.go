@@ -17,9 +17,39 @@ type reaper struct {
 	// down are the places that the last look could not ask; asked is when each was asked last.
 	down  map[string]bool
 	asked map[string]time.Time
+	// places are those of the surveys of a day.
+	places map[string]remembered
 }
 
-func newReaper() *reaper { return &reaper{down: map[string]bool{}, asked: map[string]time.Time{}} }
+type remembered struct {
+	Place
+	at time.Time
+}
+
+func newReaper() *reaper {
+	return &reaper{down: map[string]bool{}, asked: map[string]time.Time{}, places: map[string]remembered{}}
+}
+
+// rememberFor is how long a place is looked at that nothing points to any more: what was asked of its provider may come late.
+const rememberFor = 24 * time.Hour
+
+// remember adds to the places of a survey those of earlier ones.
+func (r *reaper) remember(places map[string]Place, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key, p := range places {
+		r.places[key] = remembered{p, now}
+	}
+	for key, p := range r.places {
+		if now.After(p.at.Add(rememberFor)) {
+			delete(r.places, key)
+			delete(r.asked, key)
+			delete(r.down, key)
+			continue
+		}
+		places[key] = p.Place
+	}
+}
 
 // sight is what was seen and where. Its identity tells things of one name apart.
 type sight struct {
