@@ -279,6 +279,32 @@ func TestThePlaceOfAnEnvironmentThatWasEditedIsLookedAtForADay(t *testing.T) {
 	})
 }
 
+func TestAProcessLooksOnlyAtWhatIsItsOwn(t *testing.T) {
+	looks := 0
+	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
+		w.looked = func(supervisor.Look) { looks++ }
+		w.reaps = func(target drivers.Target) bool { return target.Driver != "fake" }
+		w.start(supervisor.Options{})
+		id := w.ended()
+		w.appears(w.label(id))
+		w.pass(10 * time.Minute)
+		require.Zero(t, looks)
+		require.Len(t, w.driver.Live(), 1)
+	})
+}
+
+// What is left at a provider that cannot list is for its leases, and for people.
+func TestAProviderThatCannotListIsLeftToItsLeases(t *testing.T) {
+	looks := 0
+	inWorld(t, fake.Options{NoList: true}, func(t *testing.T, w *world) {
+		w.looked = func(supervisor.Look) { looks++ }
+		w.start(supervisor.Options{})
+		w.ended()
+		w.pass(10 * time.Minute)
+		require.Zero(t, looks)
+	})
+}
+
 // pruner is a provider that may have more than one thing under an id.
 type pruner struct{ *fake.Driver }
 

@@ -50,9 +50,10 @@ type world struct {
 	installer   supervisor.Installer
 	company     domain.CompanyID
 	environment domain.EnvironmentID
-	// installation is that of the log; reportOnly and looked are every process's.
+	// installation is that of the log; reportOnly, reaps and looked are every process's.
 	installation uuid.UUID
 	reportOnly   func() bool
+	reaps        func(drivers.Target) bool
 	looked       func(supervisor.Look)
 }
 
@@ -128,7 +129,7 @@ func (w *world) prepareWith(registry *drivers.Registry, opts supervisor.Options,
 	n.Supervisor = supervisor.New(supervisor.Deps{
 		Commands: commands.New(n.ledger, w.vault), Drivers: registry, Todo: supervisortest.NewTodo(w.store), Processes: w.processes,
 		Process: n.process, Installer: w.installer, Installation: w.installation, Epoch: memory.Epoch, Estate: supervisortest.Estate{Store: w.store},
-		ReportOnly: w.reportOnly, Looked: w.looked,
+		ReportOnly: w.reportOnly, Looked: w.looked, Reaps: w.reaps,
 		JournalDir: func(id domain.ExecID) string { return filepath.Join(journals, id.String()) },
 		Called:     w.calls.called, Logger: slog.New(slog.NewTextHandler(n.logs, nil)),
 	}, opts)
