@@ -80,6 +80,11 @@ func (s *Server) routes() []route {
 		{method: get, path: "/api/v1/leases/:leaseId/explain", action: access.LeaseRead, of: s.ofLease, handle: s.explainLease},
 		{method: get, path: "/api/v1/environments/:environmentId/queue", action: access.EnvironmentRead, of: s.ofEnvironment, handle: s.listQueue},
 		{method: get, path: "/api/v1/leases/:leaseId/events", action: access.LeaseRead, of: s.ofLease, handle: s.leaseEvents},
+		{method: post, path: "/api/v1/leases/:leaseId/cleanup/retry", action: access.LeaseCleanup, of: s.ofLease, handle: s.retryCleanup},
+		{method: post, path: "/api/v1/leases/:leaseId/cleanup/force", action: access.LeaseCleanup, of: s.ofLease, handle: s.forceCleanup},
+		{method: get, path: "/api/v1/leaks", action: access.LeakList, handle: s.listLeaks},
+		{method: post, path: "/api/v1/leaks/:leakId/clear", action: access.LeakClear, of: s.ofLeak, handle: s.clearLeak},
+		{method: get, path: "/api/v1/balance", action: access.BalanceRead, handle: s.getBalance},
 		{method: post, path: "/api/v1/companies/:companyId/runs/:heartbeatRunId/release", action: access.RunRelease, of: s.ofCompany, handle: s.releaseRun},
 
 		{method: post, path: "/api/v1/leases/:leaseId/execs", action: access.ExecStart, of: s.ofLease, handle: s.startExec, body: s.deps.Limits.ExecBodyBytes},

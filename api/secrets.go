@@ -80,7 +80,15 @@ func (s *Server) enableSecretVersion(c *call) error {
 }
 
 func (s *Server) destroySecretVersion(c *call) error {
-	return s.onSecretVersion(c, s.deps.Commands.DestroySecretVersion)
+	if err := c.only("force"); err != nil {
+		return err
+	}
+	return s.onSecretVersion(c, func(ctx context.Context, by commands.Caller, id domain.SecretID, version int) (eventstore.Outcome, error) {
+		if err := s.checkSecretUse(c, version); err != nil {
+			return eventstore.Outcome{}, err
+		}
+		return s.deps.Commands.DestroySecretVersion(ctx, by, id, version)
+	})
 }
 
 func (s *Server) onSecretVersion(
@@ -103,6 +111,12 @@ func (s *Server) onSecretVersion(
 }
 
 func (s *Server) destroySecret(c *call) error {
+	if err := c.only("force"); err != nil {
+		return err
+	}
+	if err := s.checkSecretUse(c, 0); err != nil {
+		return err
+	}
 	return s.onSecret(c, http.StatusOK, func(by commands.Caller, id domain.SecretID) (eventstore.Outcome, error) {
 		return s.deps.Commands.DestroySecret(c.ctx(), by, id)
 	})

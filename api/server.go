@@ -44,7 +44,7 @@ type Server struct {
 func New(deps Deps) *Server {
 	deps.Limits = deps.Limits.withDefaults()
 	s := &Server{deps: deps, closing: make(chan struct{}), metrics: newMetrics(deps.Metrics)}
-	deps.Metrics.MustRegister(newProjectionMetrics(deps.Projections.Status))
+	deps.Metrics.MustRegister(newProjectionMetrics(deps.Projections.Status), newCleanupMetrics(deps.DB))
 	s.background, s.stop = context.WithCancel(context.Background())
 	s.keys = auth.NewKeys(func(ctx context.Context, id domain.KeyID) (key.State, error) {
 		k, err := eventstore.Load(ctx, deps.Commands.Ledger(), commands.Keys, id.UUID)

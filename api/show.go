@@ -134,7 +134,8 @@ func showLease(id uuid.UUID, now leaseNow) wire.Lease {
 		AcquiredAt: timeOrNull(l.AcquiredAt), LastUsedAt: timeOrNull(l.LastUsedAt), ExpiresAt: timeOrNull(l.ExpiresAt), ReleasedAt: timeOrNull(l.EndedAt),
 		HardExpiresAt: timeOrNull(l.HardExpiresAt), TTLMs: l.TTL.Milliseconds(), IdleTimeoutMs: l.IdleTimeout.Milliseconds(),
 		FailureReason: showFailure(l.FailureCode, l.FailureMessage), CleanupStatus: textOrNull(string(l.CleanupStatus())), CleanupError: showCleanupError(l),
-		Acquisition: showAcquisition(l), RetainedUntil: showRetention(l), Metadata: metadata, Selection: showSelection(l), Fence: l.Fence, Version: now.Version,
+		Cleanup: showCleanup(l), Acquisition: showAcquisition(l), RetainedUntil: showRetention(l), Metadata: metadata, Selection: showSelection(l),
+		Fence: l.Fence, Version: now.Version,
 	}
 }
 

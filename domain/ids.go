@@ -22,6 +22,7 @@ type (
 	probeKind       struct{}
 	installKind     struct{}
 	secretKind      struct{}
+	leakKind        struct{}
 )
 
 // The ids of the domain.
@@ -52,4 +53,6 @@ type (
 	InstallID = ID[installKind]
 	// SecretID names a secret, whose values are not in the log.
 	SecretID = ID[secretKind]
+	// LeakID names a thing that may be left outside; it follows from the thing.
+	LeakID = ID[leakKind]
 )

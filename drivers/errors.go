@@ -52,6 +52,10 @@ func (f *Failure) Error() string {
 
 func (f *Failure) Unwrap() error { return f.Err }
 
+// CodeNoCapacity is the code of a failure for want of room at the provider: no node, quota or address is free. Asking again
+// soon is of no use, so the engine waits longer after it than after any other.
+const CodeNoCapacity = "no_capacity"
+
 // OutcomeOf is the outcome of err; an error that is no [*Failure] is retryable, since every verb may be repeated.
 func OutcomeOf(err error) Outcome {
 	if f, ok := errors.AsType[*Failure](err); ok {

@@ -48,6 +48,9 @@ var idRoutes = []struct{ method, path, body string }{
 	{"POST", "/api/v1/leases/LEASE/renew", ""},
 	{"GET", "/api/v1/leases/LEASE/explain", ""},
 	{"GET", "/api/v1/environments/ENV/queue", ""},
+	{"POST", "/api/v1/leases/LEASE/cleanup/retry", ""},
+	{"POST", "/api/v1/leases/LEASE/cleanup/force", `{"reason":"r"}`},
+	{"POST", "/api/v1/leaks/LEAK/clear", `{"reason":"r"}`},
 	{"GET", "/api/v1/leases/LEASE/events", ""},
 	{"POST", "/api/v1/leases/LEASE/execs", `{"argv":["id"]}`},
 	{"GET", "/api/v1/leases/LEASE/execs", ""},
@@ -70,8 +73,12 @@ func TestForeignIDLooksLikeAnUnknownOneOnEveryRoute(t *testing.T) {
 	s.settle(x.ID)
 	probed, err := owner.operator.ProbeEnvironment(t.Context(), owner.env.ID, client.Wait(soon))
 	require.NoError(t, err)
-	real := strings.NewReplacer("COMPANY", owner.company.String(), "ENV", owner.env.ID.String(), "LEASE", l.ID.String(), "EXEC", x.ID.String(), "KEY", k.ID.String(), "PROBE", probed.ID.String(), "SECRET", hidden.ID.String())
-	none := strings.NewReplacer("COMPANY", uuid.NewString(), "ENV", uuid.NewString(), "LEASE", uuid.NewString(), "EXEC", uuid.NewString(), "KEY", uuid.NewString(), "PROBE", uuid.NewString(), "SECRET", uuid.NewString())
+	stuck := s.stuck(owner, "a")
+	_, err = owner.operator.ForceCleanup(t.Context(), stuck.ID, wire.ForceCleanup{Reason: "r"})
+	require.NoError(t, err)
+	left := s.leaks(owner.operator, client.LeakFilter{})[0].ID
+	real := strings.NewReplacer("LEAK/", left.String()+"/", "COMPANY", owner.company.String(), "ENV", owner.env.ID.String(), "LEASE", l.ID.String(), "EXEC", x.ID.String(), "KEY", k.ID.String(), "PROBE", probed.ID.String(), "SECRET", hidden.ID.String())
+	none := strings.NewReplacer("LEAK/", uuid.NewString()+"/", "COMPANY", uuid.NewString(), "ENV", uuid.NewString(), "LEASE", uuid.NewString(), "EXEC", uuid.NewString(), "KEY", uuid.NewString(), "PROBE", uuid.NewString(), "SECRET", uuid.NewString())
 	before := s.head()
 	for _, role := range access.Roles() {
 		key := s.addKey(role, stranger.company)
@@ -91,7 +98,7 @@ func TestForeignIDLooksLikeAnUnknownOneOnEveryRoute(t *testing.T) {
 	require.Equal(t, "environment_not_found", p.Code)
 	require.Equal(t, before, s.head(), "no event")
 	require.NotContains(t, s.log.String(), "value-of-owner")
-	require.Equal(t, 1, s.worker.runtimes())
+	require.Equal(t, 2, s.worker.runtimes())
 	list, err := stranger.client.Leases(t.Context(), stranger.company, client.LeaseFilter{EnvironmentID: owner.env.ID})
 	require.NoError(t, err)
 	require.Empty(t, list.Items)
@@ -110,7 +117,7 @@ func TestEveryRouteOfACompanyIsInTheTableOfForeignIDs(t *testing.T) {
 	t.Parallel()
 	tested := map[string]bool{}
 	for _, r := range idRoutes {
-		path := strings.NewReplacer("COMPANY", "{companyId}", "ENV", "{environmentId}", "LEASE", "{leaseId}", "EXEC", "{execId}", "KEY", "{keyId}", "PROBE", "{probeId}", "SECRET", "{secretId}", "/versions/1/", "/versions/{version}/", "/runs/run/", "/runs/{heartbeatRunId}/").Replace(r.path)
+		path := strings.NewReplacer("LEAK/", "{leakId}/", "COMPANY", "{companyId}", "ENV", "{environmentId}", "LEASE", "{leaseId}", "EXEC", "{execId}", "KEY", "{keyId}", "PROBE", "{probeId}", "SECRET", "{secretId}", "/versions/1/", "/versions/{version}/", "/runs/run/", "/runs/{heartbeatRunId}/").Replace(r.path)
 		tested[r.method+" "+path] = true
 	}
 	for path, item := range openAPI(t).Paths.Map() {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -239,4 +240,48 @@ func TestAnEnvironmentShowsReferencesAndNeverValues(t *testing.T) {
 	var rows int
 	require.NoError(t, s.pool.QueryRow(t.Context(), `SELECT count(*) FROM inputs WHERE position($1::bytea IN value) > 0`, []byte(mark)).Scan(&rows))
 	require.Zero(t, rows)
+}
+
+func TestASecretThatALeaseNeedsIsDestroyedByForceOnly(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	tn := s.tenant("acme")
+	env, err := tn.operator.AddEnvironment(t.Context(), tn.company, wire.AddEnvironment{
+		Name: "keyed", Driver: "local", Config: json.RawMessage(`{"privateKey":"value-of-key"}`),
+	})
+	require.NoError(t, err)
+	secrets, err := tn.operator.Secrets(t.Context(), tn.company, client.MinPosition(s.head()))
+	require.NoError(t, err)
+	require.Len(t, secrets.Items, 1)
+	id := secrets.Items[0].ID
+	_, err = tn.operator.AddSecretVersion(t.Context(), id, wire.AddSecretVersion{Value: "value-of-key-2"})
+	require.NoError(t, err)
+	acquired, ready, err := tn.client.AcquireLease(t.Context(), tn.company, wire.AcquireLease{EnvironmentID: env.ID, HeartbeatRunID: "sticky"}, client.Wait(time.Minute))
+	require.NoError(t, err)
+	require.True(t, ready)
+
+	inUse := func(err error, status string) {
+		t.Helper()
+		var p *client.Problem
+		require.ErrorAs(t, err, &p)
+		require.Equal(t, "secret_in_use", p.Code)
+		require.Equal(t, []wire.Blocker{{Kind: "lease", ID: acquired.Lease.ID.String(), Status: status}}, p.Blockers)
+	}
+	_, err = tn.operator.DestroySecret(t.Context(), id)
+	inUse(err, "active")
+	_, err = tn.client.ReleaseLease(t.Context(), acquired.Lease.ID, wire.Release{})
+	require.NoError(t, err)
+	_, err = tn.operator.DestroySecret(t.Context(), id)
+	inUse(err, "releasing")
+	gone, err := tn.operator.DestroySecret(t.Context(), id, client.Force())
+	require.NoError(t, err)
+	require.Equal(t, "destroyed", gone.Status)
+	_, err = tn.operator.DestroySecret(t.Context(), id)
+	require.NoError(t, err, "doing so again changes nothing")
+
+	// A secret of the same value that no lease needs.
+	free, err := tn.operator.AddSecret(t.Context(), tn.company, wire.AddSecret{Name: "free", Value: "value-of-free"})
+	require.NoError(t, err)
+	_, err = tn.operator.DestroySecretVersion(t.Context(), free.ID, 1)
+	require.NoError(t, err)
 }

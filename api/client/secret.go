@@ -44,7 +44,10 @@ func (c *Client) EnableSecretVersion(ctx context.Context, id uuid.UUID, version 
 	return c.onSecretVersion(ctx, id, version, "enable", opts)
 }
 
-// DestroySecretVersion ends a version, and its value, for good.
+// Force destroys a secret or a version of it although leases that are not over need it.
+func Force() CallOption { return func(k *call) { k.query.Set("force", "true") } }
+
+// DestroySecretVersion ends a version, and its value, for good. Leases that need it stand in the way, unless [Force].
 func (c *Client) DestroySecretVersion(ctx context.Context, id uuid.UUID, version int, opts ...CallOption) (wire.Secret, error) {
 	return c.onSecretVersion(ctx, id, version, "destroy", opts)
 }
@@ -53,7 +56,8 @@ func (c *Client) onSecretVersion(ctx context.Context, id uuid.UUID, version int,
 	return post[wire.Secret](ctx, c, secretPath(id)+"/versions/"+strconv.Itoa(version)+"/"+verb, nil, opts)
 }
 
-// DestroySecret ends a secret, and all its values, for good. Doing so again changes nothing.
+// DestroySecret ends a secret, and all its values, for good. Leases that need it stand in the way, unless [Force]. Doing so
+// again changes nothing.
 func (c *Client) DestroySecret(ctx context.Context, id uuid.UUID, opts ...CallOption) (wire.Secret, error) {
 	var out wire.Secret
 	k, err := newCall(http.MethodDelete, secretPath(id), nil, opts)

@@ -57,6 +57,8 @@ type Lease struct {
 	Acquisition *Acquisition `json:"acquisition"`
 	// RetainedUntil is how long the runtime is kept for another lease; null where none is (any more).
 	RetainedUntil *time.Time `json:"retainedUntil"`
+	// Cleanup says more of it; null before the first try.
+	Cleanup *Cleanup `json:"cleanup"`
 	// Metadata has driver, executionWorkspaceMode, and what the driver says.
 	Metadata map[string]any `json:"metadata"`
 	// Selection is why it is of its environment; null if the request named it.

@@ -18,7 +18,7 @@ type Problem struct {
 	// Retryable says that the same request may succeed later.
 	Retryable bool   `json:"retryable"`
 	RequestID string `json:"requestId"`
-	// Blockers are what stands in the way (code environment_in_use), at most 20 of them.
+	// Blockers are what stands in the way (codes environment_in_use and secret_in_use), at most 20 of them.
 	Blockers []Blocker `json:"blockers,omitempty"`
 	// Constraints are what the request needs and is not so (code unsatisfiable): all that fail.
 	Constraints []Constraint `json:"constraints,omitempty"`

@@ -49,6 +49,12 @@ const (
 	LeaseRelease Action = "lease.release"
 	LeaseCancel  Action = "lease.cancel"
 	LeaseRenew   Action = "lease.renew"
+	// LeaseCleanup retries and forces the cleanup of a lease.
+	LeaseCleanup Action = "lease.cleanup"
+	LeakList     Action = "leak.list"
+	LeakClear    Action = "leak.clear"
+	// BalanceRead accounts for every runtime.
+	BalanceRead Action = "balance.read"
 	// RunRelease releases every lease of a run.
 	RunRelease Action = "run.release"
 
@@ -144,6 +150,11 @@ var table = map[Action]row{
 	LeaseCancel:  {workers, scopeCompany, "lease"},
 	LeaseRenew:   {workers, scopeCompany, "lease"},
 	RunRelease:   {workers, scopeCompany, "company"},
+
+	LeaseCleanup: {operators, scopeCompany, "lease"},
+	LeakList:     {readers, scopeFiltered, "leak"},
+	LeakClear:    {operators, scopeCompany, "leak"},
+	BalanceRead:  {readers, scopeUnscoped, ""},
 
 	ExecStart: {workers, scopeCompany, "lease"},
 	ExecList:  {everyone, scopeCompany, "lease"},

@@ -18,6 +18,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/domain/install"
 	"github.com/tenure-dev/tenure/domain/key"
+	"github.com/tenure-dev/tenure/domain/leak"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/outage"
 	"github.com/tenure-dev/tenure/domain/plugin"
@@ -53,6 +54,7 @@ var parts = []Part{
 	part(secretread.Category, secretread.Codec),
 	part(outage.Category, outage.Codec),
 	part(epoch.Category, epoch.Codec),
+	part(leak.Category, leak.Codec),
 }
 
 func part[E domain.Event](category string, codec domain.Codec[E]) Part {

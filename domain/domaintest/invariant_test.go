@@ -19,6 +19,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/domain/install"
 	"github.com/tenure-dev/tenure/domain/key"
+	"github.com/tenure-dev/tenure/domain/leak"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/plugin"
 	"github.com/tenure-dev/tenure/domain/probe"
@@ -162,7 +163,10 @@ func TestEvolveTakesFactsInAnyOrder(t *testing.T) {
 	evolveAnyOrder[lease.State, lease.Command](t, lease.Decider,
 		lease.Request{Requested: domaintest.LeaseRequested()}, lease.Grant{}, lease.Cancel{}, lease.StartProvisioning{Now: noon},
 		lease.Provision{Now: noon}, lease.FailProvisioning{}, lease.Renew{Now: noon}, lease.Release{}, lease.Expire{Now: noon},
-		lease.StartRelease{Now: noon.Add(time.Hour)}, lease.FailRelease{}, lease.FinishRelease{})
+		lease.StartRelease{Now: noon.Add(time.Hour)}, lease.FailRelease{Limit: 1}, lease.FinishRelease{},
+		lease.RetryCleanup{}, lease.ForceCleanup{Reason: "x"}, lease.ConfirmCleanup{})
+	evolveAnyOrder[leak.State, leak.Command](t, leak.Decider,
+		leak.Find{Found: leak.Found{Why: leak.WhyLate, Driver: "x"}}, leak.IntendDestroy{}, leak.FailDestroy{Code: "x"}, leak.Clear{Proof: leak.ProofAbsent})
 	evolveAnyOrder[runtime.State, runtime.Command](t, runtime.Decider,
 		runtime.Intend{}, runtime.Hold{}, runtime.Destroy{}, runtime.ConfirmDestroyed{Proof: runtime.ProofReleased})
 	evolveAnyOrder[execution.State, execution.Command](t, execution.Decider,

@@ -14,6 +14,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/domain/install"
 	"github.com/tenure-dev/tenure/domain/key"
+	"github.com/tenure-dev/tenure/domain/leak"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/outage"
 	"github.com/tenure-dev/tenure/domain/plugin"
@@ -161,6 +162,17 @@ func Samples() []domain.Event {
 		lease.RetentionEnded{Reason: lease.RetentionEvicted},
 		lease.RuntimePassed{To: Lease},
 		lease.Disowned{},
+		lease.Quarantined{Attempts: 12, Code: "busy"},
+		lease.CleanupRetryRequested{},
+		lease.CleanupForced{Reason: "the provider is gone for good"},
+
+		leak.Found{
+			Company: Company, Environment: Environment, Lease: Lease, Runtime: Runtime, Driver: "docker", Provider: "docker",
+			ProviderLeaseID: &provider, Node: Node, Why: leak.WhyLate, Place: Hash[:24], FirstSeen: Noon,
+		},
+		leak.DestroyIntended{Worker: Worker},
+		leak.DestroyFailed{Code: "busy", Message: "still in use"},
+		leak.Cleared{Proof: leak.ProofPerson, Reason: "removed by hand"},
 
 		runtime.Intended{
 			Company: Company, Environment: Environment, Lease: Lease, Driver: "local", Provider: "local", Node: Node,

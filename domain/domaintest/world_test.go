@@ -65,7 +65,9 @@ type world struct {
 	admission *admissionStream
 	leases    []*leaseStream
 	runtimes  []*runtimeStream
-	seen      *seen
+	// leaks are the runtimes on the list of leaks.
+	leaks map[domain.RuntimeID]bool
+	seen  *seen
 
 	// queue is the order in which leases came to wait, kept apart from the decider's own.
 	queue []domain.LeaseID
@@ -82,7 +84,7 @@ func newSeen() *seen {
 }
 
 func newWorld(t testingT, seen *seen) *world {
-	w := &world{t: t, now: domaintest.Noon, seen: seen}
+	w := &world{t: t, now: domaintest.Noon, seen: seen, leaks: map[domain.RuntimeID]bool{}}
 	w.admission = newStream(admission.Decider, func(admission.State) {})
 	for range worldLeases {
 		w.leases = append(w.leases, newStream(lease.Decider, func(s lease.State) { seen.lease[s.Status()] = true }))
@@ -138,13 +140,16 @@ const (
 	opFinishRelease
 	opSteal
 	opCapacity
+	opRetryCleanup
+	opForceCleanup
+	opConfirmCleanup
 )
 
 // often has each op as often as it is drawn: what moves a lease on comes more often than what ends it early.
 var often = []int{
 	opAcquire, opAcquire, opCancel, opRelease, opStartProvisioning, opStartProvisioning, opStartProvisioning, opProvision,
 	opProvision, opProvision, opFailProvisioning, opRenew, opExpire, opStartRelease, opStartRelease, opFailRelease,
-	opFinishRelease, opFinishRelease, opSteal, opCapacity,
+	opFinishRelease, opFinishRelease, opSteal, opCapacity, opRetryCleanup, opForceCleanup, opConfirmCleanup,
 }
 
 // do makes one step, and looks at the whole world after it.
@@ -173,7 +178,7 @@ func (w *world) do(s step) {
 	case opStartRelease:
 		w.startRelease(s)
 	case opFailRelease:
-		c := lease.FailRelease{Attempt: before.Teardown + s.Attempt, Worker: s.holder(before), Code: "c", RetryAt: w.now.Add(s.Advance)}
+		c := lease.FailRelease{Attempt: before.Teardown + s.Attempt, Worker: s.holder(before), Code: "c", RetryAt: w.now.Add(s.Advance), Limit: s.Capacity}
 		_, err := l.do(w.t, c, w.now)
 		w.wantStale(err, before.TearingDown, before.Teardown, c.Attempt, before.Worker, c.Worker)
 	case opFinishRelease:
@@ -182,6 +187,12 @@ func (w *world) do(s step) {
 		w.steal(s)
 	case opCapacity:
 		w.admit(admission.ChangeCapacity{Capacity: s.Capacity})
+	case opRetryCleanup:
+		_, _ = l.do(w.t, lease.RetryCleanup{}, w.now)
+	case opForceCleanup:
+		w.forceCleanup(s)
+	case opConfirmCleanup:
+		w.confirmCleanup(s)
 	}
 	w.settle(s.Lease)
 	w.check(s.Lease, before)
@@ -319,8 +330,36 @@ func (w *world) finishRelease(s step) {
 	}
 }
 
+// forceCleanup ends a lease by force: its runtime goes on the list of leaks.
+func (w *world) forceCleanup(s step) {
+	w.t.Helper()
+	l := w.leases[s.Lease]
+	if _, err := l.do(w.t, lease.ForceCleanup{Reason: "x"}, w.now); err != nil || l.state.Cleaned {
+		return
+	}
+	if _, err := w.runtimeOf(l.state.Runtime).do(w.t, runtime.Destroy{Lease: leaseID(s.Lease), Reason: "forced"}, w.now); err != nil {
+		w.t.Fatalf("forced and not destroying: %v", err)
+	}
+	w.leaks[l.state.Runtime] = true
+}
+
+// confirmCleanup is a proof that nothing is left of a lease.
+func (w *world) confirmCleanup(s step) {
+	w.t.Helper()
+	l := w.leases[s.Lease]
+	before := l.state
+	if _, err := l.do(w.t, lease.ConfirmCleanup{}, w.now); err != nil || !before.CleanupNeeded || before.Cleaned {
+		return
+	}
+	if _, err := w.runtimeOf(l.state.Runtime).do(w.t, runtime.Destroy{Lease: leaseID(s.Lease), Reason: "absent"}, w.now); err != nil {
+		w.t.Fatalf("gone and not destroying: %v", err)
+	}
+	w.destroyed(l.state.Runtime, runtime.ProofAbsent)
+}
+
 func (w *world) destroyed(id domain.RuntimeID, proof runtime.Proof) {
 	w.t.Helper()
+	delete(w.leaks, id)
 	if _, err := w.runtimeOf(id).do(w.t, runtime.ConfirmDestroyed{Proof: proof}, w.now); err != nil {
 		w.t.Fatalf("nothing is left and yet: %v", err)
 	}

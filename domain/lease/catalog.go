@@ -27,4 +27,7 @@ var Codec = domain.NewCodec(
 	domain.Spec[RetentionEnded, Event](),
 	domain.Spec[RuntimePassed, Event](),
 	domain.Spec[Disowned, Event](),
+	domain.Spec[Quarantined, Event](),
+	domain.Spec[CleanupRetryRequested, Event](),
+	domain.Spec[CleanupForced, Event](),
 )

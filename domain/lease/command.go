@@ -98,6 +98,8 @@ type FailRelease struct {
 	Code    string
 	Message string
 	RetryAt time.Time
+	// Limit is how many teardowns may fail before the lease goes into quarantine; 0 is no limit.
+	Limit int
 }
 
 // FinishRelease is the good end of a teardown attempt: nothing is left, or the runtime is kept as the lease says.

@@ -45,6 +45,12 @@ func Decide(s State, cmd Command) ([]Event, error) {
 		return endRetention(s, c)
 	case Disown:
 		return disown(s), nil
+	case RetryCleanup:
+		return retryCleanup(s)
+	case ForceCleanup:
+		return forceCleanup(s, c)
+	case ConfirmCleanup:
+		return confirmCleanup(s)
 	}
 	return nil, domain.Refuse(domain.KindInvalid, "unknown_command", "the lease does not know this command")
 }
@@ -310,17 +316,29 @@ func startRelease(s State, c StartRelease) ([]Event, error) {
 
 // NeedsTeardown reports whether something may exist outside that is to be destroyed.
 func (s State) NeedsTeardown() bool {
-	return s.CleanupNeeded && !s.Cleaned && !s.Kept && (s.ReleaseReason != "" || s.End != StatusNone)
+	return s.CleanupNeeded && !s.Cleaned && !s.Kept && !s.Forced && (s.ReleaseReason != "" || s.End != StatusNone)
+}
+
+// Over reports whether the lease has ended and looks after nothing any more.
+func (s State) Over() bool {
+	return s.Status() == StatusNone || s.Status().Ended() && !s.NeedsTeardown() && !s.Kept
 }
 
 func failRelease(s State, c FailRelease) ([]Event, error) {
 	if err := checkTeardown(s, c.Attempt, c.Worker); err != nil {
 		return nil, err
 	}
-	return []Event{ReleaseFailed{
+	events := []Event{ReleaseFailed{
 		Attempt: c.Attempt, Code: domain.CleanWord(c.Code), Message: domain.Clean(c.Message, domain.MaxMessage), RetryAt: c.RetryAt,
-	}}, nil
+	}}
+	if !s.Quarantined && s.Exhausts(c.Limit) {
+		events = append(events, Quarantined{Attempts: s.TeardownFails + 1, Code: domain.CleanWord(c.Code)})
+	}
+	return events, nil
 }
+
+// Exhausts reports whether one more failed teardown is as many as may fail.
+func (s State) Exhausts(limit int) bool { return limit > 0 && s.TeardownFails+1 >= limit }
 
 func finishRelease(s State, c FinishRelease) ([]Event, error) {
 	if err := checkTeardown(s, c.Attempt, c.Worker); err != nil {

@@ -7,7 +7,7 @@
 //	 granted ──claim──► provisioning ──┴─────────► active ──release/expire──► releasing ──► released | expired
 //	                         │ gives up                                           │          | failed | canceled
 //	                         ▼                                                    ▼
-//	                      failed (cleanup pending)                          pending_cleanup (teardown retried)
+//	                      failed (cleanup pending)                          pending_cleanup (teardown retried; see cleanup.go)
 //
 //	releasing ──kept──► retained ──► passed to the next lease, or torn down like a lease that failed
 //
@@ -104,6 +104,13 @@ type State struct {
 	// TeardownCode and TeardownMessage are why the last of the teardowns that failed did.
 	TeardownCode    string `json:",omitempty"`
 	TeardownMessage string `json:",omitempty"`
+	// TeardownFails counts the teardowns that failed since a person last asked for a retry.
+	TeardownFails int  `json:",omitempty"`
+	Quarantined   bool `json:",omitempty"`
+	// Forced says that the lease ended without a proof that its runtime is gone.
+	Forced bool `json:",omitempty"`
+	// Listed says that its runtime stands on the list of leaks, or did.
+	Listed bool `json:",omitempty"`
 
 	Worker   domain.WorkerID
 	Deadline time.Time
@@ -150,6 +157,8 @@ func (s State) CleanupStatus() CleanupStatus {
 	switch {
 	case s.Cleaned:
 		return CleanupSuccess
+	case s.Quarantined, s.Forced:
+		return CleanupFailed
 	case s.CleanupNeeded && !s.Kept:
 		return CleanupPending
 	default:
@@ -157,10 +166,10 @@ func (s State) CleanupStatus() CleanupStatus {
 	}
 }
 
-// HoldsSlot reports whether the lease still takes up a slot of its environment: from the grant until nothing is left. A kept
-// runtime takes one too.
+// HoldsSlot reports whether the lease still takes up a slot of its environment: from the grant until nothing is left, or
+// until a person gives up waiting for that. A kept runtime takes one too.
 func (s State) HoldsSlot() bool {
-	return s.Granted && (s.End == StatusNone || s.CleanupNeeded && !s.Cleaned)
+	return s.Granted && (s.End == StatusNone || s.CleanupNeeded && !s.Cleaned && !s.Forced)
 }
 
 // Evolve is the state after e.
@@ -177,7 +186,7 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.GrantedAt, s.GrantRule = m.At, e.Rule
 	case Canceled:
 		s.End, s.EndedAt, s.TearingDown, s.Attempting = StatusCanceled, m.At, false, false
-		s.Cleaned = s.CleanupNeeded
+		s.Cleaned = s.CleanupNeeded && !s.Forced
 	case ProvisioningStarted:
 		s.MaybeMade = s.MaybeMade || s.Attempting
 		s.Attempt, s.Attempting, s.Runtime = e.Attempt, true, e.Runtime
@@ -226,12 +235,12 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.Worker, s.Deadline = e.Worker, e.Deadline
 	case ReleaseFailed:
 		s.TearingDown, s.TeardownFailed, s.TeardownRetryAt = false, true, e.RetryAt
-		s.TeardownCode, s.TeardownMessage = e.Code, e.Message
+		s.TeardownCode, s.TeardownMessage, s.TeardownFails = e.Code, e.Message, s.TeardownFails+1
 	case Released:
-		s.End, s.EndedAt, s.TearingDown, s.Cleaned = StatusReleased, m.At, false, s.CleanupNeeded
+		s.End, s.EndedAt, s.TearingDown, s.Cleaned = StatusReleased, m.At, false, s.CleanupNeeded && !s.Forced
 		s.FailureCode, s.FailureMessage = "", ""
 	case Expired:
-		s.End, s.EndedAt, s.TearingDown, s.Cleaned = StatusExpired, m.At, false, s.CleanupNeeded
+		s.End, s.EndedAt, s.TearingDown, s.Cleaned = StatusExpired, m.At, false, s.CleanupNeeded && !s.Forced
 		s.FailureCode, s.FailureMessage = "", ""
 	case Failed:
 		s.End, s.EndedAt, s.TearingDown = StatusFailed, m.At, false
@@ -244,6 +253,12 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		return evolveReuse(s, e, m)
 	case Disowned:
 		s.Attempting, s.TearingDown, s.CleanupNeeded, s.Kept = false, false, false, false
+	case Quarantined:
+		s.Quarantined, s.Listed = true, true
+	case CleanupRetryRequested:
+		s.Quarantined, s.TeardownFails, s.TeardownRetryAt = false, 0, time.Time{}
+	case CleanupForced:
+		s.Forced, s.Listed, s.Attempting, s.TearingDown = true, true, false, false
 	}
 	return s
 }

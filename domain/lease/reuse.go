@@ -215,7 +215,7 @@ func evolveReuse(s State, e Event, m domain.Meta) State {
 	switch e := e.(type) {
 	case Retained:
 		s.End, s.EndedAt, s.TearingDown = StatusRetained, m.At, false
-		s.Kept, s.KeptUntil = true, e.KeptUntil
+		s.Kept, s.KeptUntil, s.Quarantined, s.TeardownFails = true, e.KeptUntil, false, 0
 		s.TeardownFailed, s.TeardownCode, s.TeardownMessage = false, "", ""
 		s.FailureCode, s.FailureMessage = "", ""
 	case RetentionEnded:

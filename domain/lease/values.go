@@ -98,7 +98,7 @@ func (s Status) Ended() bool {
 // CleanupStatus is how far the removal of a lease's runtime got; "" when there is nothing to remove (yet).
 type CleanupStatus string
 
-// The states of a cleanup.
+// The states of a cleanup; [CleanupFailed] is another.
 const (
 	CleanupNone    CleanupStatus = ""
 	CleanupPending CleanupStatus = "pending"

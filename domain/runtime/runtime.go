@@ -77,8 +77,11 @@ const (
 	ProofReleased Proof = "released"
 	// ProofNeverMade: the driver said that it made nothing.
 	ProofNeverMade Proof = "never_made"
-	// ProofAbsent: the driver looked for it and said that it does not exist any more.
+	// ProofAbsent: the driver looked for it and said that it does not exist any more, or a complete list of the provider, taken
+	// when nobody was at it, does not have it.
 	ProofAbsent Proof = "absent"
+	// ProofPerson: a person says so.
+	ProofPerson Proof = "person"
 )
 
 func (Intended) EventName() string        { return "RuntimeIntended" }
@@ -293,7 +296,7 @@ func disown(s State) ([]Event, error) {
 
 func confirmDestroyed(s State, c ConfirmDestroyed) ([]Event, error) {
 	switch c.Proof {
-	case ProofReleased, ProofNeverMade, ProofAbsent:
+	case ProofReleased, ProofNeverMade, ProofAbsent, ProofPerson:
 	default:
 		return nil, domain.Refuse(domain.KindInvalid, "unknown_proof", "%q does not prove that the runtime is gone", string(c.Proof)).
 			On("proof").Mend("use %s, %s or %s", ProofReleased, ProofNeverMade, ProofAbsent)

@@ -50,6 +50,9 @@ type Hooks struct {
 	BeforeResume, AfterResume func(ctx context.Context, req drivers.ResumeRequest) error
 	// BeforeExec fails a StartExec.
 	BeforeExec func(ctx context.Context, req drivers.ExecRequest) error
+	// BeforeList fails a list; AfterList comes between what is listed and the answer.
+	BeforeList func(ctx context.Context) error
+	AfterList  func(ctx context.Context)
 	// Probe answers a probe; nil says that it works.
 	Probe func(ctx context.Context, req drivers.ProbeRequest) (drivers.ProbeResult, error)
 }
@@ -201,7 +204,12 @@ func (d *Driver) takeDown(req drivers.ReleaseRequest) error {
 }
 
 // ListRuntimes implements [drivers.Lister].
-func (d *Driver) ListRuntimes(_ context.Context, req drivers.ListRequest) ([]drivers.ListedRuntime, error) {
+func (d *Driver) ListRuntimes(ctx context.Context, req drivers.ListRequest) ([]drivers.ListedRuntime, error) {
+	if before := d.opts.Hooks.BeforeList; before != nil {
+		if err := before(ctx); err != nil {
+			return nil, err
+		}
+	}
 	var listed []drivers.ListedRuntime
 	for _, i := range d.Live() {
 		if i.Request.Installation == req.Installation {
@@ -209,6 +217,9 @@ func (d *Driver) ListRuntimes(_ context.Context, req drivers.ListRequest) ([]dri
 				RuntimeID: i.Request.RuntimeID, ProviderLeaseID: &i.ProviderLeaseID, LeaseID: i.Request.LeaseID, Epoch: i.Request.Epoch, CreatedAt: i.CreatedAt,
 			})
 		}
+	}
+	if after := d.opts.Hooks.AfterList; after != nil {
+		after(ctx)
 	}
 	return listed, nil
 }
@@ -266,6 +277,22 @@ func (d *Driver) Released() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.released
+}
+
+// Vanish removes the instances of a runtime as somebody does who is no engine; it is not counted as released.
+func (d *Driver) Vanish(runtimeID string) {
+	d.vanish(func(i Instance) bool { return i.Request.RuntimeID == runtimeID })
+}
+
+// VanishOne removes one instance by its name outside.
+func (d *Driver) VanishOne(providerLeaseID string) {
+	d.vanish(func(i Instance) bool { return i.ProviderLeaseID == providerLeaseID })
+}
+
+func (d *Driver) vanish(which func(Instance) bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	maps.DeleteFunc(d.live, func(_ int, i Instance) bool { return which(i) })
 }
 
 var (

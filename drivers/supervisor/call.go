@@ -80,6 +80,10 @@ func callDriver[T any](
 	return value, err
 }
 
+// within is the time that a driver gets of a claim's: a little less, so that it can say why it failed, and that is on record,
+// before the claim is anybody's.
+func within(claim time.Duration) time.Duration { return claim - min(claim/20, 5*time.Second) }
+
 // call calls a driver for at most timeout. One that does not come back soon after is left to itself, so that nothing waits
 // for a provider that never answers; if it comes back after all, late gets what it brings.
 func call[T any](ctx context.Context, s *Supervisor, timeout time.Duration, f func(ctx context.Context) (T, error), late func(T)) (T, error) {

@@ -23,7 +23,7 @@ const resumeLimit = 5 * time.Second
 
 // keep ends what a lease runs and leaves its runtime for the next one.
 func (s *Supervisor) keep(ctx context.Context, driver drivers.Driver, l lease.State, handle drivers.Handle) error {
-	_, err := callDriver(ctx, s, driver, VerbKeep, l.Deadline.Sub(s.now()), func(ctx context.Context) (struct{}, error) {
+	_, err := callDriver(ctx, s, driver, VerbKeep, within(l.Deadline.Sub(s.now())), func(ctx context.Context) (struct{}, error) {
 		faults.Point("driver.keep.before")
 		err := drivers.Keep(ctx, driver, drivers.KeepRequest{
 			Handle: handle, Attempt: l.Teardown, Stop: l.Disposition == lease.DispositionStopAndRetain,
@@ -41,7 +41,7 @@ func (s *Supervisor) resume(
 	if !s.now().Before(l.Deadline) {
 		return drivers.Runtime{}, notAsked(errClaimOver)
 	}
-	return callDriver(ctx, s, driver, VerbResume, l.Deadline.Sub(s.now()), func(ctx context.Context) (drivers.Runtime, error) {
+	return callDriver(ctx, s, driver, VerbResume, within(l.Deadline.Sub(s.now())), func(ctx context.Context) (drivers.Runtime, error) {
 		faults.Point("driver.resume.before")
 		made, err := drivers.Resume(ctx, driver, drivers.ResumeRequest{
 			AcquireRequest: s.acquireRequest(id, l, config), ProviderLeaseID: l.ProviderLeaseID, Metadata: l.Metadata,

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/leak"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/secretread"
 	"github.com/tenure-dev/tenure/drivers"
@@ -158,7 +159,7 @@ func (s *Supervisor) acquire(
 		return drivers.Runtime{}, notAsked(errClaimOver)
 	}
 	// The deadline in the log is when others may assume that this call is over.
-	return callDriver(ctx, s, driver, VerbAcquire, l.Deadline.Sub(s.now()), func(ctx context.Context) (drivers.Runtime, error) {
+	return callDriver(ctx, s, driver, VerbAcquire, within(l.Deadline.Sub(s.now())), func(ctx context.Context) (drivers.Runtime, error) {
 		faults.Point("driver.acquire.before")
 		request := s.acquireRequest(id, l, config)
 		request.Settled = func() {
@@ -237,7 +238,7 @@ func (s *Supervisor) provisionFailed(id domain.LeaseID, l lease.State, cause uui
 		NothingMade: f.NothingMade, ProviderLeaseID: l.ProviderLeaseID,
 	}
 	if f.Outcome == drivers.OutcomeRetryable && l.Attempt < s.opts.MaxAttempts {
-		at := s.now().Add(commands.Backoff(l.Attempt, s.opts.RetryBase, s.opts.RetryLimit))
+		at := s.now().Add(s.backoff(f.Code, l.Attempt))
 		fail.RetryAt = &at
 	}
 	s.log.Info("provisioning failed", "lease", id, "attempt", l.Attempt, "kind", fail.Kind, "code", fail.Code, "error", failure)
@@ -278,7 +279,7 @@ func (s *Supervisor) discard(ctx context.Context, id domain.LeaseID, l lease.Sta
 			return
 		}
 		select {
-		case <-time.After(commands.Backoff(try, s.opts.RetryBase, s.opts.RetryLimit)):
+		case <-time.After(s.backoff("", try)):
 		case <-s.resting:
 		case <-s.work.Done():
 		}
@@ -316,7 +317,11 @@ func (s *Supervisor) discardOnce(ctx context.Context, id domain.LeaseID, l lease
 		return err
 	}
 	s.log.Info("a runtime that was made too late is destroyed", "lease", id, "runtime", l.Runtime)
-	return nil
+	if !now.Listed {
+		return nil
+	}
+	_, err = s.deps.Commands.SettleRuntime(ctx, s.me(uuid.Nil), l.Runtime, leak.ProofDestroyed)
+	return err
 }
 
 // errUndecided says that a lease does not have its runtime yet.
@@ -370,12 +375,20 @@ func (s *Supervisor) release(ctx context.Context, id domain.LeaseID, l lease.Sta
 	case err != nil:
 		return true, s.releaseFailed(id, l, cause, err)
 	}
-	return false, s.persist(func(ctx context.Context) error {
+	err = s.persist(func(ctx context.Context) error {
 		_, err := s.deps.Commands.FinishRelease(ctx, s.me(cause), id, lease.FinishRelease{
 			Attempt: l.Teardown, Worker: s.deps.Process.ID, Kept: kept,
 		})
 		return err
 	})
+	if lostClaim(err) {
+		// The lease may have been ended by force meanwhile: then this is the proof that was missing.
+		return false, errors.Join(err, s.persist(func(ctx context.Context) error {
+			_, err := s.deps.Commands.SettleForced(ctx, s.me(cause), id)
+			return err
+		}))
+	}
+	return false, err
 }
 
 // takeDown ends what a lease has, but for a runtime that it is to keep; config is its configuration with the secrets in it,
@@ -406,7 +419,7 @@ func (s *Supervisor) takeDown(
 		err = s.keep(ctx, driver, l, handle)
 		kept = err == nil
 	} else {
-		_, err = callDriver(ctx, s, driver, VerbRelease, l.Deadline.Sub(s.now()), func(ctx context.Context) (struct{}, error) {
+		_, err = callDriver(ctx, s, driver, VerbRelease, within(l.Deadline.Sub(s.now())), func(ctx context.Context) (struct{}, error) {
 			faults.Point("driver.release.before")
 			err := driver.Release(ctx, drivers.ReleaseRequest{Handle: handle, Attempt: l.Teardown})
 			faults.Point("driver.release.after")
@@ -426,7 +439,10 @@ func (s *Supervisor) releaseFailed(id domain.LeaseID, l lease.State, cause uuid.
 	f := failureOf("", failure)
 	fail := lease.FailRelease{
 		Attempt: l.Teardown, Worker: s.deps.Process.ID, Code: f.Code, Message: messageOf(f, failure),
-		RetryAt: s.now().Add(commands.Backoff(l.Teardown, s.opts.RetryBase, s.opts.RetryLimit)),
+		RetryAt: s.now().Add(s.backoff("", l.TeardownFails+1)), Limit: s.opts.CleanupAttempts,
+	}
+	if l.Quarantined || l.Exhausts(s.opts.CleanupAttempts) {
+		fail.RetryAt = s.now().Add(jittered(s.opts.QuarantineRetry))
 	}
 	s.log.Warn("teardown failed", "lease", id, "attempt", l.Teardown, "code", f.Code, "error", failure)
 	return s.persist(func(ctx context.Context) error {

@@ -34,6 +34,16 @@ type Options struct {
 	ClockJump, ClockSettle time.Duration
 	// GapCap bounds how far idle deadlines move for a time in which nobody could renew; default 1 h.
 	GapCap time.Duration
+	// CapacityBase and CapacityLimit take the place of those where the provider has no capacity; defaults 15 s and 10 min.
+	CapacityBase, CapacityLimit time.Duration
+	// CleanupAttempts is how many teardowns of a lease may fail before it goes into quarantine; default 12. From then on one
+	// is tried each QuarantineRetry; default 1 h.
+	CleanupAttempts int
+	QuarantineRetry time.Duration
+	// ReapInterval is how often providers are asked what they have, and a little more at random; default 1 min.
+	// SecretReapInterval is that for a place which cannot be asked without reading a secret, since each reading is on record;
+	// default 30 min.
+	ReapInterval, SecretReapInterval time.Duration
 	// DrainTimeout is how long Stop lets running commands and driver calls go on; default 10 s.
 	DrainTimeout time.Duration
 }
@@ -55,6 +65,12 @@ func (o Options) withDefaults() Options {
 	o.ClockJump = orDefault(o.ClockJump, 60*time.Second)
 	o.ClockSettle = orDefault(o.ClockSettle, 30*time.Second)
 	o.GapCap = orDefault(o.GapCap, outage.DefaultCap)
+	o.CapacityBase = orDefault(o.CapacityBase, max(15*time.Second, o.RetryBase))
+	o.CapacityLimit = orDefault(o.CapacityLimit, max(10*time.Minute, o.CapacityBase))
+	o.CleanupAttempts = orDefault(o.CleanupAttempts, 12)
+	o.QuarantineRetry = orDefault(o.QuarantineRetry, time.Hour)
+	o.ReapInterval = orDefault(o.ReapInterval, time.Minute)
+	o.SecretReapInterval = max(orDefault(o.SecretReapInterval, 30*time.Minute), o.ReapInterval)
 	o.DrainTimeout = orDefault(o.DrainTimeout, 10*time.Second)
 	return o
 }
@@ -88,11 +104,16 @@ func (o Options) Validate() error {
 	atLeast("ClockJump", o.ClockJump, time.Second)
 	atLeast("ClockSettle", o.ClockSettle, time.Second)
 	atLeast("GapCap", o.GapCap, time.Millisecond)
+	count("CleanupAttempts", o.CleanupAttempts)
 	// Shorter ones would make a busy loop of a beat, a sweep or a retry.
 	atLeast("LivenessTTL", o.LivenessTTL, 40*time.Millisecond)
 	atLeast("SweepInterval", o.SweepInterval, 10*time.Millisecond)
 	atLeast("RetryBase", o.RetryBase, time.Millisecond)
 	atLeast("RetryLimit", o.RetryLimit, o.RetryBase)
+	atLeast("CapacityBase", o.CapacityBase, o.RetryBase)
+	atLeast("CapacityLimit", o.CapacityLimit, o.CapacityBase)
+	atLeast("QuarantineRetry", o.QuarantineRetry, time.Millisecond)
+	atLeast("ReapInterval", o.ReapInterval, 10*time.Millisecond)
 	atLeast("ProvisionTimeout", o.ProvisionTimeout, time.Millisecond)
 	atLeast("ReleaseTimeout", o.ReleaseTimeout, time.Millisecond)
 	atLeast("StartTimeout", o.StartTimeout, time.Millisecond)

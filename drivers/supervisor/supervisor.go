@@ -80,6 +80,15 @@ type Deps struct {
 	// Called, if set, learns of every call of a driver at its end, before what it led to is recorded. It must return at once.
 	Called func(Call)
 	Logger *slog.Logger
+
+	// Estate says where to look for what nobody looks after; without it, nobody looks.
+	Estate Estate
+	// ReportOnly, if set, says that leaks are listed and not destroyed, as after a fork of the log.
+	ReportOnly func() bool
+	// Reaps, if set, says whose runtimes this process looks after. Two that do the same do no harm.
+	Reaps func(drivers.Target) bool
+	// Looked, if set, learns of every look. It must return at once.
+	Looked func(Look)
 }
 
 // Supervisor drives.
@@ -94,6 +103,7 @@ type Supervisor struct {
 	pulse                    pulse
 	// expiries is how many leases may be ended by their time.
 	expiries *budget
+	reaper   *reaper
 
 	// resting is closed when nothing new is begun any more.
 	resting  chan struct{}
@@ -115,7 +125,7 @@ type Supervisor struct {
 func New(deps Deps, opts Options) *Supervisor {
 	s := &Supervisor{
 		deps: deps, opts: opts.withDefaults(), log: deps.Logger, leases: newQueue(), commands: newQueue(), others: newQueue(),
-		execs: newRunning(deps.Logger), lost: make(chan struct{}), resting: make(chan struct{}),
+		execs: newRunning(deps.Logger), reaper: newReaper(), lost: make(chan struct{}), resting: make(chan struct{}),
 	}
 	s.expiries = newBudget(s.opts.ExpiryRate)
 	s.guardClock()
@@ -139,6 +149,9 @@ func (s *Supervisor) Start(ctx context.Context) error {
 	s.loops = cancel
 	s.done.Go(func() { s.beat(loops) })
 	s.done.Go(func() { s.sweepLoop(loops) })
+	if s.deps.Estate != nil {
+		s.done.Go(func() { s.reapLoop(loops) })
+	}
 	for range s.opts.Parallel {
 		s.steps.Go(func() { s.stepLoop(s.leases) })
 		s.steps.Go(func() { s.stepLoop(s.commands) })

@@ -24,6 +24,7 @@ var wakers = func(events ...domain.Event) map[string]bool {
 	return m
 }(
 	lease.Granted{}, lease.ReleaseRequested{}, lease.Failed{}, lease.ProvisioningAbandoned{}, lease.RetentionEnded{},
+	lease.CleanupRetryRequested{},
 	execution.Requested{}, execution.KillRequested{}, probe.Requested{}, install.Requested{}, environment.RetirementRequested{},
 )
 

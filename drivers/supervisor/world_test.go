@@ -55,6 +55,11 @@ type world struct {
 	environment domain.EnvironmentID
 	// silent makes processes that serve no API.
 	silent bool
+	// installation is that of the log; reportOnly, reaps and looked are every process's.
+	installation uuid.UUID
+	reportOnly   func() bool
+	reaps        func(drivers.Target) bool
+	looked       func(supervisor.Look)
 }
 
 func newWorld(t *testing.T, opts fake.Options) *world {
@@ -62,7 +67,7 @@ func newWorld(t *testing.T, opts fake.Options) *world {
 	store, sealed := memory.New(), vault.InMemory()
 	w := &world{
 		T: t, store: store, pulse: memory.NewPulse(store), vault: sealed, client: commands.New(eventstore.NewLedger(store), sealed), processes: &supervisortest.Processes{}, driver: fake.New(opts),
-		company: domain.CompanyID{UUID: uuid.New()},
+		company: domain.CompanyID{UUID: uuid.New()}, installation: uuid.New(),
 	}
 	_, err := w.client.AddCompany(t.Context(), commands.Caller{}, w.company, "Acme")
 	require.NoError(t, err)
@@ -132,7 +137,8 @@ func (w *world) prepareWith(registry *drivers.Registry, opts supervisor.Options,
 	renewals := n.client.WatchRenewals(pulse{w.pulse, n.link}, commands.RenewalOptions{Serves: !w.silent, Cap: opts.GapCap})
 	n.Supervisor = supervisor.New(supervisor.Deps{
 		Commands: n.client, Drivers: registry, Todo: supervisortest.NewTodo(w.store), Processes: w.processes,
-		Process: n.process, Installer: w.installer, Installation: uuid.New(), Epoch: memory.Epoch,
+		Process: n.process, Installer: w.installer, Installation: w.installation, Epoch: memory.Epoch, Estate: supervisortest.Estate{Store: w.store},
+		ReportOnly: w.reportOnly, Looked: w.looked, Reaps: w.reaps,
 		JournalDir: func(id domain.ExecID) string { return filepath.Join(journals, id.String()) },
 		Driving: func() error {
 			if w.forked.Load() {
@@ -384,6 +390,12 @@ func (g *gate) endure() {
 	g.waiting.Add(1)
 	defer g.waiting.Add(-1)
 	<-g.opened
+}
+
+// inWorldWith is inWorld for a part of a test that is not parallel.
+func inWorldWith(t *testing.T, opts fake.Options, test func(t *testing.T, w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { test(t, newWorld(t, opts)) })
 }
 
 // inWorldNow is inWorld for a test that is parallel already.

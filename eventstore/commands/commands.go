@@ -13,6 +13,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/domain/install"
 	"github.com/tenure-dev/tenure/domain/key"
+	"github.com/tenure-dev/tenure/domain/leak"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/outage"
 	"github.com/tenure-dev/tenure/domain/plugin"
@@ -61,6 +62,7 @@ var (
 	SecretReads = &eventstore.Kind[secretread.State, secretread.Command, secretread.Event]{
 		Category: secretread.Category, Decider: secretread.Decider, Codec: secretread.Codec,
 	}
+	Leaks = &eventstore.Kind[leak.State, leak.Command, leak.Event]{Category: leak.Category, Decider: leak.Decider, Codec: leak.Codec}
 )
 
 // Commands acts on a ledger.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/admission"
+	"github.com/tenure-dev/tenure/domain/leak"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/runtime"
 	"github.com/tenure-dev/tenure/eventstore"
@@ -118,18 +119,33 @@ func takeOver(ctx context.Context, w *eventstore.Work, id domain.LeaseID, l leas
 }
 
 // giveUpGone says of a kept runtime that an attempt found gone, or found another one in its place, what has become of it.
-func giveUpGone(ctx context.Context, w *eventstore.Work, id domain.LeaseID, runtimeID domain.RuntimeID, why lease.GoneReason) error {
+func giveUpGone(ctx context.Context, w *eventstore.Work, id domain.LeaseID, was lease.State, why lease.GoneReason) error {
 	act := func(cmd runtime.Command) error {
-		_, err := eventstore.Act(ctx, w, Runtimes, runtimeID.UUID, cmd)
+		_, err := eventstore.Act(ctx, w, Runtimes, was.Runtime.UUID, cmd)
 		return err
 	}
 	if why == lease.GoneMismatch {
-		return act(runtime.Lose{Reason: string(why)})
+		if err := act(runtime.Lose{Reason: string(why)}); err != nil {
+			return err
+		}
+		return listRuntime(ctx, w, id, was, leak.WhyMismatch)
 	}
 	if err := act(runtime.Destroy{Lease: id, Reason: string(why)}); err != nil {
 		return err
 	}
 	return act(runtime.ConfirmDestroyed{Proof: runtime.ProofAbsent})
+}
+
+// endRuntime says that a driver took a runtime down.
+func endRuntime(ctx context.Context, w *eventstore.Work, id domain.LeaseID, runtimeID domain.RuntimeID) error {
+	for _, cmd := range []runtime.Command{
+		runtime.Destroy{Lease: id, Reason: string(lease.GoneAbsent)}, runtime.ConfirmDestroyed{Proof: runtime.ProofReleased},
+	} {
+		if _, err := eventstore.Act(ctx, w, Runtimes, runtimeID.UUID, cmd); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // fingerprint tells what a runtime is made from: two leases with equal ones would get equal runtimes. It is "" for a lease

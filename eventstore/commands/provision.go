@@ -3,9 +3,11 @@ package commands
 import (
 	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/leak"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/runtime"
 	"github.com/tenure-dev/tenure/eventstore"
@@ -104,7 +106,7 @@ func (c *Commands) FailProvisioning(ctx context.Context, by Caller, id domain.Le
 		if _, err = actOnLease(ctx, w, id, failure); err != nil || failure.Gone == "" || !before.Resuming {
 			return err
 		}
-		return giveUpGone(ctx, w, id, before.Runtime, failure.Gone)
+		return giveUpGone(ctx, w, id, before, failure.Gone)
 	})
 }
 
@@ -148,23 +150,29 @@ func (c *Commands) FinishRelease(ctx context.Context, by Caller, id domain.Lease
 		if err != nil {
 			return err
 		}
-		if after.End == lease.StatusRetained && !after.Cleaned {
-			return nil
+		proof := leak.ProofDestroyed
+		if after.Kept {
+			proof = leak.ProofAdopted
+		} else if err := endRuntime(ctx, w, id, after.Runtime); err != nil {
+			return err
 		}
-		for _, cmd := range []runtime.Command{
-			runtime.Destroy{Lease: id, Reason: string(lease.GoneAbsent)}, runtime.ConfirmDestroyed{Proof: runtime.ProofReleased},
-		} {
-			if _, err := eventstore.Act(ctx, w, Runtimes, after.Runtime.UUID, cmd); err != nil {
-				return err
-			}
+		if after.Listed {
+			return clearLeak(ctx, w, leak.OfRuntime(after.Runtime), proof)
 		}
 		return nil
 	})
 }
 
-// FailRelease records the bad end of a teardown; it is tried again at retryAt.
+// FailRelease records the bad end of a teardown; it is tried again at retryAt. With the last of those that may fail, its
+// runtime goes on the list of leaks.
 func (c *Commands) FailRelease(ctx context.Context, by Caller, id domain.LeaseID, failure lease.FailRelease) (eventstore.Outcome, error) {
-	return c.onLease(ctx, by, id, failure)
+	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		events, err := actOnLease(ctx, w, id, failure)
+		if err != nil || !slices.ContainsFunc(events, isQuarantine) {
+			return err
+		}
+		return listLease(ctx, w, id, leak.WhyQuarantined)
+	})
 }
 
 // Lease returns a lease as it is in the log now.

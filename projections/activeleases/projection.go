@@ -30,5 +30,5 @@ func apply(l *leases.Lease, e *projections.Event) (bool, error) {
 
 // over reports whether nothing can happen to the lease any more.
 func over(s lease.State) bool {
-	return s.Status() == lease.StatusNone || s.Status().Ended() && s.CleanupStatus() != lease.CleanupPending
+	return s.Over()
 }

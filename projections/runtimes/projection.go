@@ -24,16 +24,16 @@ type Row = projections.Row[Runtime]
 
 // Model is the read model.
 var Model = &projections.Definition[Runtime]{
-	Name: "runtimes", Revision: 1,
+	Name: "runtimes", Revision: 2,
 	Categories: []string{runtime.Category},
 	Columns: []projections.Column[Runtime]{
 		{Name: "company_id", Type: "uuid", Of: func(r *Runtime) any { return r.Origin.Company.UUID }},
 		{Name: "environment_id", Type: "uuid", Of: func(r *Runtime) any { return r.Origin.Environment.UUID }},
-		{Name: "lease_id", Type: "uuid", Of: func(r *Runtime) any { return r.Origin.Lease.UUID }},
+		{Name: "lease_id", Type: "uuid", Of: func(r *Runtime) any { return r.Last.UUID }},
 		{Name: "node_id", Type: "uuid", Of: func(r *Runtime) any { return r.Origin.Node.UUID }},
 		{Name: "status", Type: "text NOT NULL", Of: func(r *Runtime) any { return r.Status.String() }},
 	},
-	Indexes: []string{"(company_id, created)", "(lease_id)", "(created) WHERE status <> 'destroyed'"},
+	Indexes: []string{"(company_id, created)", "(lease_id)", "(created) WHERE status NOT IN ('destroyed', 'disowned')"},
 	Apply:   apply,
 }
 
@@ -56,7 +56,7 @@ func apply(r *Runtime, e *projections.Event) (bool, error) {
 		r.MadeAt = e.RecordedAt
 	case runtime.Destroyed:
 		r.DestroyedAt = e.RecordedAt
-	case runtime.Held, runtime.Freed, runtime.DestroyIntended:
+	case runtime.Held, runtime.Freed, runtime.Lost, runtime.DestroyIntended, runtime.Disowned:
 	}
 	return true, nil
 }

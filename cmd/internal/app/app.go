@@ -240,6 +240,7 @@ func (a *App) start(ctx context.Context) error {
 	a.startPruning(ctx)
 	a.startResealing(ctx)
 	a.watchRenewals(ctx)
+	a.startBalance(ctx)
 	if err := a.startSupervisor(ctx); err != nil {
 		return err
 	}
@@ -377,6 +378,7 @@ func (a *App) startSupervisor(ctx context.Context) error {
 		Commands: a.commands, Drivers: a.drivers, Todo: todo{a.pool, a.commands.Gaps}, Processes: a.processes, Process: a.process, Installer: shelf{a},
 		Installation: identity.Installation, Epoch: identity.Epoch, Driving: a.driving, Identity: a.identity,
 		JournalDir: a.journalDir, Called: a.driverCalls(), Logger: a.log,
+		Estate: estate{a}, Looked: a.reaperLooks(),
 	}, opts)
 	if err := a.supervisor.Start(ctx); err != nil {
 		return err

@@ -43,7 +43,7 @@ func (r *root) doctor() *cobra.Command {
 		use:      "doctor",
 		short:    "Find out what is wrong, and what to do about it",
 		examples: [2]string{"tenure doctor", "tenure doctor -o json"},
-		exits:    []int{exitDone, exitFailed, exitUsage, exitNotSignedIn, exitUnreachable, exitInterrupted},
+		exits:    []int{exitDone, exitFailed, exitUsage, exitNotSignedIn, exitUnbalanced, exitUnreachable, exitInterrupted},
 		exitNotes: []string{
 			"nothing is wrong; there may be warnings",
 			"a check failed",
@@ -65,6 +65,8 @@ type examination struct {
 	c        *client.Client
 	findings []finding
 	failed   bool
+	// unbalanced says that a runtime is accounted for by nothing.
+	unbalanced bool
 }
 
 func (d *examination) say(check, status, remediation, detail string, args ...any) {
@@ -103,8 +105,13 @@ func (d *examination) examine(ctx context.Context) error {
 	d.projections(ctx)
 	d.workers(ctx)
 	d.leases(ctx, companies)
+	d.leaks(ctx)
+	d.balance(ctx)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if d.unbalanced {
+		return exitStatus(exitUnbalanced)
 	}
 	if d.failed {
 		return exitStatus(exitFailed)
@@ -234,5 +241,34 @@ func (d *examination) leases(ctx context.Context, companies []wire.Company) {
 	}
 	if waiting > 0 {
 		d.say("queue", findWarn, "raise the limit: tenure env edit NAME --max-leases N", "%d leases have waited for more than %s", waiting, roughly(oldRequest))
+	}
+}
+
+// leaks counts what may be left outside.
+func (d *examination) leaks(ctx context.Context) {
+	leaks, err := all(ctx, func(ctx context.Context, o ...client.CallOption) (wire.List[wire.Leak], error) {
+		return d.c.Leaks(ctx, client.LeakFilter{}, o...)
+	})
+	switch {
+	case err != nil:
+		d.trouble("leaks", err)
+	case len(leaks) > 0:
+		d.say("leaks", findWarn, "tenure leak list", "%d things may be left outside although no lease looks after them", len(leaks))
+	default:
+		d.say("leaks", findOK, "", "nothing is left outside that is known of")
+	}
+}
+
+// balance checks that every runtime there ever was is accounted for.
+func (d *examination) balance(ctx context.Context) {
+	b, err := d.c.Balance(ctx)
+	switch {
+	case err != nil:
+		d.trouble("balance", err)
+	case b.Lost > 0:
+		d.unbalanced = true
+		d.say("balance", findFail, "report it, with the answer of GET /api/v1/balance", "%d of %d runtimes are accounted for by nothing", b.Lost, b.Created)
+	default:
+		d.say("balance", findOK, "", "%d runtimes created: %d held, %d in work, %d listed as leaks, %d destroyed", b.Created, b.Held, b.InWork, b.Listed, b.Destroyed)
 	}
 }

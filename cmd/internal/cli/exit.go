@@ -15,6 +15,7 @@ const (
 	exitForbidden   = 5
 	exitConflict    = 6
 	exitNotGranted  = 7
+	exitUnbalanced  = 9
 	exitUnreachable = 10
 	exitTimeout     = 124
 	// exitOurs is what run and exec answer with when they, and not the command, went wrong.
@@ -41,6 +42,8 @@ func exitText(code int) string {
 		return "conflict: the present state does not allow it"
 	case exitNotGranted:
 		return "not granted: there was no room, or the lease ended before it was active, or did not become active in time"
+	case exitUnbalanced:
+		return "a runtime is accounted for by nothing"
 	case exitUnreachable:
 		return "server unreachable"
 	case exitTimeout:

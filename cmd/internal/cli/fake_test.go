@@ -32,6 +32,7 @@ type fake struct {
 	envs      []*wire.Environment
 	secrets   []*wire.Secret
 	leases    []*wire.Lease
+	leaks     []*wire.Leak
 	byKey     map[string]*wire.Lease
 	execs     []*fakeExec
 	plugins   []*wire.Plugin
@@ -80,6 +81,8 @@ func newFake() *fake {
 		"POST /companies/{id}/runs/{run}/release": f.releaseRun,
 		"POST /leases/{id}/execs":                 f.startExec, "GET /leases/{id}/execs": f.listExecs,
 		"GET /execs/{id}": f.getExec, "POST /execs/{id}/kill": f.killExec,
+		"POST /leases/{id}/cleanup/retry": f.retryCleanup, "POST /leases/{id}/cleanup/force": f.forceCleanup,
+		"GET /leaks": f.listLeaks, "POST /leaks/{id}/clear": f.clearLeak, "GET /balance": f.balance,
 		"GET /projections": f.listProjections, "GET /workers": f.listWorkers,
 		"GET /log": f.showLog, "POST /log/adopt": f.adoptLog,
 		"GET /projections/{name}/parked": f.listParked, "POST /projections/{name}/parked/{stream}/{verb}": f.unpark,
@@ -419,7 +422,12 @@ func (f *fake) releaseLease(r *http.Request) (int, any) {
 	if l == nil {
 		return notFound("lease")
 	}
-	f.end(l, orReleased(decode[wire.Release](r).Status))
+	in := decode[wire.Release](r)
+	if in.Message == "stick" {
+		f.stick(l)
+		return http.StatusAccepted, l
+	}
+	f.end(l, orReleased(in.Status))
 	return http.StatusOK, l
 }
 

@@ -13,7 +13,7 @@ import (
 func (r *root) leaseGroup() *cobra.Command {
 	return r.group("lease", "Leases are the right of one run to one runtime",
 		[2]string{"tenure lease acquire --env local", "tenure lease list --status active"},
-		r.leaseAcquire(), r.leaseList(), r.leaseShow(), r.leaseExplain(), r.leaseRelease(), r.leaseEvents())
+		r.leaseAcquire(), r.leaseList(), r.leaseShow(), r.leaseExplain(), r.leaseRelease(), r.leaseCleanup(), r.leaseEvents())
 }
 
 var leaseView = view[wire.Lease]{
@@ -34,6 +34,18 @@ var leaseView = view[wire.Lease]{
 		{title: "CLEANUP", value: func(l wire.Lease, _ cell) string { return text(l.CleanupStatus) }},
 		{title: "FAILURE", value: func(l wire.Lease, _ cell) string { return text(l.FailureReason) }},
 		{title: "CLEANUP ERROR", value: func(l wire.Lease, _ cell) string { return text(l.CleanupError) }},
+		{title: "NEXT TRY", wide: true, value: func(l wire.Lease, how cell) string {
+			if l.Cleanup == nil {
+				return ""
+			}
+			return how.timeOf(l.Cleanup.NextTryAt)
+		}},
+		{title: "TRIES", wide: true, value: func(l wire.Lease, _ cell) string {
+			if l.Cleanup == nil {
+				return ""
+			}
+			return number(l.Cleanup.Attempts)
+		}},
 		{title: "ACQUIRED", wide: true, value: func(l wire.Lease, how cell) string { return how.timeOf(l.AcquiredAt) }},
 		{title: "LAST USED", wide: true, value: func(l wire.Lease, how cell) string { return how.timeOf(l.LastUsedAt) }},
 		{title: "ENVIRONMENT", wide: true, value: func(l wire.Lease, _ cell) string { return l.EnvironmentID.String() }},

@@ -66,23 +66,34 @@ func (r *root) secretEnable() *cobra.Command {
 }
 
 func (r *root) secretDestroy() *cobra.Command {
-	return r.companyFlag(r.verb(verb{
+	var force bool
+	var opts []client.CallOption
+	cmd := r.companyFlag(r.verb(verb{
 		use:   "destroy NAME-OR-ID [VERSION]",
 		short: "End a secret, or one version of it, and its values for good",
+		long: "Leases that are not over and need it stand in the way, and are listed. With --force it is destroyed all the same; then the\n" +
+			"server cannot take down what they have.",
 		examples: [2]string{
 			"tenure secret destroy deploy-key 1",
 			"tenure secret destroy deploy-key",
 		},
 		exits: exitsOfCalls,
 		run: func(ctx context.Context, args []string) error {
+			if force {
+				opts = append(opts, client.Force())
+			}
 			if len(args) == 2 {
-				return r.switchSecret(ctx, args, (*client.Client).DestroySecretVersion)
+				return r.switchSecret(ctx, args, func(c *client.Client, ctx context.Context, id uuid.UUID, version int, _ ...client.CallOption) (wire.Secret, error) {
+					return c.DestroySecretVersion(ctx, id, version, opts...)
+				})
 			}
 			return r.changeSecret(ctx, args[0], func(c *client.Client, id uuid.UUID) (wire.Secret, error) {
-				return c.DestroySecret(ctx, id)
+				return c.DestroySecret(ctx, id, opts...)
 			})
 		},
 	}))
+	cmd.Flags().BoolVar(&force, "force", false, "destroy it although leases need it")
+	return cmd
 }
 
 // switchSecret changes the version that the second argument names.

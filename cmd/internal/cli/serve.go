@@ -42,6 +42,10 @@ type ServeOptions struct {
 	// ProvisionTimeout and ReleaseTimeout bound one attempt of a driver.
 	ProvisionTimeout time.Duration
 	ReleaseTimeout   time.Duration
+	// CleanupAttempts is how many teardowns of a lease may fail before it goes into quarantine.
+	CleanupAttempts int
+	// ReapInterval is how often providers are asked what they have.
+	ReapInterval time.Duration
 	// DrainTimeout bounds the end of the server.
 	DrainTimeout time.Duration
 	// Parallel is how many steps of leases are worked on at once.
@@ -70,7 +74,7 @@ func DefaultServeOptions() ServeOptions {
 		Listen: "127.0.0.1:7717", ExecUID: -1, LogFormat: "text", LogLevel: "info",
 		WorkerTTL: 4 * time.Second, SweepInterval: time.Second,
 		ProvisionTimeout: 5 * time.Minute, ReleaseTimeout: 2 * time.Minute, DrainTimeout: 10 * time.Second,
-		Parallel: 64,
+		Parallel: 64, CleanupAttempts: 12, ReapInterval: time.Minute,
 	}
 }
 
@@ -126,6 +130,7 @@ func (o ServeOptions) Validate() error {
 		{"sweep-interval", o.SweepInterval, 10 * time.Millisecond},
 		{"provision-timeout", o.ProvisionTimeout, time.Second},
 		{"release-timeout", o.ReleaseTimeout, time.Second},
+		{"reap-interval", o.ReapInterval, time.Second},
 		{"drain-timeout", o.DrainTimeout, 0},
 	} {
 		if d.value < d.least {
@@ -134,6 +139,9 @@ func (o ServeOptions) Validate() error {
 	}
 	if o.Parallel < 1 {
 		bad("parallel", "%d is too few; give at least 1", o.Parallel)
+	}
+	if o.CleanupAttempts < 1 {
+		bad("cleanup-attempts", "%d is too few; give at least 1", o.CleanupAttempts)
 	}
 	return errors.Join(problems...)
 }
@@ -200,6 +208,8 @@ func (r *root) serve() *cobra.Command {
 	f.DurationVar(&o.SweepInterval, "sweep-interval", o.SweepInterval, "how often deadlines are looked at")
 	f.DurationVar(&o.ProvisionTimeout, "provision-timeout", o.ProvisionTimeout, "bound of one attempt to make a runtime")
 	f.DurationVar(&o.ReleaseTimeout, "release-timeout", o.ReleaseTimeout, "bound of one attempt to take a runtime down")
+	f.IntVar(&o.CleanupAttempts, "cleanup-attempts", o.CleanupAttempts, "how many tries to take a runtime down may fail before its lease is quarantined: it is on the list of leaks, and tried once an hour")
+	f.DurationVar(&o.ReapInterval, "reap-interval", o.ReapInterval, "how often providers are asked what they have; what no lease looks after is destroyed after two looks that agree")
 	f.DurationVar(&o.DrainTimeout, "drain-timeout", o.DrainTimeout, "bound of the server's end")
 	f.IntVar(&o.Parallel, "parallel", o.Parallel, "how many leases are worked on at once")
 	return cmd
@@ -209,4 +219,5 @@ func (r *root) serve() *cobra.Command {
 var serveFlags = []string{
 	"listen", "database-url", "database-direct-url", "exec-uid", "allow-root-exec", "insecure-listen", "allow-fake-selection", "plugin-uid", "public-url", "log-format", "log-level",
 	"worker-ttl", "sweep-interval", "provision-timeout", "release-timeout", "drain-timeout", "parallel",
+	"cleanup-attempts", "reap-interval",
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,12 +17,14 @@ import (
 
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/execution"
+	"github.com/tenure-dev/tenure/domain/leak"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/runtime"
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/sandbox"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
+	"github.com/tenure-dev/tenure/eventstore/memory"
 	"github.com/tenure-dev/tenure/plugins/fake"
 )
 
@@ -125,6 +128,11 @@ func (l *life) do(a act) {
 			Driver: sandbox.Name, Provider: providerOf, Fields: commands.NoSecretFields,
 		})
 		unlessRefused(err)
+	case doForce:
+		_, err := l.client.ForceCleanup(ctx, commands.Caller{}, of, "stuck")
+		unlessRefused(err)
+	case doAppear:
+		l.appear(l.leases[a.Of%len(l.leases)])
 	case doKill:
 		l.last().kill()
 		pass(500 * time.Millisecond)
@@ -137,6 +145,24 @@ func (l *life) do(a act) {
 	case doCrash:
 		l.last().crashWorkers()
 	}
+}
+
+// appear makes the runtime of a lease that is over, where the provider can be asked for it afterwards.
+func (l *life) appear(h held) {
+	s, err := l.client.Lease(context.Background(), h.id)
+	must(err)
+	if !s.Status().Ended() || s.NeedsTeardown() || s.Runtime.IsZero() || h.place.Class == drivers.ClassBlind {
+		return
+	}
+	outside, err := fake.Open(fake.Options{Dir: l.providerDir()})
+	must(err)
+	defer outside.Close() //nolint:errcheck // it has made what it was to
+	_, err = outside.Driver(h.place.Class).Acquire(context.Background(), drivers.AcquireRequest{
+		RuntimeID: s.Runtime.String(), Installation: l.installation.String(), Epoch: memory.Epoch, Fence: s.Fence, Attempt: 1,
+		LeaseID: h.id.String(), CompanyID: l.company.String(), EnvironmentID: s.Environment.String(), RunID: s.Run,
+		Config: []byte(`{"script":[]}`),
+	})
+	must(err)
 }
 
 // unlessRefused reports whether a command was accepted.
@@ -161,7 +187,7 @@ func (l *life) judge() (problems []string) {
 		must(err)
 		r, err := eventstore.Load(ctx, l.client.Ledger(), commands.Runtimes, id)
 		must(err)
-		if s := r.State.Status; s == runtime.StatusDestroyed || s == runtime.StatusNone {
+		if s := r.State.Status; (s == runtime.StatusDestroyed || s == runtime.StatusNone) && !l.placeOf(r.State.Origin.Environment).endless() {
 			problem("runtime %s lives (%s), but the log says %q", e.RuntimeID, e.ID, s)
 		}
 	}
@@ -187,8 +213,15 @@ func (l *life) judge() (problems []string) {
 			if !unknown && !unanswered && !h.place.endless() {
 				problem("%s is not cleaned up", about)
 			}
+		case s.Forced && !s.Cleaned:
+			if !l.isListed(s.Runtime) {
+				problem("%s was ended by force and is not on the list of leaks", about)
+			}
+			if h.place.Class != drivers.ClassBlind && !h.place.endless() && !l.story.leavesUnanswered() {
+				problem("%s was ended by force and nothing came of the leak", about)
+			}
 		case s.Status().Ended():
-			if n != 0 {
+			if n != 0 && !h.place.endless() {
 				problem("%s has left something", about)
 			}
 		case s.Status() == lease.StatusRequested && h.place.Slots > 0:
@@ -199,6 +232,7 @@ func (l *life) judge() (problems []string) {
 			problem("%s has not come to an end", about)
 		}
 	}
+	problems = append(problems, l.balance()...)
 	started := map[string]int{}
 	for _, e := range led.Entries {
 		if e.Op == fake.OpExec {
@@ -212,6 +246,47 @@ func (l *life) judge() (problems []string) {
 		must(err)
 		if x.Status != execution.StatusEnded {
 			problem("command %s of lease %s is %s", id, x.Request.Lease, x.Status)
+		}
+	}
+	return problems
+}
+
+// isListed reports whether a runtime is on the list of leaks.
+func (l *life) isListed(id domain.RuntimeID) bool {
+	found, err := eventstore.Load(context.Background(), l.client.Ledger(), commands.Leaks, leak.OfRuntime(id).UUID)
+	must(err)
+	return found.State.Status == leak.StatusOpen
+}
+
+func (l *life) placeOf(id domain.EnvironmentID) place {
+	return l.story.Environments[slices.Index(l.environments, id)]
+}
+
+// balance wants every runtime of the log to be gone, looked after by a lease, or on the list of leaks, and nothing on the list
+// without a reason.
+func (l *life) balance() (problems []string) {
+	ctx := context.Background()
+	runtimes := map[domain.RuntimeID]bool{}
+	all, err := l.store.ReadAll(ctx, 0, 0)
+	must(err)
+	for _, r := range all {
+		id, err := r.Stream.ID()
+		must(err)
+		if r.Stream.Category() == runtime.Category {
+			runtimes[domain.RuntimeID{UUID: id}] = true
+		}
+	}
+	for id := range runtimes {
+		r, err := eventstore.Load(ctx, l.client.Ledger(), commands.Runtimes, id.UUID)
+		must(err)
+		of, err := l.client.Lease(ctx, r.State.Origin.Lease)
+		must(err)
+		over := of.Status().Ended() && !of.NeedsTeardown()
+		switch listed, status := l.isListed(id), r.State.Status; {
+		case status != runtime.StatusDestroyed && over && !listed:
+			problems = append(problems, fmt.Sprintf("runtime %s is %s, its lease is over, and it is on no list", id, status))
+		case status == runtime.StatusDestroyed && listed && !l.placeOf(r.State.Origin.Environment).endless():
+			problems = append(problems, fmt.Sprintf("runtime %s is destroyed and still on the list of leaks", id))
 		}
 	}
 	return problems

@@ -51,6 +51,10 @@ const (
 	doKill  deed = "kill the engine"
 	doPause deed = "pause the engine"
 	doCrash deed = "kill the worker"
+	// doForce ends a lease that is stuck. doAppear makes the runtime of a lease that is over after all, as a create does that
+	// the network delayed.
+	doForce  deed = "force"
+	doAppear deed = "appear"
 )
 
 func (s story) String() string {
@@ -85,7 +89,7 @@ func drawStory(t *rapid.T) story {
 	var s story
 	// In a slow story nobody dies and nothing fails; the provider only takes its time. Nothing at all may be left of it.
 	slow := rapid.IntRange(0, 4).Draw(t, "slow") == 4
-	deeds := []deed{doAcquire, doAcquire, doRelease, doRelease, doExec, doExec, doCancel, doProbe}
+	deeds := []deed{doAcquire, doAcquire, doRelease, doRelease, doExec, doExec, doCancel, doProbe, doForce, doAppear}
 	if !slow {
 		deeds = append(deeds, doKill, doPause, doCrash)
 	}

@@ -109,7 +109,7 @@ type engine struct {
 var options = supervisor.Options{
 	Parallel: 8, ProvisionTimeout: 20 * time.Second, ReleaseTimeout: 10 * time.Second, StartTimeout: 5 * time.Second,
 	ProbeTimeout: 10 * time.Second, MaxAttempts: 4, RetryBase: 500 * time.Millisecond, RetryLimit: 4 * time.Second,
-	DrainTimeout: 2 * time.Second,
+	DrainTimeout: 2 * time.Second, CleanupAttempts: 6, QuarantineRetry: 20 * time.Second, ReapInterval: 20 * time.Second,
 }
 
 // settling is longer than every limit, back-off and scripted delay that can follow one another at the end of a story.
@@ -145,7 +145,7 @@ func (w *world) start() *engine {
 		Commands: commands.New(ledger, w.vault), Drivers: registry, Todo: supervisortest.NewTodo(w.store),
 		Processes: w.processes, Process: e.process, Installation: w.installation, Epoch: memory.Epoch,
 		JournalDir: func(id domain.ExecID) string { return filepath.Join(w.dir, fmt.Sprintf("journal-%d", n), id.String()) },
-		Logger:     logger,
+		Logger:     logger, Estate: supervisortest.Estate{Store: w.store, Provider: providerOf},
 	}, options)
 	ctx, quit := context.WithCancel(context.Background())
 	e.quit = quit

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -22,7 +23,7 @@ func TestTheProvidersOwnReasonReachesTheLease(t *testing.T) {
 		Message: "acme/box:9: unauthorized", Remediation: "add the registry's secret",
 	})
 	capacity := s.environment("fake", fake.Step{
-		Verb: fake.VerbAcquire, Action: fake.ActionFail, Code: "no_capacity", Step: "schedule", Message: "zone a is full", Times: 2,
+		Verb: fake.VerbAcquire, Action: fake.ActionFail, Code: "no_capacity", Step: "schedule", Message: "zone a is full", Times: 1,
 	})
 	slow := s.environment("fake", fake.Step{Verb: fake.VerbAcquire, Attempt: 1, Action: fake.ActionDelay, Ms: 600_000})
 
@@ -34,11 +35,10 @@ func TestTheProvidersOwnReasonReachesTheLease(t *testing.T) {
 	l = s.acquire(capacity)
 	require.Equal(t, wire.LeaseActive, l.Status)
 	failures := s.facts(l.ID, "LeaseProvisioningFailed")
-	require.Len(t, failures, 2)
-	for _, f := range failures {
-		require.Equal(t, "no_capacity", f.Code)
-		require.Equal(t, "schedule", f.Step)
-	}
+	require.Len(t, failures, 1)
+	require.Equal(t, drivers.CodeNoCapacity, failures[0].Code)
+	require.Equal(t, "schedule", failures[0].Step)
+	require.Greater(t, s.facts(l.ID, "LeaseProvisioningStarted")[1].At.Sub(failures[0].At), 10*time.Second, "it is of no use to ask soon")
 
 	l = s.acquire(slow)
 	require.Equal(t, wire.LeaseActive, l.Status)
