@@ -259,49 +259,49 @@ func TestALeakThatIsGoneByItselfIsClearedByTwoLists(t *testing.T) {
 }
 
 func TestThePlaceOfAnEnvironmentThatWasEditedIsLookedAtForADay(t *testing.T) {
-	looks := 0
+	var looks atomic.Int64
 	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
-		w.looked = func(supervisor.Look) { looks++ }
+		w.looked = func(supervisor.Look) { looks.Add(1) }
 		w.start(supervisor.Options{ReapInterval: time.Minute})
 		w.pass(70 * time.Second)
-		require.Equal(t, 1, looks)
+		require.Equal(t, int64(1), looks.Load())
 		_, err := w.client.ReconfigureEnvironment(t.Context(), commands.Caller{}, w.environment, 0, func(s environment.Reconfigured) (environment.Reconfigured, error) {
 			s.Config = []byte(`{"image":"other"}`)
 			return s, nil
 		}, commands.NoSecretFields)
 		require.NoError(t, err)
 		w.pass(70 * time.Second)
-		require.Equal(t, 3, looks, "both places")
+		require.Equal(t, int64(3), looks.Load(), "both places")
 		w.pass(25 * time.Hour)
-		before := looks
+		before := looks.Load()
 		w.pass(70 * time.Second)
-		require.Equal(t, before+1, looks)
+		require.Equal(t, before+1, looks.Load())
 	})
 }
 
 func TestAProcessLooksOnlyAtWhatIsItsOwn(t *testing.T) {
-	looks := 0
+	var looks atomic.Int64
 	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
-		w.looked = func(supervisor.Look) { looks++ }
+		w.looked = func(supervisor.Look) { looks.Add(1) }
 		w.reaps = func(target drivers.Target) bool { return target.Driver != "fake" }
 		w.start(supervisor.Options{})
 		id := w.ended()
 		w.appears(w.label(id))
 		w.pass(10 * time.Minute)
-		require.Zero(t, looks)
+		require.Zero(t, looks.Load())
 		require.Len(t, w.driver.Live(), 1)
 	})
 }
 
 // What is left at a provider that cannot list is for its leases, and for people.
 func TestAProviderThatCannotListIsLeftToItsLeases(t *testing.T) {
-	looks := 0
+	var looks atomic.Int64
 	inWorld(t, fake.Options{NoList: true}, func(t *testing.T, w *world) {
-		w.looked = func(supervisor.Look) { looks++ }
+		w.looked = func(supervisor.Look) { looks.Add(1) }
 		w.start(supervisor.Options{})
 		w.ended()
 		w.pass(10 * time.Minute)
-		require.Zero(t, looks)
+		require.Zero(t, looks.Load())
 	})
 }
 
