@@ -134,13 +134,13 @@ func TestTheReaperLeavesAloneWhatALeaseGetsBetweenTheListAndTheLog(t *testing.T)
 		other.deaf.Store(true)
 		var made, given domain.LeaseID
 		// Whatever the reaper knew before, it is told by the list of a runtime that is a lease's by now, or was.
-		makeOne := func() { made = w.acquire(); time.Sleep(time.Second) }
+		makeOne := func() { made = w.acquire(); <-time.After(time.Second) }
 		before.Store(&makeOne)
 		w.pass(70 * time.Second)
 		w.isLease(lease.StatusActive, made)
 		given = w.acquire()
 		w.isLease(lease.StatusActive, given)
-		giveBack := func() { w.release(given); time.Sleep(time.Second) }
+		giveBack := func() { w.release(given); <-time.After(time.Second) }
 		after.Store(&giveBack)
 		w.pass(70 * time.Second)
 		w.isLease(lease.StatusReleased, given)

@@ -60,13 +60,11 @@ func Of(ctx context.Context, db projections.DB, log eventstore.Reader) (Balance,
 	}
 	b := Balance{Created: created, Destroyed: created - int64(len(existing)), Unknown: unknown}
 	for _, r := range existing {
-		switch place := sort(r.Status, looked[r.Lease], listed[r.ID]); place {
-		case nowhere:
-			if err := b.look(ctx, log, r); err != nil {
-				return Balance{}, err
-			}
-		default:
+		place := sort(r.Status, looked[r.Lease], listed[r.ID])
+		if place != nowhere {
 			b.count(place)
+		} else if err := b.look(ctx, log, r); err != nil {
+			return Balance{}, err
 		}
 	}
 	return b, nil
@@ -127,7 +125,8 @@ func (b *Balance) look(ctx context.Context, log eventstore.Reader, r runtimes.Ex
 		return err
 	}
 	s := of.Data.State
-	place := sort(now.Data.Status, s.Runtime == r.ID && !(s.Status().Ended() && !s.NeedsTeardown()), l.Data.Status == leak.StatusOpen)
+	over := s.Status().Ended() && !s.NeedsTeardown()
+	place := sort(now.Data.Status, s.Runtime == r.ID && !over, l.Data.Status == leak.StatusOpen)
 	if b.count(place); place == nowhere && len(b.Lost) < MaxLost {
 		b.Lost = append(b.Lost, Lost{Runtime: r.ID, Status: now.Data.Status, Lease: now.Data.Origin.Lease})
 	}

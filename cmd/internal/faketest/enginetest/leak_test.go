@@ -139,4 +139,3 @@ func TestALeaseOfAnEnvironmentThatWasChangedIsTakenDown(t *testing.T) {
 	require.Equal(t, wire.LeaseReleased, l.Status)
 	require.Empty(t, s.lives(l.ID))
 }
-
