@@ -385,3 +385,16 @@ func (w *world) lastProof(id domain.RuntimeID) runtime.Proof {
 	require.NoError(w, err)
 	return e.(runtime.Destroyed).Proof
 }
+
+// Each reading of a secret is on record, so a place that needs one is asked seldom.
+func TestAPlaceThatNeedsASecretIsAskedEachHalfHour(t *testing.T) {
+	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
+		ref := w.secret(hidden)
+		w.withSecrets(ref)
+		w.start(supervisor.Options{})
+		w.pass(10 * time.Minute)
+		require.Len(t, w.purposes(ref), 1)
+		w.pass(25 * time.Minute)
+		require.Len(t, w.purposes(ref), 2)
+	})
+}
