@@ -4,12 +4,14 @@ import (
 	"slices"
 
 	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/leak"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/secret"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
 	"github.com/tenure-dev/tenure/projections"
 	"github.com/tenure-dev/tenure/projections/activeleases"
+	"github.com/tenure-dev/tenure/projections/leaks"
 	"github.com/tenure-dev/tenure/projections/leases"
 )
 
@@ -31,14 +33,16 @@ func (s *Server) checkSecretUse(c *call, version int) error {
 	if err != nil {
 		return err
 	}
-	if err := c.awaitModel(activeleases.Model.Name, head.Position); err != nil {
-		return err
+	for _, model := range []string{activeleases.Model.Name, leaks.Model.Name} {
+		if err := c.awaitModel(model, head.Position); err != nil {
+			return err
+		}
 	}
 	means := func(ref domain.SecretRef) bool {
 		return ref.Secret.UUID == c.id && (version == 0 || ref.Version == version || ref.Version == 0 && version == now.State.Latest())
 	}
-	refusal := domain.Refuse(domain.KindConflict, "secret_in_use", "leases that are not over need it").
-		Mend("release them first; or add force=true: then this server cannot take down what they have")
+	refusal := domain.Refuse(domain.KindConflict, "secret_in_use", "leases that are not over, or what is left of some, need it").
+		Mend("release them first, and see tenure leak list; or add force=true: then this server cannot take down what they have")
 	opts := projections.Options{Limit: projections.MaxLimit}
 	for {
 		page, err := activeleases.List(c.ctx(), s.deps.DB, leases.Filter{Company: c.owner}, opts)
@@ -55,10 +59,38 @@ func (s *Server) checkSecretUse(c *call, version int) error {
 			break
 		}
 	}
+	if err := s.leaksThatNeed(c, means, refusal); err != nil {
+		return err
+	}
 	if len(refusal.Blockers) > 0 {
 		return refusal
 	}
 	return nil
+}
+
+// leaksThatNeed adds the leaks of leases that were ended by force, and the like.
+func (s *Server) leaksThatNeed(c *call, means func(domain.SecretRef) bool, refusal *domain.Refusal) error {
+	opts := projections.Options{Limit: projections.MaxLimit}
+	for {
+		page, err := leaks.List(c.ctx(), s.deps.DB, leaks.Filter{Company: c.owner, Status: leak.StatusOpen}, opts)
+		if err != nil {
+			return err
+		}
+		for _, row := range page.Items {
+			l, err := s.deps.Commands.KnownLease(c.ctx(), row.Data.Found.Lease)
+			if err != nil {
+				return err
+			}
+			refs, err := commands.SecretRefs(l.Config)
+			over := l.Status().Ended() && !l.NeedsTeardown() // else the lease is in the way itself
+			if err == nil && over && slices.ContainsFunc(refs, means) && len(refusal.Blockers) < mostSecretUsers {
+				refusal.Blockers = append(refusal.Blockers, domain.Blocker{Kind: "leak", ID: row.Data.ID.String(), Status: row.Data.Status.String()})
+			}
+		}
+		if opts.After = page.Next; opts.After == "" {
+			return nil
+		}
+	}
 }
 
 // needing is where a lease stands that needs a secret.

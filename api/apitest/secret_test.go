@@ -273,6 +273,12 @@ func TestASecretThatALeaseNeedsIsDestroyedByForceOnly(t *testing.T) {
 	require.NoError(t, err)
 	_, err = tn.operator.DestroySecret(t.Context(), id)
 	inUse(err, "releasing")
+	_, err = tn.operator.ForceCleanup(t.Context(), acquired.Lease.ID, wire.ForceCleanup{Reason: "stuck"})
+	require.NoError(t, err)
+	_, err = tn.operator.DestroySecret(t.Context(), id)
+	var p *client.Problem
+	require.ErrorAs(t, err, &p)
+	require.Equal(t, "leak", p.Blockers[0].Kind, "what is left of it needs it as well")
 	gone, err := tn.operator.DestroySecret(t.Context(), id, client.Force())
 	require.NoError(t, err)
 	require.Equal(t, "destroyed", gone.Status)

@@ -28,7 +28,7 @@ type Problem struct {
 
 // Blocker is a thing that stands in the way.
 type Blocker struct {
-	// Kind is lease, or default for the company that has the environment as its default.
+	// Kind is lease, leak, or default for the company that has the environment as its default.
 	Kind   string `json:"kind"`
 	ID     string `json:"id"`
 	Status string `json:"status"`

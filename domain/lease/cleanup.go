@@ -54,7 +54,7 @@ func (RetryCleanup) leaseCommand()   {}
 func (ForceCleanup) leaseCommand()   {}
 func (ConfirmCleanup) leaseCommand() {}
 
-// CleanupFailed: what may be left is on the list of leaks.
+// CleanupFailed says that what may be left is on the list of leaks.
 const CleanupFailed CleanupStatus = "failed"
 
 func retryCleanup(s State) ([]Event, error) {
@@ -97,7 +97,7 @@ func (s State) endingForced(c ForceCleanup) Event {
 		return Failed{Code: "run_failed", Message: s.ReleaseMessage, CleanupPending: true}
 	}
 	if s.ReleaseReason == ReasonCanceled && s.ReleaseMessage == "" {
-		return Canceled{Reason: c.Reason}
+		return Canceled(c)
 	}
 	return s.ending()
 }

@@ -61,13 +61,11 @@ func Of(ctx context.Context, db projections.DB, log eventstore.Reader) (Balance,
 	}
 	b := Balance{Created: created, Destroyed: created - int64(len(existing)), Unknown: unknown}
 	for _, r := range existing {
-		switch place := sort(r.Status, looked[r.Lease], listed[r.ID]); place {
-		case nowhere:
-			if err := b.look(ctx, log, r); err != nil {
-				return Balance{}, err
-			}
-		default:
+		place := sort(r.Status, looked[r.Lease], listed[r.ID])
+		if place != nowhere {
 			b.count(place)
+		} else if err := b.look(ctx, log, r); err != nil {
+			return Balance{}, err
 		}
 	}
 	return b, nil
