@@ -157,6 +157,7 @@ func TestTheSweepEndsLeasesThatWaitedTooLong(t *testing.T) {
 	require.Equal(t, wire.LeaseFailed, got.Status)
 	require.Contains(t, *got.FailureReason, "queue_timeout")
 	require.False(t, got.ReleasedAt.Before(hasty.CreatedAt.Add(time.Second)), "not before its time")
+	t.Logf("it gave up after %s", got.ReleasedAt.Sub(hasty.CreatedAt))
 	events, err := e.Client.LeaseEvents(t.Context(), hasty.ID)
 	require.NoError(t, err)
 	var names []string
