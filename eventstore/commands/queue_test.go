@@ -123,7 +123,7 @@ func TestARefusedRequestLeavesNothing(t *testing.T) {
 	before, err := w.store.Head(t.Context())
 	require.NoError(t, err)
 	_, err = w.ask(env, func(a *commands.Acquire) { a.NoWait = true })
-	refused(t, err, "no_capacity_now")
+	_ = refused(t, err, "no_capacity_now")
 	var busy *commands.BusyError
 	require.ErrorAs(t, err, &busy)
 	require.Equal(t, env, busy.Environment)
