@@ -6,6 +6,8 @@
 package commands
 
 import (
+	"time"
+
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/admission"
 	"github.com/tenure-dev/tenure/domain/company"
@@ -63,11 +65,12 @@ var (
 type Commands struct {
 	ledger *eventstore.Ledger
 	vault  *vault.Vault
+	busy   busyBook
 }
 
 // New makes the commands over a ledger. What they keep beside the log is sealed in the vault.
 func New(ledger *eventstore.Ledger, v *vault.Vault) *Commands {
-	return &Commands{ledger: ledger, vault: v}
+	return &Commands{ledger: ledger, vault: v, busy: busyBook{seen: map[domain.EnvironmentID]time.Time{}}}
 }
 
 // Vault is the vault that values are sealed in.

@@ -60,13 +60,16 @@ func (c *Commands) AcquireLease(ctx context.Context, by Caller, a Acquire) (even
 		if err := a.satisfiable(ctx, env); err != nil {
 			return err
 		}
+		if err := c.crowded(ctx, a); err != nil {
+			return err
+		}
 		w.Company(a.Company)
 		if err := requestLease(ctx, w, a, env, chosen, values.names); err != nil {
 			return err
 		}
 		entered, err := eventstore.Act(ctx, w, Admissions, a.Environment.UUID, admission.Command(a.enter()))
 		if err != nil {
-			return busyAt(a.Environment, err)
+			return c.busyAt(a.Environment, err)
 		}
 		kept := eventstore.Input{ID: a.Lease.UUID, Company: a.Company, Subject: Leases.Stream(a.Lease.UUID)}
 		if err := c.keepValues(w, values, kept); err != nil {

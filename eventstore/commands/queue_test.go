@@ -1,6 +1,7 @@
 package commands_test
 
 import (
+	"context"
 	"encoding/json"
 	"sync"
 	"testing"
@@ -13,7 +14,10 @@ import (
 	"github.com/tenure-dev/tenure/domain/admission"
 	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
+	"github.com/tenure-dev/tenure/eventstore/memory"
+	"github.com/tenure-dev/tenure/eventstore/vault"
 )
 
 // slots adds an environment with so many.
@@ -130,4 +134,72 @@ func TestARefusedRequestLeavesNothing(t *testing.T) {
 	after, err := w.store.Head(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, before.Position, after.Position)
+}
+
+// slowStore lets an append begin only when it is let go.
+type slowStore struct {
+	eventstore.Store
+	mu   sync.Mutex
+	hold chan struct{}
+	held chan struct{}
+}
+
+func (s *slowStore) Submit(a eventstore.Append) eventstore.Pending {
+	s.mu.Lock()
+	hold := s.hold
+	s.mu.Unlock()
+	if hold == nil {
+		return s.Store.Submit(a)
+	}
+	return slowPending{func() eventstore.Pending {
+		s.held <- struct{}{}
+		<-hold
+		return s.Store.Submit(a)
+	}}
+}
+
+type slowPending struct{ begin func() eventstore.Pending }
+
+func (p slowPending) Wait(ctx context.Context) (eventstore.Result, error) { return p.begin().Wait(ctx) }
+
+// A crowd that is refused holds nobody up who gives a slot back, and is not held up: after the first one they only look.
+func TestWhoIsRefusedForWantOfRoomIsInNobodysWay(t *testing.T) {
+	t.Parallel()
+	store := &slowStore{Store: memory.New(), held: make(chan struct{}, 1)}
+	w := newWorld(t, store, vault.InMemory())
+	env := w.slots(1)
+	holder, err := w.ask(env, nil)
+	require.NoError(t, err)
+	noWait := func(a *commands.Acquire) { a.NoWait = true }
+	_, err = w.ask(env, noWait)
+	_ = refused(t, err, "no_capacity_now")
+
+	// A slot is being given back, which takes its time.
+	hold := make(chan struct{})
+	store.mu.Lock()
+	store.hold = hold
+	store.mu.Unlock()
+	done := make(chan error, 1)
+	go func() {
+		_, err := w.commands.CancelLease(context.Background(), commands.Caller{}, holder, "")
+		done <- err
+	}()
+	<-store.held
+	for range 20 {
+		_, err = w.ask(env, noWait)
+		_ = refused(t, err, "no_capacity_now")
+	}
+	store.mu.Lock()
+	store.hold = nil
+	store.mu.Unlock()
+	close(hold)
+	require.NoError(t, <-done)
+	_, err = w.ask(env, noWait)
+	require.NoError(t, err, "the slot is free in the log now")
+
+	// Who may not see the environment is not told that it is full.
+	_, err = w.commands.AcquireLease(t.Context(), commands.Caller{}, commands.Acquire{
+		Lease: domain.LeaseID{UUID: uuid.New()}, Company: w.others, Environment: env, Run: "run", NoWait: true,
+	})
+	_ = refused(t, err, "environment_not_found")
 }
