@@ -20,7 +20,7 @@ import (
 const (
 	mostAhead   = 50
 	mostHolders = 100
-	mostQueued  = 1000
+	mostQueued  = 500
 	someQueued  = 100
 )
 

@@ -138,7 +138,7 @@ func (l *line) add(id domain.LeaseID, s Standing) {
 	}
 	l.arrivals++
 	w := waiter{
-		lease: id, rank: int32(s.Class.rank()), weight: int32(min(max(s.Weight, 1), MaxWeight)), //nolint:gosec // both are small
+		lease: id, rank: int32(s.Class.rank()), weight: int32(min(max(s.Weight, 1), MaxWeight)),
 		arrival: l.arrivals, older: l.youngest,
 	}
 	i := take(&l.waiters, &l.vacant)
@@ -242,12 +242,12 @@ func (r *rank) forget() {
 	}
 	for i := range r.keys {
 		k := &r.keys[i]
-		if i == 0 || k.first != 0 || k.tag > r.now || r.of[k.name] != int32(i) { //nolint:gosec // as many as who wait
+		if i == 0 || k.first != 0 || k.tag > r.now || r.of[k.name] != int32(i) {
 			continue
 		}
 		delete(r.of, k.name)
 		*k = key{}
-		r.vacant = append(r.vacant, int32(i)) //nolint:gosec // as above
+		r.vacant = append(r.vacant, int32(i))
 		r.idle--
 	}
 	r.idleLimit = 2*r.idle + idleKeys
@@ -267,7 +267,7 @@ func (l *line) less(r *rank, a, b int32) bool {
 func (l *line) push(r *rank, k int32) {
 	r.idle--
 	r.heap = append(r.heap, k)
-	r.keys[k].place = int32(len(r.heap) - 1) //nolint:gosec // as many as who wait
+	r.keys[k].place = int32(len(r.heap) - 1)
 	l.up(r, len(r.heap)-1)
 }
 
@@ -315,7 +315,7 @@ func (l *line) down(r *rank, at int) {
 
 func (r *rank) swap(a, b int) {
 	r.heap[a], r.heap[b] = r.heap[b], r.heap[a]
-	r.keys[r.heap[a]].place, r.keys[r.heap[b]].place = int32(a), int32(b) //nolint:gosec // as many as who wait
+	r.keys[r.heap[a]].place, r.keys[r.heap[b]].place = int32(a), int32(b)
 }
 
 // take is an index that nobody has.
@@ -327,5 +327,5 @@ func take[T any](all *[]T, vacant *[]int32) int32 {
 	}
 	var none T
 	*all = append(*all, none)
-	return int32(len(*all) - 1) //nolint:gosec // as many as who wait
+	return int32(len(*all) - 1)
 }

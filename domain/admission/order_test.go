@@ -18,7 +18,7 @@ import (
 
 func numbered(n int) domain.LeaseID {
 	var u uuid.UUID
-	binary.BigEndian.PutUint64(u[:], uint64(n)) //nolint:gosec // from 1
+	binary.BigEndian.PutUint64(u[:], uint64(n))
 	return domain.LeaseID{UUID: u}
 }
 
@@ -427,7 +427,7 @@ func BenchmarkGrant(b *testing.B) {
 					}
 				}
 			}
-			source := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // no secret
+			source := rand.New(rand.NewPCG(1, 2))
 			enter := func() {
 				next++
 				do(admission.Enter{Lease: numbered(next), Standing: admission.Standing{

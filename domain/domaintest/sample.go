@@ -121,11 +121,11 @@ func Samples() []domain.Event {
 		environment.Archived{},
 		environment.Deleted{},
 
-		admission.Opened{Capacity: 4},
-		admission.CapacityChanged{Capacity: 8},
+		admission.Opened{Capacity: 4, MaxQueued: &code},
+		admission.CapacityChanged{Capacity: 8, MaxQueued: &code},
 		admission.Closed{},
-		admission.Waiting{Lease: Lease},
-		admission.Admitted{Lease: Lease, Slot: 2},
+		admission.Waiting{Lease: Lease, Standing: admission.Standing{Class: admission.ClassHigh, Key: "agent-1", Weight: 3}},
+		admission.Admitted{Lease: Lease, Slot: 2, Rule: admission.RuleFairness},
 		admission.Left{Lease: Lease},
 		admission.Freed{Lease: Lease, Slot: 2},
 		admission.Idled{Lease: Lease, Scope: "provider=\"local\""},
@@ -134,7 +134,7 @@ func Samples() []domain.Event {
 		admission.HandedBack{Lease: Lease, To: Lease, Slot: 2, Scope: "provider=\"local\""},
 
 		LeaseRequested(),
-		lease.Granted{Slot: 2, From: Lease},
+		lease.Granted{Slot: 2, From: Lease, Rule: admission.RuleFairness},
 		lease.Canceled{Reason: "not needed"},
 		lease.ProvisioningStarted{
 			Attempt: 2, Runtime: Runtime, Worker: Worker, Deadline: Noon, Fingerprint: Hash, Resumes: Lease, ProviderLeaseID: &provider,

@@ -160,7 +160,7 @@ func (w *world) do(s step) {
 	before := l.state
 	switch s.Op {
 	case opAcquire:
-		w.acquire(s.Lease)
+		w.acquire(s)
 	case opCancel:
 		_, _ = l.do(w.t, lease.Cancel{Reason: "x"}, w.now)
 	case opRelease:
@@ -198,13 +198,15 @@ func (w *world) do(s step) {
 	w.check(s.Lease, before)
 }
 
-func (w *world) acquire(i int) {
+func (w *world) acquire(s step) {
 	w.t.Helper()
 	request := domaintest.LeaseRequested()
-	if _, err := w.leases[i].do(w.t, lease.Request{Requested: request}, w.now); err != nil {
+	if _, err := w.leases[s.Lease].do(w.t, lease.Request{Requested: request}, w.now); err != nil {
 		return
 	}
-	w.admit(admission.Enter{Lease: leaseID(i)})
+	w.admit(admission.Enter{Lease: leaseID(s.Lease), Standing: admission.Standing{
+		Class: []admission.Class{"", admission.ClassHigh, admission.ClassLow}[s.Runtime%3], Key: []string{"a", "b"}[s.Capacity%2], Weight: 1 + s.Capacity,
+	}})
 }
 
 // admit asks the admission, and grants each lease that it admits.
@@ -213,6 +215,7 @@ func (w *world) admit(c admission.Command) {
 	events, err := w.admission.decide(w.t, c)
 	w.must(events, err)
 	for _, e := range events {
+		order := w.admission.state.Order(1, domain.LeaseID{})
 		w.admission.apply(w.t, []admission.Event{e}, w.now)
 		switch e := e.(type) {
 		case admission.Waiting:
@@ -220,31 +223,31 @@ func (w *world) admit(c admission.Command) {
 		case admission.Left:
 			w.queue = slices.DeleteFunc(w.queue, func(id domain.LeaseID) bool { return id == e.Lease })
 		case admission.Admitted:
-			w.granted(c, e)
+			w.granted(c, e, order)
 		default:
 		}
 	}
 }
 
 // granted checks a grant: in order, within the capacity, and to a lease that waits for it.
-func (w *world) granted(c admission.Command, e admission.Admitted) {
+func (w *world) granted(c admission.Command, e admission.Admitted, order []admission.Place) {
 	w.t.Helper()
 	if enter, direct := c.(admission.Enter); direct && enter.Lease == e.Lease {
 		if len(w.queue) > 0 {
 			w.t.Fatalf("%s came before %d who wait", e.Lease, len(w.queue))
 		}
 	} else {
-		if len(w.queue) == 0 || w.queue[0] != e.Lease {
-			w.t.Fatalf("%s was admitted out of the order %s", e.Lease, w.queue)
+		if len(order) == 0 || order[0].Lease != e.Lease || order[0].Rule != e.Rule {
+			w.t.Fatalf("%s was admitted by rule %s out of the order %+v", e.Lease, e.Rule, order)
 		}
-		w.queue = w.queue[1:]
+		w.queue = slices.DeleteFunc(w.queue, func(id domain.LeaseID) bool { return id == e.Lease })
 	}
 	if s := w.admission.state; s.Capacity > 0 && len(s.Holders) > s.Capacity {
 		w.t.Fatalf("%d hold a slot of %d", len(s.Holders), s.Capacity)
 	}
 	for i, l := range w.leases {
 		if leaseID(i) == e.Lease {
-			if _, err := l.do(w.t, lease.Grant{Slot: e.Slot}, w.now); err != nil {
+			if _, err := l.do(w.t, lease.Grant{Slot: e.Slot, Rule: e.Rule}, w.now); err != nil {
 				w.t.Fatalf("admitted and not granted: %v", err)
 			}
 		}

@@ -141,7 +141,7 @@ func (c *Commands) ReconfigureEnvironment(
 			return err
 		}
 		_, err = eventstore.Act(ctx, w, Environments, id.UUID, environment.Command(environment.Reconfigure{Reconfigured: settings}))
-		if err != nil {
+		if err != nil || settings.MaxLeases == env.MaxLeases && admission.QueueLimit(settings.MaxQueued) == admission.QueueLimit(env.MaxQueued) {
 			return err
 		}
 		return actOnAdmission(ctx, w, id, limits(settings))

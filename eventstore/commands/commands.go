@@ -6,6 +6,8 @@
 package commands
 
 import (
+	"time"
+
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/admission"
 	"github.com/tenure-dev/tenure/domain/company"
@@ -71,11 +73,12 @@ type Commands struct {
 	vault  *vault.Vault
 	// renewals is nil where they are taken for always possible.
 	renewals *Renewals
+	busy     busyBook
 }
 
 // New makes the commands over a ledger. What they keep beside the log is sealed in the vault.
 func New(ledger *eventstore.Ledger, v *vault.Vault) *Commands {
-	return &Commands{ledger: ledger, vault: v}
+	return &Commands{ledger: ledger, vault: v, busy: busyBook{seen: map[domain.EnvironmentID]time.Time{}}}
 }
 
 // Vault is the vault that values are sealed in.

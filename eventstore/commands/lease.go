@@ -63,6 +63,9 @@ func (c *Commands) AcquireLease(ctx context.Context, by Caller, a Acquire) (even
 		}
 		w.Company(a.Company)
 		scope, err := requestLease(ctx, w, a, env, chosen, values.names)
+		if err == nil {
+			err = c.crowded(ctx, a, scope)
+		}
 		if err != nil {
 			return err
 		}
@@ -70,7 +73,7 @@ func (c *Commands) AcquireLease(ctx context.Context, by Caller, a Acquire) (even
 		if err := c.keepValues(w, values, kept); err != nil {
 			return err
 		}
-		return busyAt(a.Environment, actOnAdmission(ctx, w, a.Environment, a.enter(scope)))
+		return c.busyAt(a.Environment, actOnAdmission(ctx, w, a.Environment, a.enter(scope)))
 	})
 }
 

@@ -2,7 +2,6 @@ package commands
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"github.com/tenure-dev/tenure/domain"
@@ -31,13 +30,6 @@ func (e *BusyError) Error() string { return e.Refusal.Error() }
 
 // Unwrap gives the refusal to errors.AsType.
 func (e *BusyError) Unwrap() error { return e.Refusal }
-
-func busyAt(env domain.EnvironmentID, err error) error {
-	if r, ok := errors.AsType[*domain.Refusal](err); ok && r.Kind == domain.KindBusy {
-		return &BusyError{Environment: env, Refusal: r}
-	}
-	return err
-}
 
 // satisfiable refuses a request that no waiting can meet, with all that stands against it.
 func (a Acquire) satisfiable(ctx context.Context, env environment.State) error {

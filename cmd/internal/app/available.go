@@ -25,7 +25,7 @@ func (c checker) Unavailable(ctx context.Context, driver string, config json.Raw
 			Mend("use an environment with one of: %s", strings.Join(c.drivers.Names(), ", "))
 	}
 	if err != nil {
-		return nil // what the configuration lacks, the attempt says
+		return nil //nolint:nilerr // what the configuration lacks, the attempt says
 	}
 	_, err = c.drivers.Resolve(drivers.Target{Driver: driver, Provider: provider})
 	f, ok := errors.AsType[*drivers.Failure](err)

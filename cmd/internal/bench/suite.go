@@ -36,6 +36,8 @@ var groups = []group{
 	{names: []string{"cycles/c1"}, run: cycles("cycles/c1", 1, 0)},
 	{names: []string{"cycles/c8"}, run: cycles("cycles/c8", 8, 0)},
 	{names: []string{"cycles/c64"}, run: cycles("cycles/c64", 64, 1000)},
+	{names: []string{"grants/contended"}, run: grants("grants/contended", 1, 1500)},
+	{names: []string{"grants/100envs"}, run: grants("grants/100envs", 100, 0)},
 	{names: []string{"renew/p99"}, run: renewals},
 	{names: []string{"memory/idle10k"}, run: memory},
 	{names: driverNames("local"), run: driverTimes(localBench)},
