@@ -87,7 +87,7 @@ func (d *Driver) start(ctx context.Context, c config, pins []string, env []drive
 		return nil, journal.Unusable(err)
 	}
 	s := &process{
-		pool: d.pool(c), pins: pins, complaints: capped{left: keptNoise}, chatter: capped{left: keptNoise}, spec: spec{req: req, env: env, marker: c.marker(req.RuntimeID), drain: d.opts.Drain},
+		pool: d.pool(c), pins: pins, complaints: capped{left: keptNoise}, chatter: capped{left: keptNoise}, spec: spec{req: req, env: env, marker: c.marker(req.RuntimeID), lock: c.lock(req.RuntimeID), drain: d.opts.Drain},
 		journal: w, done: make(chan struct{}), brought: make(chan struct{}),
 	}
 	if err := s.begin(ctx); err != nil {
