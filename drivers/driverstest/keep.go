@@ -118,7 +118,9 @@ func testKept(t *testing.T, f Features) {
 		require.NoError(t, r.Keep(false))
 		rt, err := drivers.Resume(t.Context(), r.Driver, r.again())
 		require.NoError(t, err)
-		require.Equal(t, r.Handle, HandleOf(r.req, rt))
+		require.Equal(t, r.Handle.ProviderLeaseID, rt.ProviderLeaseID)
+		require.Equal(t, drivers.IdentityOf(r.Handle.Metadata), drivers.IdentityOf(rt.Metadata))
+		r.Handle = HandleOf(r.req, rt)
 		r.write("again")
 		r.read("again")
 	})
@@ -273,7 +275,7 @@ func testKeepRaces(t *testing.T, f Features) {
 		if !r.runs() {
 			return
 		}
-		for range max(f.Repeats/10, 3) {
+		for range max(f.Repeats/16, 2) {
 			mark := token()
 			var group sync.WaitGroup
 			var mu sync.Mutex
@@ -306,7 +308,7 @@ func testKeepRaces(t *testing.T, f Features) {
 	})
 	t.Run("of a resume and a late teardown one wins", func(t *testing.T) {
 		t.Parallel()
-		for range max(f.Repeats/10, 3) {
+		for range max(f.Repeats/16, 2) {
 			r := Acquire(t, f)
 			require.NoError(t, r.Keep(true))
 			all := drive(r)
