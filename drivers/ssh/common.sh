@@ -54,7 +54,9 @@ machine() {
 place() { TZ=UTC0 stat -c '%i %w' -- "$cwd" 2>/dev/null || :; }
 # try_lock takes the lock of descriptor 9: 1 says that somebody has it, 2 that there is none to be had here.
 try_lock() {
-  if command -v flock >/dev/null 2>&1; then
+  found_flock=
+  case $hide in *" flock "*) ;; *) found_flock=$(command -v flock) ;; esac
+  if [ -n "$found_flock" ]; then
     flock -n 9 9<&9 2>/dev/null
   elif [ -n "$(tools | cut -d'|' -f1)" ]; then
     perl -e 'open(my $f, "<&=", 9) or exit 2; flock($f, 6) and exit 0; exit($! == 11 ? 1 : 2)' 9<&9
