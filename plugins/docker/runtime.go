@@ -30,15 +30,16 @@ func (e *engine) find(ctx context.Context, runtimeID string) (c container.Inspec
 	if err != nil {
 		return c, m, false, err
 	}
+	id := ""
 	for _, one := range listed.Items { // those that later holders have renamed
 		if later, ok := nameOf(one); ok && later.fence >= m.fence {
-			m = later
+			m, id = later, one.ID
 		}
 	}
-	if m.name == "" {
+	if id == "" {
 		return c, m, false, nil
 	}
-	return e.byID(ctx, m.name, runtimeID)
+	return e.byID(ctx, id, runtimeID) // by now it may have another name, and is not gone for that
 }
 
 // nameOf reads who has a container of a list; false for one that is not ours.

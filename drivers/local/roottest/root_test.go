@@ -45,11 +45,6 @@ func rootOf(d drivers.Driver) string {
 	return root.(string)
 }
 
-func newDriver(t *testing.T) drivers.Driver {
-	t.Helper()
-	return newAt(t, filepath.Join(passable(t), "runtimes"))
-}
-
 func newAt(t *testing.T, root string) drivers.Driver {
 	t.Helper()
 	d, err := local.New(local.Options{
