@@ -156,8 +156,8 @@ func asWorker(t *testing.T, args ...string) string {
 func TestMemoryIsLimitedForTheRuntimeAsAWhole(t *testing.T) {
 	t.Parallel()
 	r := driverstest.Acquire(t, features(`{"memoryMb": 64}`))
-	require.JSONEq(t, fmt.Sprintf(`{"workspace": "/workspace", "network": "none", "cgroups": %q, "limits": {"memoryMb": 64}}`,
-		version(t)), string(r.Handle.Metadata))
+	require.JSONEq(t, fmt.Sprintf(`{"workspace": "/workspace", "network": "none", "cgroups": %q, "limits": {"memoryMb": 64}, "runtimeIdentity": %q}`,
+		version(t), r.Field("runtimeIdentity")), string(r.Handle.Metadata))
 
 	done := r.Run(drivers.ExecRequest{Argv: []string{"tail", "/dev/zero"}, Timeout: time.Minute})
 	require.Equal(t, drivers.ExecSignaled, done.End)
