@@ -145,10 +145,16 @@ func testKeepDeclared(t *testing.T, f Features, d drivers.Driver) {
 	if d.Describe().Capabilities.Keep {
 		want = drivers.ErrGone
 	}
+	there := AcquireRequest(f) // so that the place of runtimes is there
+	rt, err := d.Acquire(t.Context(), there)
+	require.NoError(t, err)
+	defer func() {
+		require.NoError(t, d.Release(t.Context(), drivers.ReleaseRequest{Handle: HandleOf(there, rt), Attempt: 1}))
+	}()
 	req := AcquireRequest(f)
 	handle := HandleOf(req, drivers.Runtime{})
 	require.ErrorIs(t, drivers.Keep(t.Context(), d, drivers.KeepRequest{Handle: handle, Attempt: 1}), want)
-	_, err := drivers.Resume(t.Context(), d, drivers.ResumeRequest{AcquireRequest: req})
+	_, err = drivers.Resume(t.Context(), d, drivers.ResumeRequest{AcquireRequest: req})
 	require.ErrorIs(t, err, want)
 	requireListed(t, f, d, req, 0)
 }

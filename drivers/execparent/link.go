@@ -23,6 +23,30 @@ type Link interface {
 	Words() string
 }
 
+// AwaitParent returns once the parent at the other end of a link that was just dialed runs. The link that it returns is for
+// [StartLinked]; l is closed if there is an error.
+func AwaitParent(ctx context.Context, l Link) (Link, error) {
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
+	var header [frameHeader]byte
+	n, err := io.ReadFull(l, header[:])
+	if !stop() {
+		return nil, context.Cause(ctx)
+	}
+	if err == nil && header[0] == frameBeat {
+		return l, nil
+	}
+	// It says that it cannot, or ended: that is for whoever reads on.
+	return begun{l, io.MultiReader(bytes.NewReader(header[:n]), l)}, nil
+}
+
+// begun is a link of which something was read already.
+type begun struct {
+	Link
+	r io.Reader
+}
+
+func (b begun) Read(p []byte) (int, error) { return b.r.Read(p) }
+
 // LinkOptions say how to reach a parent and what to make of it.
 type LinkOptions struct {
 	// Dial starts the parent. ctx bounds the dialing only. Its error should be a [*drivers.StartError].

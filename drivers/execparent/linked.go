@@ -51,6 +51,7 @@ func MainLinked() int {
 		out.status(startFailedBy("parent", "prepare", err))
 		return 1
 	}
+	out.frame(frameBeat, nil) // the engine may want to know that this runs before it says what to run
 	signals := catchSignals()
 	r := bufio.NewReader(os.Stdin)
 	spec, err := readSpec(r)

@@ -64,6 +64,7 @@ func (d *Driver) Describe() drivers.Description {
 		NodeBound: d.about.NodeBound, Plugin: d.about.Plugin,
 		Capabilities: drivers.Capabilities{
 			Exec: d.about.Exec || d.about.Streams, List: d.about.List, Probe: d.about.Probe, CheckConfig: true,
+			Keep: d.about.ReusableLeases,
 		},
 	}
 }
@@ -272,8 +273,15 @@ func distinct(leases []Lease) []Lease {
 }
 
 // end takes a runtime down. Release is how the protocol ends a run; where its receipt does not say that nothing is left,
-// and the provider can destroy, it is told to.
+// and the provider can destroy, it is told to. A provider that keeps runtimes at a release is told to destroy at once.
 func (d *Driver) end(ctx context.Context, worker Worker, of LeaseRequest) error {
+	if d.about.ReusableLeases {
+		_, err := worker.Destroy(ctx, EndRequest{LeaseRequest: of, CancelActiveWork: true})
+		if errors.Is(err, drivers.ErrGone) {
+			return nil
+		}
+		return err
+	}
 	receipt, err := worker.Release(ctx, EndRequest{LeaseRequest: of})
 	if errors.Is(err, drivers.ErrGone) {
 		return nil
@@ -417,6 +425,7 @@ var (
 	_ drivers.Executor      = (*Driver)(nil)
 	_ drivers.Lister        = (*Driver)(nil)
 	_ drivers.Pruner        = (*Driver)(nil)
+	_ drivers.Keeper        = (*Driver)(nil)
 	_ drivers.Prober        = (*Driver)(nil)
 	_ drivers.ConfigChecker = (*Driver)(nil)
 	_ drivers.SecretHolder  = (*Driver)(nil)

@@ -63,7 +63,7 @@ func (d *desk) Acquire(ctx context.Context, req provider.AcquireRequest) (provid
 	return lease("box-1"), nil
 }
 
-func (d *desk) Resume(context.Context, provider.LeaseRequest) (provider.Lease, error) {
+func (d *desk) Resume(context.Context, provider.ResumeRequest) (provider.Lease, error) {
 	return provider.Lease{}, drivers.ErrUnsupported
 }
 

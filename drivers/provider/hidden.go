@@ -67,9 +67,9 @@ func (h hidden) probe(r *drivers.ProbeResult) {
 // cleaned keeps of an error what it says and which of the vocabulary it is.
 func (h hidden) cleaned(err error) error {
 	c := &cleaned{text: h.text(err.Error())}
-	for _, is := range []error{drivers.ErrGone, drivers.ErrUnsupported} {
+	for _, is := range []error{drivers.ErrGone, drivers.ErrMismatch, drivers.ErrUnsupported} {
 		if errors.Is(err, is) {
-			c.is = is
+			c.is = errors.Join(c.is, is)
 		}
 	}
 	return c

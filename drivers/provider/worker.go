@@ -84,9 +84,10 @@ type Worker interface {
 	Acquire(ctx context.Context, req AcquireRequest) (Lease, error)
 	// Resume finds a runtime again. [drivers.ErrGone] is the only answer that permits a replacement; every other error
 	// leaves the runtime as it may be. It may be repeated.
-	Resume(ctx context.Context, req LeaseRequest) (Lease, error)
-	// Release ends the use of a runtime; the provider may keep it for a later Resume. It may be repeated, and succeeds on
-	// what is already gone.
+	// [drivers.ErrMismatch] says that the provider found another one.
+	Resume(ctx context.Context, req ResumeRequest) (Lease, error)
+	// Release ends the use of a runtime; the provider may keep it for a later Resume, and is asked to by req.Keep. It may be
+	// repeated, and succeeds on what is already gone.
 	Release(ctx context.Context, req EndRequest) (Receipt, error)
 	// Destroy removes the runtime and all it holds. It may be repeated as Release.
 	Destroy(ctx context.Context, req EndRequest) (Receipt, error)
@@ -181,6 +182,24 @@ type EndRequest struct {
 	LeaseRequest
 	// CancelActiveWork ends running commands first; a provider that cannot confirm it has failed.
 	CancelActiveWork bool
+	// Keep tells a worker that speaks the extension, at Release, to keep the runtime; others do as the published protocol lets
+	// them. Stop is as in [drivers.KeepRequest].
+	Keep, Stop bool
+	// Attempt counts the tries, from 1.
+	Attempt int
+}
+
+// ResumeRequest asks for a runtime that was kept; Scope and Token are the next holder's.
+type ResumeRequest struct {
+	LeaseRequest
+	Attempt int
+	Epoch   int64
+
+	RunID                  string
+	AgentID                string
+	ExecutionWorkspaceID   string
+	ExecutionWorkspaceMode string
+	AdapterType            string
 }
 
 // ReceiptState is how sure the end of a runtime is.

@@ -14,12 +14,16 @@ import (
 
 // marker says whose a runtime is.
 type marker struct {
-	RuntimeID    string    `json:"runtimeId"`
-	Installation string    `json:"installation"`
-	Epoch        int64     `json:"epoch"`
-	LeaseID      string    `json:"leaseId"`
-	Fence        int64     `json:"fence"`
-	CreatedAt    time.Time `json:"createdAt"`
+	RuntimeID    string `json:"runtimeId"`
+	Installation string `json:"installation"`
+	Epoch        int64  `json:"epoch"`
+	LeaseID      string `json:"leaseId"`
+	Fence        int64  `json:"fence"`
+	// Kept says that nobody has it, see [drivers.Hold]. The scripts look for these two fields in the text.
+	Kept bool `json:"kept,omitempty"`
+	// Identity tells it from any other that is ever made under this id.
+	Identity  string    `json:"identity"`
+	CreatedAt time.Time `json:"createdAt"`
 }
 
 func (m marker) String() string {
@@ -51,7 +55,7 @@ func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drive
 	p := d.place(c)
 	m := marker{
 		RuntimeID: req.RuntimeID, Installation: req.Installation, Epoch: req.Epoch, LeaseID: req.LeaseID, Fence: req.Fence,
-		CreatedAt: time.Now().UTC(),
+		Identity: drivers.NewIdentity(), CreatedAt: time.Now().UTC(),
 	}
 	said, err := d.mark(ctx, p, m, "")
 	if err != nil {
@@ -59,7 +63,7 @@ func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drive
 	}
 	resumed := said.how == "exists"
 	if resumed {
-		if err := d.resume(ctx, p, m, said.marker); err != nil {
+		if m.Identity, err = d.resume(ctx, p, m, said.marker); err != nil {
 			return drivers.Runtime{}, err
 		}
 	}
@@ -68,14 +72,14 @@ func (d *Driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drive
 		if ctx.Err() != nil {
 			return drivers.Runtime{}, context.Cause(ctx)
 		}
-		return drivers.Runtime{}, d.undo(ctx, p, said.conn, req.RuntimeID, urlMissing(found))
+		return drivers.Runtime{}, d.undo(ctx, p, said.conn, m, urlMissing(found))
 	}
-	return d.runtime(p, said.conn, req.RuntimeID, resumed, found.URL), nil
+	return d.runtime(p, said.conn, m, said.machine, resumed, found.URL), nil
 }
 
 // undo takes down a runtime whose acquire fails for good, so that the failure is as definite as it says.
-func (d *Driver) undo(ctx context.Context, p place, via *conn, runtimeID string, failure *drivers.Failure) error {
-	if err := p.takeDown(ctx, strings.Split(via.pins, "\n"), runtimeID); err != nil {
+func (d *Driver) undo(ctx context.Context, p place, via *conn, m marker, failure *drivers.Failure) error {
+	if err := p.takeDown(ctx, strings.Split(via.pins, "\n"), m.RuntimeID, m.Fence); err != nil {
 		failure.Outcome = drivers.OutcomeAmbiguous
 		failure.Err = fmt.Errorf("%w; and the runtime could not be taken down: %w", failure.Err, err)
 	}
@@ -84,16 +88,17 @@ func (d *Driver) undo(ctx context.Context, p place, via *conn, runtimeID string,
 
 // placed is what became of a marker.
 type placed struct {
-	how    string // "made" or "exists"
-	marker string // on the host
-	conn   *conn
+	how     string // "made" or "exists"
+	marker  string // on the host
+	machine string // which that is
+	conn    *conn
 }
 
 // mark runs the script that makes a runtime. expect, if set, is the marker that m takes the place of.
 func (d *Driver) mark(ctx context.Context, p place, m marker, expect string) (placed, error) {
 	r, err := p.run(ctx, nil, acquireScript, []variable{
 		{"mode", "make"}, {"root", p.c.root}, {"id", m.RuntimeID}, {"cwd", p.c.remoteCwd(m.RuntimeID)}, {"marker", m.String()},
-		{"expect", expect}, {"minfree", strconv.FormatInt(d.opts.MinFree, 10)},
+		{"expect", expect}, {"minfree", strconv.FormatInt(d.opts.MinFree, 10)}, {"own", p.c.own()}, {"machinefile", d.opts.machineFile},
 	}...)
 	if err != nil {
 		return placed{}, err
@@ -102,19 +107,22 @@ func (d *Driver) mark(ctx context.Context, p place, m marker, expect string) (pl
 		return placed{}, failedAt("make_workspace", "bad_reply", errors.New("the host's answer is incomplete"))
 	}
 	p.know(toolsIn(r.lines[1]))
-	var onHost string
+	said := placed{how: r.lines[2], conn: r.conn}
 	if len(r.lines) > 3 {
-		onHost = r.lines[3]
+		said.marker = r.lines[3]
 	}
-	return placed{how: r.lines[2], marker: onHost, conn: r.conn}, nil
+	if len(r.lines) > 4 {
+		said.machine = machineOf(r.lines[4])
+	}
+	return said, nil
 }
 
-// resume decides about a runtime that is there already.
-func (d *Driver) resume(ctx context.Context, p place, want marker, found string) error {
+// resume decides about a runtime that is there already, and returns its identity.
+func (d *Driver) resume(ctx context.Context, p place, want marker, found string) (string, error) {
 	for range 3 { // again only if another holder came between
 		var m marker
-		refused := func(code, why string) error {
-			return &drivers.Failure{
+		refused := func(code, why string) (string, error) {
+			return "", &drivers.Failure{
 				Outcome: drivers.OutcomeAmbiguous, Code: code, Step: "read_marker", Err: errors.New(why),
 				Remediation: "look at " + p.c.marker(want.RuntimeID) + " on the host and remove the runtime if nobody needs it",
 			}
@@ -126,28 +134,31 @@ func (d *Driver) resume(ctx context.Context, p place, want marker, found string)
 			return refused("foreign_runtime", "a runtime of this id belongs to another installation")
 		case m.Fence > want.Fence:
 			return refused("stale_fence", fmt.Sprintf("the runtime is held with fence %d, newer than %d", m.Fence, want.Fence))
+		case m.Fence == want.Fence && m.Kept:
+			return refused(drivers.CodeStaleFence, "the runtime was given back by this holder")
 		case m.Fence == want.Fence:
-			return nil
+			return m.Identity, nil
 		}
-		m.Fence, m.LeaseID, m.Epoch = want.Fence, want.LeaseID, want.Epoch
+		m.Fence, m.LeaseID, m.Epoch, m.Kept = want.Fence, want.LeaseID, want.Epoch, false
 		said, err := d.mark(ctx, p, m, found)
 		if f, ok := errors.AsType[*drivers.Failure](err); ok && f.NothingMade {
 			f.NothingMade = false // there is the runtime that was found
 		}
 		if err != nil {
-			return err
+			return "", err
 		}
 		found = said.marker
 	}
-	return failedAt("write_marker", "io_error", errors.New("the marker keeps changing"))
+	return "", failedAt("write_marker", "io_error", errors.New("the marker keeps changing"))
 }
 
 // runtime describes what was acquired over a connection.
-func (d *Driver) runtime(p place, via *conn, runtimeID string, resumed bool, url string) drivers.Runtime {
+func (d *Driver) runtime(p place, via *conn, m marker, machine string, resumed bool, url string) drivers.Runtime {
 	c := p.c
-	cwd := c.remoteCwd(runtimeID)
+	cwd := c.remoteCwd(m.RuntimeID)
 	fields := map[string]any{
 		"host": c.host, "port": c.port, "username": c.user, "remoteWorkspacePath": c.root, "remoteCwd": cwd, "paperclipApiUrl": nil,
+		drivers.IdentityKey: m.Identity, "machine": machine,
 	}
 	if url != "" {
 		fields["paperclipApiUrl"] = url

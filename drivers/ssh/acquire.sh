@@ -45,6 +45,7 @@ tries=0
 while :; do
   [ -d "$leases" ] || step make_marker mkdir -p -- "$leases"
   if [ -e "$file" ]; then
+    if [ -n "$expect" ]; then lock; fi
     found=$(cat -- "$file") || fail read_marker "the marker cannot be read"
     if [ -z "$expect" ] || [ "$found" != "$expect" ]; then
       how=exists
@@ -69,11 +70,12 @@ while :; do
   tries=$((tries + 1))
   [ $tries -lt 10 ] || fail write_marker "$said"
 done
+[ -e "$leases/.$id.lock" ] || : >>"$leases/.$id.lock"
 tmp=$root/.tenure/tmp/$id
 # give_up undoes what this acquire made, so that a workspace that cannot be used holds nothing of ours.
 give_up() {
   if [ $how = made ]; then
-    rm -f -- "$file"
+    rm -f -- "$file" "$leases/.$id.lock"
     rmdir -- "$tmp" "$root/.tenure/tmp" "$leases" "$root/.tenure" 2>/dev/null
   fi
   fail "$1" "$2"
@@ -84,6 +86,8 @@ give_up() {
 # The marker was written to the same disk, so what is left to ask is permission. Every program that is started here costs a
 # warm acquire a millisecond.
 [ -w "$cwd" ] && [ -x "$cwd" ] || give_up write_workspace "$cwd: Permission denied"
+if [ "$own" = yes ] && [ ! -e "$leases/.$id.place" ]; then place >"$leases/.$id.place"; fi
+machine
 echo ok
 tools
-printf '%s\n%s\n' "$how" "$found"
+printf '%s\n%s\n%s\n' "$how" "$found" "$machine"

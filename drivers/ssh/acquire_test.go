@@ -30,6 +30,7 @@ func TestARuntimeIsTheRemoteWorkspaceItself(t *testing.T) {
 	require.Equal(t, fmt.Sprintf("ssh://%s@127.0.0.1:%d%s", s.User, s.Port, root), *rt.ProviderLeaseID)
 	require.JSONEq(t, string(drivers.Metadata(map[string]any{
 		"host": "127.0.0.1", "port": s.Port, "username": s.User, "remoteWorkspacePath": root, "remoteCwd": root, "paperclipApiUrl": nil,
+		"runtimeIdentity": drivers.IdentityOf(rt.Metadata), "machine": machineHere(t),
 	})), string(rt.Metadata))
 	b, err := os.ReadFile(filepath.Join(root, ".tenure", "leases", req.RuntimeID))
 	require.NoError(t, err)
@@ -37,7 +38,11 @@ func TestARuntimeIsTheRemoteWorkspaceItself(t *testing.T) {
 	require.NoError(t, json.Unmarshal(b, &m))
 	require.WithinDuration(t, time.Now(), m.CreatedAt, time.Minute)
 	m.CreatedAt = time.Time{}
-	require.Equal(t, marker{RuntimeID: req.RuntimeID, Installation: req.Installation, Epoch: 1, LeaseID: req.LeaseID, Fence: req.Fence}, m)
+	require.NotEmpty(t, m.Identity)
+	require.Equal(t, marker{
+		RuntimeID: req.RuntimeID, Installation: req.Installation, Epoch: 1, LeaseID: req.LeaseID, Fence: req.Fence,
+		Identity: drivers.IdentityOf(rt.Metadata),
+	}, m)
 
 	other, second, err := acquire(t, d, req.Config)
 	require.NoError(t, err)

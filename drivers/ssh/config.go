@@ -172,6 +172,17 @@ func (c *config) remoteCwd(runtimeID string) string {
 
 func (c *config) tmp(runtimeID string) string    { return c.root + "/.tenure/tmp/" + runtimeID }
 func (c *config) marker(runtimeID string) string { return c.root + "/.tenure/leases/" + runtimeID }
+func (c *config) lock(runtimeID string) string {
+	return c.root + "/.tenure/leases/." + runtimeID + ".lock"
+}
+
+// own says, to a script, whether the working directory of a runtime is its own.
+func (c *config) own() string {
+	if c.perLease {
+		return "yes"
+	}
+	return "no"
+}
 
 // SecretFields implements [drivers.SecretHolder].
 func (d *Driver) SecretFields(raw json.RawMessage) []drivers.SecretField {

@@ -4,7 +4,9 @@
 //
 //	ROOT/                            the working directory of every lease, unless the environment asks for one of its own
 //	ROOT/<runtime id>/               that one, in workspaceMode per_lease
-//	ROOT/.tenure/leases/<runtime id>  the marker: installation, epoch, lease, fence; it appears whole or not at all
+//	ROOT/.tenure/leases/<runtime id>  the marker: installation, epoch, lease, fence, identity; it appears whole or not at all
+//	ROOT/.tenure/leases/.<runtime id>.lock   the lock of who holds it
+//	ROOT/.tenure/leases/.<runtime id>.place  which directory the working directory was, in workspaceMode per_lease
 //	ROOT/.tenure/leases/<runtime id>.gone  a Release that did not finish; still listed
 //	ROOT/.tenure/tmp/<runtime id>/   TMPDIR
 //
@@ -35,6 +37,15 @@
 //
 // A command whose channel closes without an exit status, or whose parent does not speak its last word, ends unknown, with
 // the output so far; so does one whose link is lost. It is never started again.
+//
+// # Holders
+//
+// The marker says whose the runtime is: the fence, and whether it is kept. Whoever starts a command holds the runtime's lock
+// shared from the look at the marker until the command is executed; who changes the marker holds it alone until what runs is
+// ended. The lock is the kernel's flock, by the program of that name, perl or python3. A host with none of them does without: the
+// marker is written before what runs is ended, and a command looks at it right before it is executed, when it can be found
+// already. So one that slips in is ended; what remains is that a release and a resume at once may both go on. Commands are of
+// the account that the files belong to: they could change them.
 //
 // Release ends whatever has the runtime's id in its environment. The host must be Linux with /proc and a POSIX sh.
 package ssh

@@ -48,7 +48,7 @@ func (d *Driver) Close() {
 func (d *Driver) Describe() drivers.Description {
 	return drivers.Description{
 		Name: "ssh", Provider: "ssh", Class: drivers.ClassIdempotent, Isolation: "host",
-		Capabilities: drivers.Capabilities{Exec: true, List: true, CheckConfig: true, Probe: true},
+		Capabilities: drivers.Capabilities{Exec: true, List: true, CheckConfig: true, Probe: true, Keep: true},
 	}
 }
 
@@ -106,6 +106,8 @@ type metadata struct {
 	HostKey      string   `json:"hostKey"`
 	JumpHostKeys []string `json:"jumpHostKeys"`
 	URL          *string  `json:"paperclipApiUrl"`
+	// Machine tells the host from another one that may come to have its address; "" where it does not say.
+	Machine string `json:"machine"`
 }
 
 // pinsOf are the keys that the servers of a runtime must show; nil where the configuration decides, or nothing is known.
@@ -135,6 +137,7 @@ func checkRuntimeID(id string) error {
 var (
 	_ drivers.Driver        = (*Driver)(nil)
 	_ drivers.Executor      = (*Driver)(nil)
+	_ drivers.Keeper        = (*Driver)(nil)
 	_ drivers.Lister        = (*Driver)(nil)
 	_ drivers.Prober        = (*Driver)(nil)
 	_ drivers.ConfigChecker = (*Driver)(nil)

@@ -48,6 +48,10 @@ func startFailed(data []byte) error {
 	}
 	f := &drivers.StartError{Stage: parts[0], Code: parts[1], Err: errors.New(clip(parts[2], 4096)), Remediation: "look at the host; the message is that of its own program"}
 	switch f.Code {
+	case drivers.CodeStaleFence:
+		f.Remediation = "acquire a new lease: this one is over"
+	case "runtime_busy":
+		f.Remediation = "start it again, under a new id"
 	case "runtime_gone":
 		f.Err, f.Remediation = drivers.ErrGone, "acquire a new lease"
 	case "cwd_not_found", "cwd_unusable":

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path"
+	"slices"
 
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/journal"
@@ -86,8 +87,12 @@ func (d *Driver) start(ctx context.Context, c config, pins []string, env []drive
 	if err != nil {
 		return nil, journal.Unusable(err)
 	}
+	lock := c.lock(req.RuntimeID)
+	if slices.Contains(d.opts.hide, "flock") {
+		lock = ""
+	}
 	s := &process{
-		pool: d.pool(c), pins: pins, complaints: capped{left: keptNoise}, chatter: capped{left: keptNoise}, spec: spec{req: req, env: env, marker: c.marker(req.RuntimeID), drain: d.opts.Drain},
+		pool: d.pool(c), pins: pins, complaints: capped{left: keptNoise}, chatter: capped{left: keptNoise}, spec: spec{req: req, env: env, marker: c.marker(req.RuntimeID), lock: lock, drain: d.opts.Drain},
 		journal: w, done: make(chan struct{}), brought: make(chan struct{}),
 	}
 	if err := s.begin(ctx); err != nil {

@@ -91,7 +91,7 @@ func group(script string) string { return "{\n" + script + "\n}\n" }
 // shellScript becomes the command.
 func (s spec) shellScript() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "marker=%s\ncwd=%s\n", quote(s.marker), quote(s.req.Cwd))
+	fmt.Fprintf(&b, "marker=%s\nlock=%s\nfence=%d\ncwd=%s\n", quote(s.marker), quote(s.lock), s.req.Fence, quote(s.req.Cwd))
 	b.WriteString(launcherScript)
 	for _, v := range s.env {
 		fmt.Fprintf(&b, "export %s=%s\n", v.Name, quote(v.Value))
@@ -100,6 +100,7 @@ func (s spec) shellScript() string {
 	for _, arg := range s.req.Argv {
 		b.WriteString(" " + quote(arg))
 	}
+	b.WriteString(" 9<&-") // with the lock
 	return group(b.String())
 }
 
@@ -119,6 +120,8 @@ func (s spec) encode() []byte {
 	}
 	field(s.req.ExecID)
 	field(s.marker)
+	field(s.lock)
+	field(strconv.FormatInt(s.req.Fence, 10))
 	field(s.req.Cwd)
 	ms(s.req.Timeout)
 	ms(s.req.Grace)

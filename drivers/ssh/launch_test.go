@@ -31,11 +31,12 @@ func TestNoLoaderHasACharacterThatALoginShellUnderstands(t *testing.T) {
 
 func TestHalfAScriptDoesNothing(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir, marked := t.TempDir(), filepath.Join(t.TempDir(), "marker")
+	require.NoError(t, os.WriteFile(marked, []byte(`{"fence":7}`+"\n"), 0o600))
 	s := spec{
-		req:    drivers.ExecRequest{Argv: []string{"touch", dir + "/one", dir + "/two"}, Cwd: dir},
+		req:    drivers.ExecRequest{Handle: drivers.Handle{Fence: 7}, Argv: []string{"touch", dir + "/one", dir + "/two"}, Cwd: dir},
 		env:    []drivers.EnvVar{{Name: "PATH", Value: basePath}, {Name: "A", Value: "it's"}},
-		marker: dir,
+		marker: marked,
 	}
 	whole := s.shellScript()
 	for _, shell := range []string{"dash", "bash"} {

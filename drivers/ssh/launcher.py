@@ -14,16 +14,41 @@ while b:
     n = struct.unpack(">I", b[:4])[0]
     fields.append(b[4:4 + n])
     b = b[4 + n:]
-marker, cwd, argc = fields[1], fields[2], int(fields[6])
-argv, env = fields[7:7 + argc], dict(v.split(b"=", 1) for v in fields[7 + argc:])
+marker, lock, fence, cwd, argc = fields[1], fields[2], int(fields[3]), fields[4], int(fields[8])
+argv, env = fields[9:9 + argc], dict(v.split(b"=", 1) for v in fields[9 + argc:])
 magic = b"\0tenure-exec-1\0"
 def say(fd, b):
     while b: b = b[os.write(fd, b):]
 def fail(*parts):
     say(1, magic + b"F " + b"\t".join(parts).replace(b"\n", b" ") + b"\n")
     os._exit(0)
-if not os.path.exists(marker):
+# The lock is held until the command is executed, which closes it.
+import fcntl, re, time
+held, until = -1, time.monotonic() + 10
+while held < 0:
+    try:
+        held = os.open(lock, os.O_RDONLY)
+    except OSError:
+        break
+    try:
+        fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if not os.path.exists(lock) or os.path.samestat(os.fstat(held), os.stat(lock)): break
+    except BlockingIOError:
+        if time.monotonic() > until: fail(b"runtime", b"runtime_busy", b"another process is at work on the runtime")
+        time.sleep(0.01)
+    except OSError:
+        break # a file system without locks
+    os.close(held)
+    held = -1
+try:
+    found = open(marker, "rb").read()
+except OSError:
     fail(b"runtime", b"runtime_gone", b"the runtime is gone")
+at = re.search(rb'"fence":(\d+)', found)
+if at and int(at.group(1)) > fence:
+    fail(b"fence", b"stale_fence", b"the runtime is held with fence %s, newer than %d" % (at.group(1), fence))
+if b'"kept":true' in found:
+    fail(b"fence", b"stale_fence", b"the runtime was given back by its holder")
 os.umask(0o022)
 try:
     os.chdir(cwd)

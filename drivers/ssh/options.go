@@ -35,6 +35,8 @@ type Options struct {
 
 	// hide are programs of the host that are not to be used; tests take some away.
 	hide []string
+	// machineFile is where a host says which machine it is; tests give theirs another name.
+	machineFile string
 }
 
 // Defaults fills in what is not set.
@@ -53,6 +55,9 @@ func (o Options) Defaults() Options {
 	}
 	if o.MaxConnections == 0 {
 		o.MaxConnections = 16
+	}
+	if o.machineFile == "" {
+		o.machineFile = "/etc/machine-id"
 	}
 	if o.MinFree == 0 {
 		o.MinFree = 16 * 1024

@@ -29,10 +29,10 @@ const (
 
 // spec is what to run.
 type spec struct {
-	req    drivers.ExecRequest
-	env    []drivers.EnvVar
-	marker string
-	drain  time.Duration
+	req          drivers.ExecRequest
+	env          []drivers.EnvVar
+	marker, lock string
+	drain        time.Duration
 }
 
 // process is a command on a host. It implements [drivers.Exec].

@@ -1,9 +1,18 @@
-# Takes a runtime down: what runs in it, and what it made. The marker is set aside first, so that no command starts any
+# Takes a runtime down, unless it has a newer holder: what runs in it, and what it made. The marker is set aside first, so that no command starts any
 # more, and goes last, so that half a release is still listed.
 leases=$root/.tenure/leases
 file=$leases/$id
 gone=$leases/$id.gone
-if [ -e "$file" ]; then step set_aside mv -f -- "$file" "$gone"; fi
+if [ -e "$file" ]; then
+  lock
+  if [ -e "$file" ]; then
+    found=$(cat -- "$file") || fail read_marker "the marker cannot be read"
+    at=${found#*'"fence":'}
+    at=${at%%[!0-9]*}
+    if [ "$fence" -gt 0 ] && [ "${at:-0}" -gt "$fence" ]; then fail stale_fence "the runtime is held with fence $at, newer than $fence"; fi
+    step set_aside mv -f -- "$file" "$gone"
+  fi
+fi
 end_all "TENURE_RUNTIME_ID=$id"
 if [ -e "$gone" ] || [ -e "$root/.tenure" ]; then
   remove() {

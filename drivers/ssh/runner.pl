@@ -26,7 +26,7 @@ sub take {
   }
   $b;
 }
-my ($id, $marker, $cwd, $timeout, $grace, $drain, $argc, @rest) = unpack('(N/a*)*', take(unpack 'N', take(4)));
+my ($id, $marker, $lock, $fence, $cwd, $timeout, $grace, $drain, $argc, @rest) = unpack('(N/a*)*', take(unpack 'N', take(4)));
 my @argv = splice(@rest, 0, $argc);
 my @env = @rest;
 $_ /= 1000 for $timeout, $grace, $drain;
@@ -42,7 +42,30 @@ my ($prctl, $execve, $setsid) = @{ {
 my $reaper = $prctl && syscall($prctl, 36, 1, 0, 0, 0) == 0; # PR_SET_CHILD_SUBREAPER
 syscall($prctl, 4, 0, 0, 0, 0) if $prctl;                    # PR_SET_DUMPABLE: the values above are nobody else's
 
-failed('runtime', 'runtime_gone', 'the runtime is gone') unless -e $marker;
+# Whoever changes who holds the runtime has its lock alone; this has it until the command is executed, which closes it.
+sub share {
+  my $until = uptime() + 10;
+  while (open(my $f, '<', $lock)) {
+    until (flock($f, 5)) { # LOCK_SH | LOCK_NB
+      return $f if $! != 11; # a file system without locks
+      failed('runtime', 'runtime_busy', 'another process is at work on the runtime') if uptime() > $until;
+      select(undef, undef, undef, 0.01);
+    }
+    my ($mine, $there) = ((stat $f)[1], (stat $lock)[1]);
+    return $f if !defined $there || $mine == $there;
+  }
+  undef;
+}
+sub refused { # why the command may not run; nothing if it may
+  return ('runtime', 'runtime_gone', 'the runtime is gone') unless -e $marker;
+  my $m = slurp($marker);
+  return ('fence', 'stale_fence', "the runtime is held with fence $1, newer than $fence") if $m =~ /"fence":(\d+)/ && $1 > $fence;
+  return ('fence', 'stale_fence', 'the runtime was given back by its holder') if $m =~ /"kept":true/;
+  ();
+}
+my $share = share();
+my @refused = refused();
+failed(@refused) if @refused;
 pipe(my $ir, my $iw) && pipe(my $or, my $ow) && pipe(my $er, my $ew) && pipe(my $xr, my $xw)
   or failed('process', 'pipe', "$!");
 my $pid = fork;
@@ -80,6 +103,7 @@ close $_ for $ir, $ow, $ew, $xw;
 my $bad = '';
 1 while sysread($xr, $bad, 65536, length $bad);
 close $xr;
+close $share if $share;
 sub since { my $s = slurp("/proc/$_[0]/stat"); (split ' ', substr($s, rindex($s, ')') + 2))[19] }
 my $started = join "\0", $pid, since($pid), slurp('/proc/sys/kernel/random/boot_id'), $$, since($$);
 my @bad = split /\0/, $bad;
@@ -130,7 +154,9 @@ sub sweep {
     select(undef, undef, undef, 0.003);
   }
 }
-if (!-e $marker) { sweep(); failed('runtime', 'runtime_gone', 'the runtime is gone') }
+# Where there are no locks: what changed meanwhile either is seen here, or who changed it ends the command.
+@refused = refused();
+if (@refused) { sweep(); failed(@refused) }
 put('S', $started);
 
 fcntl(STDOUT, 4, 2048); # O_NONBLOCK: neither the host's buffers nor the command may hold this process

@@ -22,6 +22,9 @@ var releaseScript string
 //go:embed list.sh
 var listScript string
 
+//go:embed hold.sh
+var holdScript string
+
 //go:embed stop.sh
 var stopScript string
 
@@ -92,6 +95,13 @@ func noShell(out output) error {
 func hostFailure(step, said string) error {
 	f := &drivers.Failure{Outcome: drivers.OutcomeRetryable, Code: "io_error", Step: step, Err: errors.New(clip(strings.TrimSpace(said), 300))}
 	switch {
+	case step == drivers.CodeStaleFence:
+		f.Outcome, f.Code, f.Step = drivers.OutcomeDefinite, step, "check_fence"
+		f.Remediation = "nothing: the runtime belongs to a newer holder, and was left as it is"
+	case step == "lock":
+		f.Code, f.Remediation = "runtime_busy", "wait until it is done; if it is stopped, let it go on or end it"
+	case step == "find_workspace":
+		f.Code, f.Remediation = "workspace_missing", "mount or make remoteWorkspacePath on the host, or release the lease"
 	case step == "check_host":
 		f.Outcome, f.Code, f.Remediation = drivers.OutcomeDefinite, "unsupported_host", "use a Linux host that has /proc mounted"
 	case step == "end_processes":

@@ -5,9 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -55,11 +58,86 @@ func encode(t *testing.T, fields map[string]any, change map[string]any) json.Raw
 func featuresOn(t *testing.T, s *sshtest.Server, root string, change map[string]any, o Options) driverstest.Features {
 	t.Helper()
 	d := newDriver(t, o)
-	return driverstest.Features{
+	peer := newDriver(t, o)
+	f := driverstest.Features{
 		New:    func(*testing.T) drivers.Driver { return d },
+		Peer:   func(*testing.T, drivers.Driver) drivers.Driver { return peer },
 		Config: encode(t, s.Fields(root), change),
 		Posix:  true, WholeTree: true, HostProcesses: true,
+		Lose: func(t *testing.T, _ drivers.Driver, h drivers.Handle) {
+			require.NoError(t, os.Remove(filepath.Join(root, ".tenure", "leases", h.RuntimeID)))
+		},
+		Usurp: map[string]driverstest.Usurper{
+			"a runtime of another identity": func(t *testing.T, _ drivers.Driver, h drivers.Handle) func() {
+				return remark(t, filepath.Join(root, ".tenure", "leases", h.RuntimeID), "identity")
+			},
+			"a runtime of another installation": func(t *testing.T, _ drivers.Driver, h drivers.Handle) func() {
+				return remark(t, filepath.Join(root, ".tenure", "leases", h.RuntimeID), "installation")
+			},
+			"a damaged marker": func(t *testing.T, _ drivers.Driver, h drivers.Handle) func() {
+				return put(t, filepath.Join(root, ".tenure", "leases", h.RuntimeID), "{")
+			},
+		},
+		Unreachable: func(t *testing.T) driverstest.Unreachable {
+			p := sshtest.StartProxy(t, fmt.Sprintf("%s:%d", s.Host, s.Port))
+			away := map[string]any{
+				"port": p.Port, "connectTimeoutMs": 1000,
+				"knownHosts": strings.ReplaceAll(s.KnownHosts(), fmt.Sprint(s.Port), fmt.Sprint(p.Port)),
+			}
+			maps.Copy(away, change)
+			u := driverstest.Unreachable{Driver: newDriver(t, o), Config: encode(t, s.Fields(root), away), Mend: p.Thaw}
+			u.Cut = func() {
+				p.Freeze()
+				p.Cut()
+			}
+			return u
+		},
 	}
+	if change["workspaceMode"] == "per_lease" {
+		f.Usurp["a directory that somebody made"] = func(t *testing.T, _ drivers.Driver, h drivers.Handle) func() {
+			dir := filepath.Join(root, h.RuntimeID)
+			require.NoError(t, os.Rename(dir, dir+".away"))
+			t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir+".away")) })
+			return put(t, filepath.Join(dir, "theirs"), "theirs")
+		}
+	}
+	return f
+}
+
+// remark changes a field of a marker.
+func remark(t *testing.T, path, field string) (untouched func()) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	var fields map[string]any
+	require.NoError(t, json.Unmarshal(b, &fields))
+	require.Contains(t, fields, field)
+	fields[field] = "somebody"
+	b, err = json.Marshal(fields)
+	require.NoError(t, err)
+	return put(t, path, string(b)+"\n")
+}
+
+func put(t *testing.T, path, text string) (untouched func()) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return func() {
+		b, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.Equal(t, text, string(b))
+	}
+}
+
+// machineHere is what metadata says of this machine.
+func machineHere(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("/etc/machine-id")
+	if errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	require.NoError(t, err)
+	return machineOf(strings.TrimSpace(string(b)))
 }
 
 func TestTheSSHDriverKeepsItsPromises(t *testing.T) {

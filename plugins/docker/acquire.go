@@ -100,18 +100,28 @@ func (e *engine) resume(ctx context.Context, m mark) (drivers.Runtime, bool, err
 	if err != nil {
 		return none, false, failed(ctx, "find_holder", err)
 	}
-	if holder.fence > m.fence {
+	if holder.fence > m.fence || made.kept && made.fence == m.fence {
 		return none, false, heldBy(holder, m)
 	}
 	if holder.fence < m.fence {
-		if err := e.takeOver(ctx, m); err != nil {
+		err := e.takeOver(ctx, m)
+		if err == nil {
+			err = e.rename(ctx, made, heldName(m.runtime, m.fence))
+		}
+		if errors.Is(err, errTaken) {
+			return none, false, nil
+		}
+		if err != nil {
 			return none, false, failed(ctx, "record_holder", err)
 		}
 	}
 	if c, found, err = e.complete(ctx, c); err != nil || !found {
 		return none, false, err
 	}
-	rt := told(e.cfg, c)
+	rt, err := e.told(ctx, c)
+	if err != nil {
+		return none, false, err
+	}
 	rt.Resumed = true
 	return rt, true, nil
 }
@@ -120,7 +130,7 @@ func (e *engine) resume(ctx context.Context, m mark) (drivers.Runtime, bool, err
 func heldBy(newer, m mark) *drivers.Failure {
 	return &drivers.Failure{
 		Outcome: drivers.OutcomeAmbiguous, Code: "stale_fence", Step: "find_holder",
-		Err:         fmt.Errorf("the runtime is held with fence %d, newer than %d", newer.fence, m.fence),
+		Err:         fmt.Errorf("the runtime is or was held with fence %d, and this is %d", newer.fence, m.fence),
 		Remediation: "nothing: the runtime belongs to a newer holder of the lease",
 	}
 }
@@ -168,11 +178,47 @@ func (e *engine) make(ctx context.Context, m mark) (drivers.Runtime, error) {
 	if err != nil {
 		return drivers.Runtime{}, e.undo(ctx, m, "", failed(limited, "create_container", err))
 	}
+	if another, err := e.another(limited, m.runtime, id); err != nil || another {
+		return drivers.Runtime{}, e.withdraw(ctx, m, id, err)
+	}
 	c, err := e.finish(limited, id, inside)
 	if err != nil {
 		return drivers.Runtime{}, e.undo(ctx, m, id, failed(limited, "start_container", err))
 	}
-	return told(e.cfg, c), nil
+	rt, err := e.told(limited, c)
+	if err != nil {
+		return drivers.Runtime{}, e.undo(ctx, m, id, failed(limited, "ask_identity", err))
+	}
+	return rt, nil
+}
+
+// another reports whether the runtime has a container beside this new one: its first name is free once a later holder has
+// renamed it.
+func (e *engine) another(ctx context.Context, runtimeID, id string) (bool, error) {
+	listed, err := e.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filterBy(runtimeID, "")})
+	if err != nil {
+		return false, failed(ctx, "list_containers", err)
+	}
+	for _, c := range listed.Items {
+		if _, ours := nameOf(c); ours && c.ID != id {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// withdraw takes back a container that should not be, and leaves its volumes, which the other one has, alone.
+func (e *engine) withdraw(ctx context.Context, m mark, id string, asked error) error {
+	ctx, cancel := forCleanup(ctx)
+	defer cancel()
+	_, err := e.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true})
+	if err != nil && !errdefs.IsNotFound(err) {
+		return failed(ctx, "remove_container", errors.Join(asked, err))
+	}
+	if asked != nil {
+		return e.undo(ctx, m, "", failed(ctx, "list_containers", asked))
+	}
+	return errNameTaken
 }
 
 // refuse says what the engine cannot do of the configuration. It would say nothing, or warn, and leave that out.
@@ -328,7 +374,7 @@ func (e *engine) undo(ctx context.Context, m mark, id string, f *drivers.Failure
 		if id == "" && !isAnswer(f.Err) {
 			remove = e.removeForGood
 		}
-		err = remove(ctx, m.runtime, m.installation)
+		err = remove(ctx, m.runtime, m.installation, m.fence)
 	}
 	if err == nil {
 		return f

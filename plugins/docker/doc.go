@@ -8,12 +8,14 @@
 //	volume    tenure-<runtime id>-tmp          /tmp: TMPDIR
 //	volume    tenure-<runtime id>-inner        /.tenure, only where the engine's program cannot be mounted (helper.go)
 //	volume    tenure-<runtime id>-own          only with a read-only root and a user other than root (owner.go)
-//	volume    tenure-<runtime id>-fence-<n>    an empty one per later holder: labels of a container cannot be changed
+//	volume    tenure-<runtime id>-fence-<n>    an empty one per later holder, for lists: labels of a container cannot be changed
+//
+// A later holder renames the container, and so does one that gives it back: see hold.go.
 //
 // The container's name makes Acquire idempotent: the second create of a name is a conflict, and then the container is
 // found and adopted if its labels are ours and its fence is not newer. A container is started last, so one that runs is
 // complete, and one that is only created is completed by whoever finds it. Docker's own volume prune may take the fence
-// volumes, which are mounted nowhere; the container's own fence stays.
+// volumes, which are mounted nowhere; who holds the container is in its name.
 //
 // What the engine is still making is in no list, and it goes on though the worker that asked for it is dead. So a release
 // that finds no container asks whether its name is taken (making.go).

@@ -57,7 +57,7 @@ func (d *Driver) Close() error {
 func (d *Driver) Describe() drivers.Description {
 	return drivers.Description{
 		Name: Key, Provider: Key, Class: drivers.ClassIdempotent, Isolation: "container", NodeBound: isLocal(d.opts.Host),
-		Capabilities: drivers.Capabilities{Exec: true, List: true, CheckConfig: true, Probe: true},
+		Capabilities: drivers.Capabilities{Exec: true, List: true, CheckConfig: true, Probe: true, Keep: true},
 	}
 }
 

@@ -54,7 +54,7 @@ func baseEnv(path string) []drivers.EnvVar {
 }
 
 func (d *Driver) start(ctx context.Context, e *engine, req drivers.ExecRequest) (*execparent.Linked, error) {
-	c, err := e.running(ctx, req)
+	c, m, err := e.running(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -69,32 +69,46 @@ func (d *Driver) start(ctx context.Context, e *engine, req drivers.ExecRequest) 
 	if req.Grace > 0 {
 		spec.Grace = req.Grace
 	}
-	x := &innerExec{engine: e, containerID: c.ID}
+	x := &innerExec{engine: e, containerID: c.ID, name: m.name, fence: req.Fence}
 	return execparent.StartLinked(ctx, execparent.LinkOptions{Dial: x.dial, Silence: d.opts.Silence, Locate: x.locate, Lost: x.lost}, spec)
 }
 
 // running returns the runtime's container if commands can be run in it.
-func (e *engine) running(ctx context.Context, req drivers.ExecRequest) (container.InspectResponse, error) {
+func (e *engine) running(ctx context.Context, req drivers.ExecRequest) (container.InspectResponse, mark, error) {
 	if err := e.connect(ctx); err != nil {
-		return container.InspectResponse{}, err
+		return container.InspectResponse{}, mark{}, err
 	}
-	c, m, found, err := e.find(ctx, req.RuntimeID)
+	var c container.InspectResponse
+	var m mark
+	var found bool
+	var err error
+	if req.ProviderLeaseID != nil {
+		c, m, found, err = e.byID(ctx, *req.ProviderLeaseID, req.RuntimeID) // it goes by any name
+	}
+	if !found && err == nil {
+		c, m, found, err = e.find(ctx, req.RuntimeID)
+	}
 	refused := func(code string, err error) error {
 		return &drivers.StartError{Stage: "runtime", Code: code, Remediation: "acquire a new lease", Err: err}
 	}
 	switch {
 	case errors.Is(err, errNotOur):
-		return c, refused("foreign_runtime", err)
+		return c, m, refused("foreign_runtime", err)
 	case err != nil:
-		return c, err
+		return c, m, err
 	case !found:
-		return c, refused("runtime_gone", drivers.ErrGone)
+		return c, m, refused("runtime_gone", drivers.ErrGone)
 	case req.Installation != "" && m.installation != req.Installation:
-		return c, refused("foreign_runtime", errors.New("the runtime belongs to another installation"))
-	case c.State.Status != container.StateRunning:
-		return c, refused("runtime_stopped", fmt.Errorf("the container does not run: %s", stateWords(c)))
+		return c, m, refused("foreign_runtime", errors.New("the runtime belongs to another installation"))
 	}
-	return c, nil
+	if err := m.hold().Admit(req.Fence); err != nil {
+		return c, m, err
+	}
+	switch {
+	case c.State.Status != container.StateRunning:
+		return c, m, refused("runtime_stopped", fmt.Errorf("the container does not run: %s", stateWords(c)))
+	}
+	return c, m, nil
 }
 
 // startError makes of whatever went wrong an error with a stage.
@@ -117,17 +131,18 @@ type innerExec struct {
 	engine      *engine
 	containerID string
 	execID      string
+	// name is that of the container as long as its holder, of this fence or an older one, has it.
+	name  string
+	fence int64
 }
 
 // dial starts the parent and returns the link to it. Nothing about the command is in the exec: the parent reads it.
 func (x *innerExec) dial(ctx context.Context) (execparent.Link, error) {
-	made, err := x.engine.ExecCreate(ctx, x.containerID, client.ExecCreateOptions{
+	made, err := x.engine.ExecCreate(ctx, x.name, client.ExecCreateOptions{
 		AttachStdin: true, AttachStdout: true, AttachStderr: true, Cmd: []string{inner.Path, inner.Command, inner.Exec},
 	})
 	if errdefs.IsNotFound(err) {
-		return nil, &drivers.StartError{
-			Stage: "runtime", Code: "runtime_gone", Remediation: "acquire a new lease", Err: errors.Join(drivers.ErrGone, err),
-		}
+		return nil, x.whyNot(ctx)
 	}
 	if err != nil {
 		return nil, err
@@ -137,7 +152,40 @@ func (x *innerExec) dial(ctx context.Context) (execparent.Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l, nil
+	parent, err := execparent.AwaitParent(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	// From here on the parent is ended with the container, so that this look is the last that is needed.
+	now, err := x.engine.ContainerInspect(ctx, x.name, client.ContainerInspectOptions{})
+	switch {
+	case errdefs.IsNotFound(err), err == nil && now.Container.ID != x.containerID:
+		err = x.whyNot(ctx)
+	case err == nil:
+		return parent, nil
+	}
+	_ = parent.Close() // it was told nothing, and ends
+	return nil, err
+}
+
+// whyNot is the error of a command whose container has not its name any more.
+func (x *innerExec) whyNot(ctx context.Context) error {
+	gone := &drivers.StartError{Stage: "runtime", Code: "runtime_gone", Remediation: "acquire a new lease", Err: drivers.ErrGone}
+	found, err := x.engine.ContainerInspect(ctx, x.containerID, client.ContainerInspectOptions{})
+	if errdefs.IsNotFound(err) || err == nil && found.Container.Config == nil {
+		return gone
+	}
+	if err != nil {
+		return err
+	}
+	m, _ := readMark(found.Container.Config.Labels)
+	m, _ = m.named(found.Container.Name)
+	if err := m.hold().Admit(x.fence); err != nil {
+		return err
+	}
+	return &drivers.StartError{
+		Stage: drivers.StageFence, Code: drivers.CodeStaleFence, Err: errTaken, Remediation: "start it again, under a new id",
+	}
 }
 
 // lost says why the link ended before the command, as far as the engine knows.

@@ -97,9 +97,13 @@ func (f *fakeEngine) container(runtimeID string) fakeContainer {
 	f.t.Helper()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c, ok := f.containers["tenure-"+runtimeID]
-	require.True(f.t, ok)
-	return *c
+	for name, c := range f.containers {
+		if strings.HasPrefix(name, "tenure") && strings.HasSuffix(name, runtimeID) {
+			return *c
+		}
+	}
+	require.Fail(f.t, "no container")
+	return fakeContainer{}
 }
 
 func refuse(w http.ResponseWriter, status int, message string) {
@@ -139,7 +143,7 @@ func (f *fakeEngine) answer(w http.ResponseWriter, r *http.Request) {
 	case path == "/version":
 		say(200, map[string]any{"Version": "20.10.fake", "ApiVersion": f.version})
 	case path == "/info":
-		say(200, map[string]any{"MemoryLimit": true, "CpuCfsQuota": true, "PidsLimit": true})
+		say(200, map[string]any{"ID": "engine-1", "MemoryLimit": true, "CpuCfsQuota": true, "PidsLimit": true})
 	case path == "/images/create":
 		f.images["tools:1"] = f.images["tools:1"] || f.pulled
 		for _, line := range f.pull {
@@ -258,6 +262,20 @@ func (f *fakeEngine) one(w http.ResponseWriter, r *http.Request, parts []string,
 		c.archive, _ = io.ReadAll(r.Body)
 	case verb == "archive":
 		refuse(w, 404, "Could not find the file")
+	case verb == "rename":
+		to := r.URL.Query().Get("name")
+		if _, taken := f.containers[to]; taken {
+			refuse(w, 409, "Conflict. The container name is already in use")
+			return
+		}
+		delete(f.containers, name)
+		f.containers[to] = c
+		w.WriteHeader(204)
+	case verb == "kill" && c.status != container.StateRunning:
+		refuse(w, 409, "the container is not running")
+	case verb == "kill":
+		c.status = container.StateExited
+		w.WriteHeader(204)
 	case verb == "start":
 		c.status = container.StateRunning
 		w.WriteHeader(204)

@@ -23,25 +23,48 @@ func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error 
 	if err != nil {
 		return drivers.BadConfig(err)
 	}
-	idle := d.active.BeginRelease(req.RuntimeID)
-	defer d.active.EndRelease(req.RuntimeID)
-	done, err := d.acquireTurn(ctx, req.RuntimeID)
+	done, err := d.hold(ctx, req.RuntimeID)
 	if err != nil {
 		return err
 	}
 	defer done()
-	select {
-	case <-idle:
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	if len(d.active.Running(req.RuntimeID)) > 0 && req.Fence != 0 {
+		asking, cancel := within(ctx, cfg.Timeout, "the look at the container")
+		err := e.checkHolder(asking, req)
+		cancel()
+		if err != nil {
+			return holdError(ctx, "find_holder", err)
+		}
 	}
 	d.endCommands(ctx, req.RuntimeID)
 	ctx, cancel := within(ctx, cfg.Timeout, "the removal of the container")
 	defer cancel()
-	if err := e.removeForGood(ctx, req.RuntimeID, req.Installation); err != nil {
+	if err := e.removeForGood(ctx, req.RuntimeID, req.Installation, req.Fence); err != nil {
 		f := failed(ctx, "remove_container", err)
+		if f.Code == drivers.CodeStaleFence {
+			return f
+		}
 		f.Outcome = drivers.OutcomeRetryable // removing is always harmless to repeat
 		return f
+	}
+	return nil
+}
+
+// checkHolder refuses a holder that a newer one came after, before any command is ended. It is done again with the removal.
+func (e *engine) checkHolder(ctx context.Context, req drivers.ReleaseRequest) error {
+	if err := e.connect(ctx); err != nil {
+		return err
+	}
+	containers, err := e.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filterBy(req.RuntimeID, req.Installation)})
+	if err != nil {
+		return err
+	}
+	for _, c := range containers.Items {
+		if m, ours := nameOf(c); ours {
+			if err := m.hold().Yields(req.Fence); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -63,13 +86,13 @@ func (d *Driver) endCommands(ctx context.Context, runtimeID string) {
 }
 
 // removeForGood takes everything down that carries the runtime's label, a container that is still being made included. What
-// is gone, or was never there, is no error.
-func (e *engine) removeForGood(ctx context.Context, runtimeID, installation string) error {
+// is gone, or was never there, is no error. What a newer holder than this one has is left alone; 0 is no holder's.
+func (e *engine) removeForGood(ctx context.Context, runtimeID, installation string, fence int64) error {
 	if err := e.connect(ctx); err != nil {
 		return err
 	}
 	for {
-		found, err := e.removeContainers(ctx, runtimeID, installation)
+		found, err := e.removeContainers(ctx, runtimeID, installation, fence)
 		if err != nil {
 			return err
 		}
@@ -88,11 +111,11 @@ func (e *engine) removeForGood(ctx context.Context, runtimeID, installation stri
 }
 
 // remove takes down what is there by now.
-func (e *engine) remove(ctx context.Context, runtimeID, installation string) error {
+func (e *engine) remove(ctx context.Context, runtimeID, installation string, fence int64) error {
 	if err := e.connect(ctx); err != nil {
 		return err
 	}
-	if _, err := e.removeContainers(ctx, runtimeID, installation); err != nil {
+	if _, err := e.removeContainers(ctx, runtimeID, installation, fence); err != nil {
 		return err
 	}
 	return e.removeVolumes(ctx, runtimeID, installation)
@@ -113,14 +136,34 @@ func (e *engine) removeVolumes(ctx context.Context, runtimeID, installation stri
 }
 
 // removeContainers reports whether there were any.
-func (e *engine) removeContainers(ctx context.Context, runtimeID, installation string) (found bool, err error) {
+func (e *engine) removeContainers(ctx context.Context, runtimeID, installation string, fence int64) (found bool, err error) {
+	for {
+		one, err := e.removeListed(ctx, runtimeID, installation, fence)
+		found = found || one
+		if !errors.Is(err, errTaken) || ctx.Err() != nil {
+			return found, err
+		}
+	}
+}
+
+// removeListed removes each container by the name that its holder gave it, so that it never hits a newer one's: errTaken says
+// that it has to look again.
+func (e *engine) removeListed(ctx context.Context, runtimeID, installation string, fence int64) (found bool, err error) {
 	containers, err := e.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filterBy(runtimeID, installation)})
 	if err != nil {
 		return false, fmt.Errorf("list containers: %w", err)
 	}
 	for _, c := range containers.Items {
+		name := c.ID
+		m, ours := nameOf(c)
+		if ours {
+			name = m.name
+			if err := m.hold().Yields(fence); err != nil && fence != 0 {
+				return false, err
+			}
+		}
 		// The engine kills it and takes the anonymous volumes, which an image may declare, with it.
-		_, err := e.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+		_, err := e.ContainerRemove(ctx, name, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 		if errdefs.IsConflict(err) { // somebody else is removing it
 			err = e.awaitGone(ctx, c.ID)
 		}
@@ -128,6 +171,9 @@ func (e *engine) removeContainers(ctx context.Context, runtimeID, installation s
 			return false, fmt.Errorf("remove container %s: %w", c.ID, err)
 		}
 		found = true
+		if err != nil && ours {
+			return found, errTaken // renamed, or removed by somebody else
+		}
 	}
 	return found, nil
 }

@@ -22,7 +22,38 @@ const (
 
 // find returns the container of a runtime; ok is false if there is none. One that is not this runtime's is an error.
 func (e *engine) find(ctx context.Context, runtimeID string) (c container.InspectResponse, m mark, ok bool, err error) {
-	found, err := e.ContainerInspect(ctx, namesOf(runtimeID).container, client.ContainerInspectOptions{})
+	c, m, ok, err = e.byID(ctx, namesOf(runtimeID).container, runtimeID)
+	if ok || err != nil {
+		return c, m, ok, err
+	}
+	listed, err := e.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filterBy(runtimeID, "")})
+	if err != nil {
+		return c, m, false, err
+	}
+	id := ""
+	for _, one := range listed.Items { // those that later holders have renamed
+		if later, ok := nameOf(one); ok && later.fence >= m.fence {
+			m, id = later, one.ID
+		}
+	}
+	if id == "" {
+		return c, m, false, nil
+	}
+	return e.byID(ctx, id, runtimeID) // by now it may have another name, and is not gone for that
+}
+
+// nameOf reads who has a container of a list; false for one that is not ours.
+func nameOf(c container.Summary) (mark, bool) {
+	m, ours := readMark(c.Labels)
+	if !ours || len(c.Names) == 0 {
+		return m, false
+	}
+	return m.named(c.Names[0])
+}
+
+// byID is find for a container's id, or one of its names.
+func (e *engine) byID(ctx context.Context, id, runtimeID string) (c container.InspectResponse, m mark, ok bool, err error) {
+	found, err := e.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
 	if errdefs.IsNotFound(err) {
 		return c, m, false, nil
 	}
@@ -34,10 +65,12 @@ func (e *engine) find(ctx context.Context, runtimeID string) (c container.Inspec
 		return c, m, false, fmt.Errorf("the engine told nothing of container %s", c.ID)
 	}
 	m, ours := readMark(c.Config.Labels)
-	if !ours || m.runtime != runtimeID {
-		return c, m, false, fmt.Errorf("%w: %s", errNotOur, c.ID)
+	if ours && m.runtime == runtimeID {
+		if m, ours = m.named(c.Name); ours {
+			return c, m, true, nil
+		}
 	}
-	return c, m, true, nil
+	return c, m, false, fmt.Errorf("%w: %s", errNotOur, c.ID)
 }
 
 // holder is the newest mark of a runtime: that of its container, or of a fence volume.
@@ -63,16 +96,21 @@ func (e *engine) takeOver(ctx context.Context, m mark) error {
 	return err
 }
 
-// told is what Acquire says of a container; the same container gives the same.
-func told(cfg config, c container.InspectResponse) drivers.Runtime {
-	id := c.ID
+// told is what Acquire says of a container; the same container gives the same, until another holder renames it.
+func (e *engine) told(ctx context.Context, c container.InspectResponse) (drivers.Runtime, error) {
+	info, err := e.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		return drivers.Runtime{}, failed(ctx, "ask_identity", err)
+	}
+	id, cfg := c.ID, e.cfg
 	return drivers.Runtime{
 		ProviderLeaseID: &id,
 		Metadata: drivers.Metadata(map[string]any{
 			"containerId": c.ID, "containerName": strings.TrimPrefix(c.Name, "/"), "image": c.Config.Image, "imageId": c.Image,
 			"host": cfg.Host, "workspace": workspace, "network": string(c.HostConfig.NetworkMode),
+			drivers.IdentityKey: c.ID, "engineId": info.Info.ID,
 		}),
-	}
+	}, nil
 }
 
 // pathOf is the PATH that the image declares, or the usual one.

@@ -27,9 +27,9 @@
 //	 {"verb": "release", "times": 2, "action": "fail", "code": "no_route", "outcome": "retryable"},
 //	 {"verb": "exec", "action": "delay", "ms": 200}]
 //
-//	verb     acquire, release, exec, probe or list; start is the worker's own, before it says a word (script.json only)
+//	verb     acquire, release, keep, resume, exec, probe or list; start is the worker's own, before it says a word (script.json only)
 //	attempt  which call of the verb, from 1; absent is every one. Calls are counted in the ledger, so a restart of the
-//	         worker does not begin anew: for acquire, release and exec by runtime (an exec of the same runtime is the next
+//	         worker does not begin anew: for acquire, release, keep, resume and exec by runtime (an exec of the same runtime is the next
 //	         attempt), for probe by environment, for list by installation, for start by ledger.
 //	times    at most so many calls; absent is without limit. Counted as attempts are.
 //	at       where in the call: before (the default) anything is done, after the runtime was made or taken down, or reply,

@@ -22,7 +22,7 @@ type Driver struct {
 func (d *Driver) Describe() drivers.Description {
 	return drivers.Description{
 		Name: KeyOf(d.class), Provider: KeyOf(d.class), Class: d.class, Isolation: "none",
-		Capabilities: drivers.Capabilities{Exec: true, List: d.class != drivers.ClassBlind, CheckConfig: true, Probe: true},
+		Capabilities: drivers.Capabilities{Exec: true, List: d.class != drivers.ClassBlind, CheckConfig: true, Probe: true, Keep: true},
 	}
 }
 
@@ -105,7 +105,9 @@ func hold(e *Entry, req drivers.AcquireRequest, refused *error) []Entry {
 	case e.Installation != req.Installation:
 		refuse("foreign_runtime", "a runtime of this id belongs to another installation")
 	case e.Fence > req.Fence:
-		refuse("stale_fence", fmt.Sprintf("the runtime is held with fence %d, newer than %d", e.Fence, req.Fence))
+		refuse(drivers.CodeStaleFence, fmt.Sprintf("the runtime is held with fence %d, newer than %d", e.Fence, req.Fence))
+	case e.Fence == req.Fence && e.Kept:
+		refuse(drivers.CodeStaleFence, "the runtime was given back by this holder")
 	case e.Fence < req.Fence || e.LeaseID != req.LeaseID:
 		held := Entry{
 			Op: OpHold, ID: e.ID, RuntimeID: e.RuntimeID, LeaseID: req.LeaseID, Epoch: req.Epoch, Fence: req.Fence, RunID: req.RunID,
@@ -143,23 +145,6 @@ func (e Entry) runtime(resumed bool, padding string) drivers.Runtime {
 		metadata["padding"] = padding
 	}
 	return drivers.Runtime{ProviderLeaseID: &e.ID, Metadata: drivers.Metadata(metadata), Resumed: resumed}
-}
-
-// Resume finds a runtime by the name that the provider gave it, for hosts that keep one for a later lease. Its error is
-// [drivers.ErrGone] if it does not exist.
-func (d *Driver) Resume(_ context.Context, h drivers.Handle) (drivers.Runtime, error) {
-	var found []Entry
-	if err := d.world.ledger.update(func(s *state) []Entry {
-		found = d.find(s, "", h.ProviderLeaseID)
-		return nil
-	}); err != nil {
-		return drivers.Runtime{}, ledgerFailed(err)
-	}
-	if len(found) == 0 {
-		return drivers.Runtime{}, drivers.ErrGone
-	}
-	found[0].Reused = true
-	return found[0].runtime(true, ""), nil
 }
 
 // Release implements [drivers.Driver]. It takes down every runtime of the name.
@@ -201,8 +186,16 @@ func (d *Driver) nameOf(h drivers.Handle) string {
 func (d *Driver) takeDown(h drivers.Handle) error {
 	var ids []string
 	stuck := ""
+	var refused error
 	err := d.world.ledger.update(func(s *state) (entries []Entry) {
-		for _, e := range d.find(s, h.RuntimeID, h.ProviderLeaseID) {
+		found := d.find(s, h.RuntimeID, h.ProviderLeaseID)
+		for _, e := range found {
+			if refused = e.hold().Yields(h.Fence); refused != nil && h.Fence != 0 {
+				return nil
+			}
+		}
+		refused = nil
+		for _, e := range found {
 			if s.stuck[e.ID] < e.DestroyFails {
 				stuck = e.ID
 				entries = append(entries, Entry{Op: OpStuck, ID: e.ID})
@@ -218,6 +211,9 @@ func (d *Driver) takeDown(h drivers.Handle) error {
 	}
 	if err != nil {
 		return ledgerFailed(err)
+	}
+	if refused != nil {
+		return refused
 	}
 	if stuck != "" {
 		return &drivers.Failure{
@@ -303,6 +299,7 @@ func (c *call) saysBroken() bool {
 var (
 	_ drivers.Driver        = (*Driver)(nil)
 	_ drivers.Executor      = (*Driver)(nil)
+	_ drivers.Keeper        = (*Driver)(nil)
 	_ drivers.Lister        = (*Driver)(nil)
 	_ drivers.Prober        = (*Driver)(nil)
 	_ drivers.ConfigChecker = (*Driver)(nil)

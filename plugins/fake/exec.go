@@ -122,15 +122,24 @@ func startFailed(err error) error {
 
 func (d *Driver) start(req drivers.ExecRequest) (*program.Run, error) {
 	var r *program.Run
+	var refused error
 	if err := d.world.ledger.update(func(s *state) []Entry {
 		// In one step: who takes the runtime down from here on finds the command.
 		if found := d.find(s, req.RuntimeID, req.ProviderLeaseID); len(found) > 0 {
+			i := slices.IndexFunc(found, func(e Entry) bool { return req.ProviderLeaseID != nil && e.ID == *req.ProviderLeaseID })
+			found = found[max(i, 0):]
+			if refused = found[0].hold().Admit(req.Fence); refused != nil {
+				return nil
+			}
 			r = d.world.enter(found[0].ID)
 			return []Entry{{Op: OpExec, ID: found[0].ID, RuntimeID: req.RuntimeID, ExecID: req.ExecID}}
 		}
 		return nil
 	}); err != nil {
 		return nil, drivers.NotStarted("runtime", "ledger_unusable", ledgerFailed(err))
+	}
+	if refused != nil {
+		return nil, refused
 	}
 	if r == nil {
 		return nil, &drivers.StartError{Stage: "runtime", Code: "runtime_gone", Remediation: "acquire a new lease", Err: drivers.ErrGone}
@@ -168,14 +177,22 @@ func (w *World) leave(r *program.Run) {
 
 // endRuns ends every command in a runtime, or in all for "", and waits for it.
 func (w *World) endRuns(id, why string) {
+	endAll(w.running(id), why)
+}
+
+// running are the commands in a runtime, or in all for "".
+func (w *World) running(id string) (running []*program.Run) {
 	w.mu.Lock()
-	var running []*program.Run
+	defer w.mu.Unlock()
 	for r, of := range w.runs {
 		if id == "" || of == id {
 			running = append(running, r)
 		}
 	}
-	w.mu.Unlock()
+	return running
+}
+
+func endAll(running []*program.Run, why string) {
 	for _, r := range running {
 		r.End(drivers.ExecKilled, why)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -75,8 +76,30 @@ func TestEveryClassKeepsItsPromises(t *testing.T) {
 	for _, class := range classes {
 		t.Run(string(class), func(t *testing.T) {
 			t.Parallel()
+			type place struct {
+				*fake.World
+				dir string
+			}
+			var places sync.Map
+			of := func(d drivers.Driver) place {
+				p, _ := places.Load(d)
+				return p.(place)
+			}
 			driverstest.Run(t, driverstest.Features{
-				New: func(t *testing.T) drivers.Driver { return open(t, t.TempDir()).Driver(class) },
+				New: func(t *testing.T) drivers.Driver {
+					dir := t.TempDir()
+					w := open(t, dir)
+					d := w.Driver(class)
+					places.Store(drivers.Driver(d), place{w, dir})
+					return d
+				},
+				Lose: func(t *testing.T, d drivers.Driver, h drivers.Handle) { require.NoError(t, of(d).Lose(h.RuntimeID)) },
+				Usurp: map[drivers.Class]map[string]driverstest.Usurper{drivers.ClassIdempotent: {
+					"another runtime": func(t *testing.T, d drivers.Driver, h drivers.Handle) func() {
+						require.NoError(t, of(d).Usurp(h.RuntimeID, "sandbox://somebody"))
+						return func() { require.Equal(t, "somebody else", read(t, of(d).dir).Live()[0].Installation) }
+					},
+				}}[class],
 				BadConfigs: map[string]json.RawMessage{
 					"config":            json.RawMessage(`3`),
 					"config.size":       json.RawMessage(`{"size": 1}`),
@@ -114,11 +137,12 @@ func TestARuntimeSaysExactlyWhatTheSeedSays(t *testing.T) {
 	_, err = d.Acquire(t.Context(), foreign)
 	require.Equal(t, "foreign_runtime", failure(t, err).Code)
 
-	resumed, err := d.Resume(t.Context(), driverstest.HandleOf(next, rt))
+	resume := drivers.ResumeRequest{AcquireRequest: next, ProviderLeaseID: rt.ProviderLeaseID, Metadata: rt.Metadata}
+	resumed, err := d.Resume(t.Context(), resume)
 	require.NoError(t, err)
 	require.Equal(t, rt.ProviderLeaseID, resumed.ProviderLeaseID)
 	require.NoError(t, d.Release(t.Context(), release(next, rt)))
-	_, err = d.Resume(t.Context(), driverstest.HandleOf(next, rt))
+	_, err = d.Resume(t.Context(), resume)
 	require.ErrorIs(t, err, drivers.ErrGone)
 }
 

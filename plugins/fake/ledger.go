@@ -38,9 +38,11 @@ type Entry struct {
 	RunID         string `json:"runId,omitempty"`
 	Epoch         int64  `json:"epoch,omitempty"`
 	Fence         int64  `json:"fence,omitempty"`
-	Attempt       int    `json:"attempt,omitempty"`
-	Image         string `json:"image,omitempty"`
-	ReuseLease    bool   `json:"reuseLease,omitempty"`
+	// Kept says that the holder of this fence has given it back.
+	Kept       bool   `json:"kept,omitempty"`
+	Attempt    int    `json:"attempt,omitempty"`
+	Image      string `json:"image,omitempty"`
+	ReuseLease bool   `json:"reuseLease,omitempty"`
 	// Reused says that another lease held it before.
 	Reused bool `json:"reused,omitempty"`
 	// DestroyFails is how many tries to destroy it are to fail.
@@ -62,8 +64,9 @@ const (
 	// OpCreate and OpDestroy begin and end a runtime.
 	OpCreate  Op = "create"
 	OpDestroy Op = "destroy"
-	// OpHold gives a runtime to a newer holder.
+	// OpHold gives a runtime to a newer holder, OpKeep takes it back from one.
 	OpHold Op = "hold"
+	OpKeep Op = "keep"
 	// OpExec is the start of a command.
 	OpExec Op = "exec"
 	// OpCall is a call that a script may have a step for; OpStuck is a try to destroy that was made to fail.
@@ -153,7 +156,13 @@ func (s *state) apply(e Entry) {
 	case OpHold:
 		if held, ok := s.live[e.ID]; ok {
 			held.LeaseID, held.Fence, held.Epoch, held.RunID, held.Reused = e.LeaseID, e.Fence, e.Epoch, e.RunID, e.Reused
+			held.Kept = false
 			s.live[e.ID] = held
+		}
+	case OpKeep:
+		if kept, ok := s.live[e.ID]; ok {
+			kept.Fence, kept.Kept = e.Fence, true
+			s.live[e.ID] = kept
 		}
 	case OpDestroy:
 		if gone, ok := s.live[e.ID]; ok {

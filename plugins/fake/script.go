@@ -25,6 +25,8 @@ const (
 	VerbExec    Verb = "exec"
 	VerbProbe   Verb = "probe"
 	VerbList    Verb = "list"
+	VerbKeep    Verb = "keep"
+	VerbResume  Verb = "resume"
 )
 
 // Action is what a step does.
@@ -96,8 +98,8 @@ func (s Step) place() Place {
 // validate says what is wrong with the step; "" is nothing.
 func (s Step) validate() string {
 	switch {
-	case !slices.Contains([]Verb{VerbStart, VerbAcquire, VerbRelease, VerbExec, VerbProbe, VerbList}, s.Verb):
-		return fmt.Sprintf("verb %q is none of acquire, release, exec, probe, list and start", s.Verb)
+	case !slices.Contains([]Verb{VerbStart, VerbAcquire, VerbRelease, VerbExec, VerbProbe, VerbList, VerbKeep, VerbResume}, s.Verb):
+		return fmt.Sprintf("verb %q is none of acquire, release, keep, resume, exec, probe, list and start", s.Verb)
 	case !slices.Contains([]Action{
 		ActionDelay, ActionFail, ActionCrash, ActionLate, ActionJunk, ActionSilent, ActionPartial, ActionSwell,
 	}, s.Action):

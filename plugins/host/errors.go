@@ -140,12 +140,15 @@ func (c *child) refusalInOurWords(v verb, message string, data protocol.ErrorDat
 	if data.Gone {
 		err = fmt.Errorf("%s: %w", message, drivers.ErrGone)
 	}
+	if data.Mismatch {
+		err = fmt.Errorf("%w: %w", err, drivers.ErrMismatch)
+	}
 	switch {
 	case data.Unsupported:
 		return fmt.Errorf("%s: %s: %w", v.step, message, drivers.ErrUnsupported)
 	case data.Stage != "":
 		return &drivers.StartError{Stage: clean(data.Stage), Code: clean(data.Code), Remediation: clean(data.Remediation), Err: err}
-	case data.Gone && data.Outcome == "":
+	case (data.Gone || data.Mismatch) && data.Outcome == "":
 		return err
 	}
 	f := &drivers.Failure{

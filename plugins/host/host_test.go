@@ -179,6 +179,11 @@ func lease(config string) provider.LeaseRequest {
 	return provider.LeaseRequest{Scope: scope(config), Token: token, Lease: provider.Lease{ProviderLeaseID: &box, Metadata: json.RawMessage(`{"k":"v"}`)}}
 }
 
+// resume asks for the runtime of [lease], for another holder.
+func resume(config string) provider.ResumeRequest {
+	return provider.ResumeRequest{LeaseRequest: lease(config), Attempt: 2, Epoch: 5, RunID: "run-2", AgentID: "a-2", AdapterType: "codex"}
+}
+
 // failure is err as what it must be.
 func failure(t *testing.T, err error, outcome drivers.Outcome, code string) drivers.Failure {
 	t.Helper()
@@ -472,7 +477,7 @@ func TestABlindDriversReplyIsWaitedForAsLongAsTheAttemptIsOpen(t *testing.T) {
 		first <- answer{lease, err}
 	}()
 	// The limit of a verb that begins later is over, so that the first one's would be.
-	_, err := wk.Resume(t.Context(), provider.LeaseRequest{Scope: scope(`{"answers":{"environmentResumeLease":"silent"}}`)})
+	_, err := wk.Resume(t.Context(), provider.ResumeRequest{LeaseRequest: provider.LeaseRequest{Scope: scope(`{"answers":{"environmentResumeLease":"silent"}}`)}})
 	failure(t, err, drivers.OutcomeAmbiguous, "worker_timeout")
 	_, err = wk.Acquire(t.Context(), acquire(`{"do":"another"}`))
 	require.NoError(t, err)
@@ -582,20 +587,29 @@ func TestTheEndOfARuntimeHasAReceipt(t *testing.T) {
 func TestResumingTellsGoneFromTheRest(t *testing.T) {
 	t.Parallel()
 	w := scriptedWorld(t)
-	resume := func(answer string) (provider.Lease, error) {
-		return w.worker().Resume(t.Context(), lease(`{"answers":{"environmentResumeLease":`+answer+`}}`))
+	ask := func(answer string) (provider.Lease, error) {
+		return w.worker().Resume(t.Context(), resume(`{"answers":{"environmentResumeLease":`+answer+`}}`))
 	}
-	got, err := resume(`{"result":{"providerLeaseId":"box-1"}}`)
+	got, err := ask(`{"result":{"providerLeaseId":"box-1"}}`)
 	require.NoError(t, err)
 	require.True(t, got.Resumed)
-	_, err = resume(`{"result":{"providerLeaseId":null,"metadata":{"expired":true}}}`)
+	_, err = ask(`{"result":{"providerLeaseId":null,"metadata":{"expired":true}}}`)
 	require.ErrorIs(t, err, drivers.ErrGone)
-	_, err = resume(`{"result":{"providerLeaseId":null}}`)
+	_, err = ask(`{"result":{"providerLeaseId":null}}`)
 	require.ErrorIs(t, err, drivers.ErrGone)
-	_, err = resume(`{"result":{"providerLeaseId":null,"metadata":{"workspaceSentinel":{"result":"mismatch"}}}}`)
-	failure(t, err, drivers.OutcomeDefinite, "identity_mismatch")
+	_, err = ask(`{"result":{"providerLeaseId":null,"metadata":{"workspaceSentinel":{"result":"mismatch"}}}}`)
+	require.ErrorIs(t, err, drivers.ErrMismatch)
 	require.NotErrorIs(t, err, drivers.ErrGone)
-	_, err = resume(`{"error":{"code":503,"message":"busy"}}`)
+	_, err = ask(`{"result":{"providerLeaseId":"box-1","metadata":{"workspaceSentinel":{"result":"missing"}}}}`)
+	require.ErrorIs(t, err, drivers.ErrMismatch)
+	_, err = ask(`{"result":{"providerLeaseId":"box-2"}}`)
+	require.ErrorIs(t, err, drivers.ErrMismatch)
+	got, err = ask(`{"result":{"providerLeaseId":"box-1","metadata":{"workspaceSentinel":{"result":"matched"}}}}`)
+	require.NoError(t, err)
+	require.Equal(t, "box-1", *got.ProviderLeaseID)
+	_, err = ask(`{"error":{"code":-32002,"message":"x","data":{"schema":"tenure/error/v1","mismatch":true,"code":"c"}}}`)
+	require.ErrorIs(t, err, drivers.ErrMismatch)
+	_, err = ask(`{"error":{"code":503,"message":"busy"}}`)
 	failure(t, err, drivers.OutcomeRetryable, "provider_error")
 }
 
@@ -715,7 +729,7 @@ func TestNoWordOfAWorkerHasWhatCannotBeRecorded(t *testing.T) {
 	for _, id := range []string{`a\u0000b`, strings.Repeat("x", 5000)} {
 		_, err = w.worker().Acquire(t.Context(), acquire(`{"do":"named","name":"`+id+`"}`))
 		failure(t, err, drivers.OutcomeAmbiguous, "worker_bad_reply")
-		_, err = w.worker().Resume(t.Context(), lease(`{"answers":{"environmentResumeLease":{"result":{"providerLeaseId":"`+id+`"}}}}`))
+		_, err = w.worker().Resume(t.Context(), resume(`{"answers":{"environmentResumeLease":{"result":{"providerLeaseId":"`+id+`"}}}}`))
 		failure(t, err, drivers.OutcomeAmbiguous, "worker_bad_reply")
 	}
 	e, _, err := w.start("x-1", "unclean")

@@ -31,7 +31,7 @@ func TestTheTranscriptIsAsRecorded(t *testing.T) {
 			req.RequestedExpiresAt = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 			_, err := wk.Acquire(w.t.Context(), req)
 			require.NoError(w.t, err)
-			_, err = wk.Resume(w.t.Context(), lease(`{"answers":{"environmentResumeLease":{"result":{"providerLeaseId":"box-1"}}}}`))
+			_, err = wk.Resume(w.t.Context(), resume(`{"answers":{"environmentResumeLease":{"result":{"providerLeaseId":"box-1"}}}}`))
 			require.NoError(w.t, err)
 			e, err := wk.StartExec(w.t.Context(), provider.StartRequest{LeaseRequest: lease(`{}`), Exec: drivers.ExecRequest{
 				ExecID: "x-1", Argv: []string{"early", "\xff"}, Env: []drivers.EnvVar{{Name: "A", Value: "b"}}, Cwd: "/w", Stdin: []byte("in"),
@@ -40,6 +40,8 @@ func TestTheTranscriptIsAsRecorded(t *testing.T) {
 			require.NoError(w.t, err)
 			wait(w.t, e)
 			_, err = wk.ListRuntimes(w.t.Context(), provider.ListRequest{Scope: provider.Scope{}, Installation: "inst"})
+			require.NoError(w.t, err)
+			_, err = wk.Release(w.t.Context(), provider.EndRequest{LeaseRequest: lease(`{}`), Keep: true, Stop: true, Attempt: 2})
 			require.NoError(w.t, err)
 			_, err = wk.Destroy(w.t.Context(), provider.EndRequest{LeaseRequest: lease(`{}`), CancelActiveWork: true})
 			require.NoError(w.t, err)

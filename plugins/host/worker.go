@@ -242,10 +242,18 @@ func (w *worker) lease(req provider.LeaseRequest) protocol.LeaseParams {
 }
 
 // Resume implements [provider.Worker].
-func (w *worker) Resume(ctx context.Context, req provider.LeaseRequest) (provider.Lease, error) {
+func (w *worker) Resume(ctx context.Context, req provider.ResumeRequest) (provider.Lease, error) {
 	var answer *protocol.Lease
 	k := call{verb: verbResume, scope: req.Scope, limit: w.child.plugin.opts.Timeouts.Verb}
-	if err := w.do(ctx, k, w.lease(req), &answer); err != nil {
+	params := w.lease(req.LeaseRequest)
+	if t := params.Tenure; t != nil {
+		t.Epoch, t.Attempt = req.Epoch, req.Attempt
+		t.Holder = &protocol.TenureHolder{
+			RunID: req.RunID, AgentID: req.AgentID, ExecutionWorkspaceID: req.ExecutionWorkspaceID, WorkspaceMode: req.ExecutionWorkspaceMode,
+			AdapterType: req.AdapterType,
+		}
+	}
+	if err := w.do(ctx, k, params, &answer); err != nil {
 		return provider.Lease{}, err
 	}
 	if err := unusable(answer); err != nil {
@@ -259,15 +267,13 @@ func (w *worker) Resume(ctx context.Context, req provider.LeaseRequest) (provide
 		} `json:"workspaceSentinel"`
 	}
 	_ = json.Unmarshal(got.Metadata, &said) // metadata without these says nothing
-	switch {
-	case got.ProviderLeaseID != nil:
+	switch asked := req.Lease.ProviderLeaseID; {
 	case said.Sentinel != nil && said.Sentinel.Result != "matched":
-		return provider.Lease{}, &drivers.Failure{
-			Outcome: drivers.OutcomeDefinite, Code: "identity_mismatch", Step: verbResume.step, Err: errors.New("what the provider found is another runtime"),
-			Remediation: "see at the provider what became of it",
-		}
-	case said.Expired || req.Lease.ProviderLeaseID != nil:
+		return provider.Lease{}, fmt.Errorf("resume: the provider says that what it found is another runtime: %w", drivers.ErrMismatch)
+	case got.ProviderLeaseID == nil && (said.Expired || asked != nil):
 		return provider.Lease{}, fmt.Errorf("resume: the provider does not find it: %w", drivers.ErrGone)
+	case got.ProviderLeaseID != nil && asked != nil && *got.ProviderLeaseID != *asked:
+		return provider.Lease{}, fmt.Errorf("resume: the provider names another runtime than the one that it was asked for: %w", drivers.ErrMismatch)
 	}
 	lease := leaseOf(got)
 	lease.Resumed = true
@@ -295,6 +301,15 @@ func (w *worker) Destroy(ctx context.Context, req provider.EndRequest) (provider
 func (w *worker) endRuntime(ctx context.Context, v verb, req provider.EndRequest) (provider.Receipt, error) {
 	var got *protocol.Receipt
 	params := protocol.EndParams{LeaseParams: w.lease(req.LeaseRequest), CancelActiveWork: req.CancelActiveWork}
+	if t := params.Tenure; t != nil {
+		t.Attempt = req.Attempt
+		if req.Keep {
+			t.Keep = protocol.KeepRunning
+		}
+		if req.Keep && req.Stop {
+			t.Keep = protocol.KeepStopped
+		}
+	}
 	k := call{verb: v, scope: req.Scope, limit: w.child.plugin.opts.Timeouts.Verb}
 	if err := w.do(ctx, k, params, &got); err != nil {
 		if errors.Is(err, drivers.ErrGone) {
@@ -377,6 +392,7 @@ func (w *worker) Execute(ctx context.Context, req provider.ExecuteRequest) (prov
 	params := protocol.ExecuteParams{
 		Base: w.base(req.Scope), Cwd: req.Cwd, Args: req.Argv[1:], Command: req.Argv[0], TimeoutMs: milliseconds(req.Timeout),
 		Lease: protocol.Lease{ProviderLeaseID: req.Lease.ProviderLeaseID, Metadata: req.Lease.Metadata}, Env: make(map[string]string, len(req.Env)),
+		Tenure: w.token(req.Token, 0, 0),
 	}
 	if err := plainText(req); err != nil {
 		return provider.ExecuteResult{}, err

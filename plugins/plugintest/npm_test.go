@@ -76,6 +76,8 @@ func TestAProviderOnTheNPMSDKRunsUnmodified(t *testing.T) {
 	require.Len(t, big.Stdout, 5_000_000)
 	require.NotContains(t, string(r.Sh("env").Stdout), driverstest.Marker)
 
+	require.ErrorIs(t, r.Keep(true), drivers.ErrGone, "its configuration does not let it keep anything")
+	require.NoDirExists(t, r.Field("remoteCwd"))
 	require.NoError(t, r.Release())
 	require.NoError(t, r.Release(), "a second release is harmless")
 	left, err := os.ReadDir(root)
@@ -85,4 +87,35 @@ func TestAProviderOnTheNPMSDKRunsUnmodified(t *testing.T) {
 	require.Len(t, status, 1)
 	require.Equal(t, host.StateRunning, status[0].State)
 	require.Zero(t, status[0].Restarts)
+}
+
+// What is promised of a provider on the published SDK that declares reusable leases. It knows no fences.
+func TestAProviderOnTheNPMSDKKeepsRuntimes(t *testing.T) {
+	t.Parallel()
+	d, _ := npmDriver(t)
+	require.True(t, d.Describe().Capabilities.Keep)
+	root := t.TempDir()
+	config, err := json.Marshal(map[string]any{"root": root, "reuseLease": true})
+	require.NoError(t, err)
+	r := driverstest.Acquire(t, driverstest.Features{New: func(*testing.T) drivers.Driver { return d }, Config: config})
+	require.Zero(t, r.Sh("echo mine > file").ExitCode)
+	where := r.Field("remoteCwd")
+	for range 2 {
+		require.NoError(t, r.Keep(true))
+		require.NoError(t, r.Keep(true))
+		r.Resume()
+		require.Equal(t, where, r.Field("remoteCwd"))
+		require.Equal(t, "mine\n", string(r.Sh("cat file").Stdout))
+	}
+	require.NoError(t, r.Keep(true))
+	require.NoError(t, os.Rename(where, where+"-elsewhere"))
+	_, err = drivers.Resume(t.Context(), d, drivers.ResumeRequest{
+		AcquireRequest: drivers.AcquireRequest{RuntimeID: r.Handle.RuntimeID, Config: config}, ProviderLeaseID: r.Handle.ProviderLeaseID, Metadata: r.Handle.Metadata,
+	})
+	require.ErrorIs(t, err, drivers.ErrGone)
+	require.NoError(t, os.Rename(where+"-elsewhere", where))
+	require.NoError(t, r.Release(), "a kept runtime is destroyed for good")
+	left, err := os.ReadDir(root)
+	require.NoError(t, err)
+	require.Empty(t, left)
 }

@@ -4,15 +4,19 @@ import (
 	"context"
 	"encoding/json"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/driverstest"
 	"github.com/tenure-dev/tenure/drivers/execparent"
 	inprocess "github.com/tenure-dev/tenure/drivers/fake"
 	"github.com/tenure-dev/tenure/drivers/local"
+	"github.com/tenure-dev/tenure/drivers/rundir/rundirtest"
 	"github.com/tenure-dev/tenure/plugins/fake"
 	"github.com/tenure-dev/tenure/plugins/plugintest"
 	"github.com/tenure-dev/tenure/plugins/sdk"
@@ -56,12 +60,27 @@ func TestTheDriverInMemoryKeepsItsPromisesAcrossTheWire(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string]inprocess.Options{
 		"idempotent": {}, "listable": {Class: drivers.ClassListable}, "blind": {Class: drivers.ClassBlind, NoList: true},
-		"bare": {NoExec: true, NoList: true, NoCheckConfig: true},
+		"bare": {NoExec: true, NoList: true, NoCheckConfig: true, NoKeep: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			var behind sync.Map // the driver of each one on this side of the wire
+			of := func(d drivers.Driver) *inprocess.Driver {
+				inner, _ := behind.Load(d)
+				return inner.(*inprocess.Driver)
+			}
 			driverstest.Run(t, driverstest.Features{
-				New: func(t *testing.T) drivers.Driver { return plugintest.Wire(t, inprocess.New(opts)) },
+				New: func(t *testing.T) drivers.Driver {
+					inner := inprocess.New(opts)
+					d := plugintest.Wire(t, inner)
+					behind.Store(d, inner)
+					return d
+				},
+				Lose: func(_ *testing.T, d drivers.Driver, h drivers.Handle) { of(d).Lose(h.RuntimeID) },
+				Usurp: usurpers(opts.Class, func(t *testing.T, d drivers.Driver, h drivers.Handle) func() {
+					other := of(d).Usurp(h.RuntimeID)
+					return func() { require.Contains(t, of(d).Live(), other) }
+				}),
 				BadConfigs: map[string]json.RawMessage{
 					"config.size": json.RawMessage(`{"size": 1}`), "config.image": json.RawMessage(`{"image": 1}`),
 				},
@@ -70,15 +89,49 @@ func TestTheDriverInMemoryKeepsItsPromisesAcrossTheWire(t *testing.T) {
 	}
 }
 
+// usurpers are for a driver that knows runtimes by the engine's ids; the others know each by its own name.
+func usurpers(class drivers.Class, another driverstest.Usurper) map[string]driverstest.Usurper {
+	if class == drivers.ClassListable || class == drivers.ClassBlind {
+		return nil
+	}
+	return map[string]driverstest.Usurper{"another instance": another}
+}
+
 func TestTheFakeKeepsItsPromisesAcrossTheWire(t *testing.T) {
 	t.Parallel()
 	for _, class := range classes {
 		t.Run(string(class), func(t *testing.T) {
 			t.Parallel()
+			var dirs sync.Map
+			world := func(t *testing.T, d drivers.Driver) *fake.World {
+				dir, _ := dirs.Load(d)
+				w, err := fake.Open(fake.Options{Dir: dir.(string)})
+				require.NoError(t, err)
+				return w
+			}
 			driverstest.Run(t, driverstest.Features{
 				New: func(t *testing.T) drivers.Driver {
-					return plugintest.Process(t, workers, "fake", t.TempDir(), string(class))
+					dir := t.TempDir()
+					d := plugintest.Process(t, workers, "fake", dir, string(class))
+					dirs.Store(d, dir)
+					return d
 				},
+				Lose: func(t *testing.T, d drivers.Driver, h drivers.Handle) {
+					w := world(t, d)
+					require.NoError(t, w.Lose(h.RuntimeID))
+					require.NoError(t, w.Close())
+				},
+				Usurp: usurpers(class, func(t *testing.T, d drivers.Driver, h drivers.Handle) func() {
+					w := world(t, d)
+					require.NoError(t, w.Usurp(h.RuntimeID, "sandbox://somebody"))
+					require.NoError(t, w.Close())
+					dir, _ := dirs.Load(d)
+					return func() {
+						led, err := fake.ReadLedger(fake.LedgerPath(dir.(string)))
+						require.NoError(t, err)
+						require.Equal(t, "somebody else", led.Live()[0].Installation)
+					}
+				}),
 				BadConfigs: map[string]json.RawMessage{
 					"config.size": json.RawMessage(`{"size": 1}`), "config.script": json.RawMessage(`{"script": 1}`),
 				},
@@ -89,25 +142,40 @@ func TestTheFakeKeepsItsPromisesAcrossTheWire(t *testing.T) {
 
 func TestTheLocalDriverKeepsItsPromisesAcrossTheWire(t *testing.T) {
 	t.Parallel()
-	for name, through := range map[string]func(t *testing.T) drivers.Driver{
-		"in this process": func(t *testing.T) drivers.Driver {
-			d, err := newLocal(filepath.Join(t.TempDir(), "runtimes"))
+	for name, through := range map[string]func(t *testing.T, root string) drivers.Driver{
+		"in this process": func(t *testing.T, root string) drivers.Driver {
+			d, err := newLocal(root)
 			if err != nil {
 				t.Fatal(err)
 			}
 			return plugintest.Wire(t, d)
 		},
-		"in a worker": func(t *testing.T) drivers.Driver {
-			return plugintest.Process(t, workers, "local", filepath.Join(t.TempDir(), "runtimes"))
+		"in a worker": func(t *testing.T, root string) drivers.Driver {
+			return plugintest.Process(t, workers, "local", root)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			driverstest.Run(t, driverstest.Features{
-				New:        through,
+			var roots sync.Map
+			at := func(d drivers.Driver) string {
+				root, _ := roots.Load(d)
+				return root.(string)
+			}
+			driverstest.Run(t, rundirtest.Keeps(driverstest.Features{
+				New: func(t *testing.T) drivers.Driver {
+					root := filepath.Join(t.TempDir(), "runtimes")
+					d := through(t, root)
+					roots.Store(d, root)
+					return d
+				},
+				Peer: func(t *testing.T, d drivers.Driver) drivers.Driver {
+					other := through(t, at(d))
+					roots.Store(other, at(d))
+					return other
+				},
 				BadConfigs: map[string]json.RawMessage{"config.path[1]": json.RawMessage(`{"path": ["/bin", "bin"]}`)},
 				Posix:      true, WholeTree: true, HostProcesses: true,
-			})
+			}, at))
 		})
 	}
 }

@@ -22,7 +22,9 @@ const (
 // The extension. A host offers it by [InitializeParams].Tenure, a worker takes it by [InitializeResult].Tenure; the
 // published SDK ignores the one and never sends the other. Its verbs are called only if both did. With it
 //
-//   - acquire, resume, release and destroy carry a [TenureToken], by which an idempotent worker knows a runtime;
+//   - acquire, resume, release, destroy and execute carry a [TenureToken], by which an idempotent worker knows a runtime, and
+//     refuses a holder that a newer one came after;
+//   - release says whether the runtime is to be kept for a later resume ([TenureToken].Keep);
 //   - commands are started, streamed and ended, byte for byte, with credit for the output instead of unbounded pipes;
 //   - runtimes can be listed by installation;
 //   - an error's data says what the failure left behind ([ErrorData]).
@@ -129,6 +131,26 @@ type TenureToken struct {
 	Fence   int64 `json:"fence"`
 	Epoch   int64 `json:"epoch,omitempty"`
 	Attempt int   `json:"attempt,omitempty"`
+	// Keep, at release, asks to keep the runtime: [KeepRunning] or [KeepStopped]. Without it a release leaves nothing.
+	Keep string `json:"keep,omitempty"`
+	// Holder, at resume, is who gets the runtime.
+	Holder *TenureHolder `json:"holder,omitempty"`
+}
+
+// What a release keeps.
+const (
+	// KeepRunning ends what the lease runs and leaves the rest as it is, KeepStopped uses as little as possible.
+	KeepRunning = "running"
+	KeepStopped = "stopped"
+)
+
+// TenureHolder says of the next holder of a runtime what acquire says of the first.
+type TenureHolder struct {
+	RunID                string `json:"runId,omitempty"`
+	AgentID              string `json:"agentId,omitempty"`
+	ExecutionWorkspaceID string `json:"executionWorkspaceId,omitempty"`
+	WorkspaceMode        string `json:"workspaceMode,omitempty"`
+	AdapterType          string `json:"adapterType,omitempty"`
 }
 
 // ValidateConfigParams asks whether a configuration is good.
@@ -222,6 +244,7 @@ type ExecuteParams struct {
 	Stdin         *string           `json:"stdin,omitempty"`
 	TimeoutMs     int64             `json:"timeoutMs,omitempty"`
 	BypassSession bool              `json:"bypassSession,omitempty"`
+	Tenure        *TenureToken      `json:"tenure,omitempty"`
 }
 
 // ExecuteResult is the end of a command and its whole output, as text.
@@ -362,6 +385,8 @@ type ErrorData struct {
 	Stage string `json:"stage,omitempty"`
 	// Gone says that the runtime does not exist any more.
 	Gone bool `json:"gone,omitempty"`
+	// Mismatch says that something else has the runtime's name.
+	Mismatch bool `json:"mismatch,omitempty"`
 	// Unsupported says that the driver does not offer the verb.
 	Unsupported bool `json:"unsupported,omitempty"`
 	// Problems are fields of a configuration that are at fault.

@@ -59,8 +59,10 @@ func (s *server) answer(ctx context.Context, req protocol.Request) (any, error) 
 		return handle(req, func(p protocol.AcquireParams) (any, error) { return s.acquire(ctx, p) })
 	case protocol.MethodResume:
 		return handle(req, func(p protocol.LeaseParams) (any, error) { return s.resume(ctx, p) })
-	case protocol.MethodRelease, protocol.MethodDestroy:
-		return handle(req, func(p protocol.EndParams) (any, error) { return s.release(ctx, p) })
+	case protocol.MethodRelease:
+		return handle(req, func(p protocol.EndParams) (any, error) { return s.release(ctx, p, keptBy(p.Tenure)) })
+	case protocol.MethodDestroy:
+		return handle(req, func(p protocol.EndParams) (any, error) { return s.release(ctx, p, "") })
 	case protocol.MethodRealize:
 		return handle(req, func(p realizeParams) (any, error) { return s.realize(ctx, p) })
 	case protocol.MethodExecute:
@@ -204,27 +206,47 @@ func withRuntimeID(metadata json.RawMessage, id string) (json.RawMessage, error)
 	return json.Marshal(fields)
 }
 
+// resume answers in the published words where the runtime is gone or another one has its name.
 func (s *server) resume(ctx context.Context, p protocol.LeaseParams) (any, error) {
 	d, err := s.driver(p.DriverKey)
 	if err != nil {
 		return nil, err
 	}
-	r, ok := d.(Resumer)
-	if !ok {
-		return nil, fmt.Errorf("driver %s: resume: %w", p.DriverKey, drivers.ErrUnsupported)
+	h := handleOf(p)
+	req := drivers.ResumeRequest{
+		AcquireRequest: drivers.AcquireRequest{
+			RuntimeID: h.RuntimeID, Installation: h.Installation, Attempt: 1, Fence: h.Fence, LeaseID: h.LeaseID, CompanyID: h.CompanyID,
+			EnvironmentID: h.EnvironmentID, IssueID: h.IssueID, Config: h.Config, StoredConfig: h.Config,
+		},
+		ProviderLeaseID: h.ProviderLeaseID, Metadata: h.Metadata,
 	}
-	rt, err := r.Resume(ctx, handleOf(p))
-	if errors.Is(err, drivers.ErrGone) {
+	if t := p.Tenure; t != nil {
+		req.Epoch, req.Attempt = t.Epoch, max(t.Attempt, 1)
+		if next := t.Holder; next != nil {
+			req.RunID, req.AgentID, req.AdapterType = next.RunID, next.AgentID, next.AdapterType
+			req.ExecutionWorkspaceID, req.ExecutionWorkspaceMode = next.ExecutionWorkspaceID, next.WorkspaceMode
+		}
+	}
+	rt, err := drivers.Resume(ctx, d, req)
+	switch {
+	case errors.Is(err, drivers.ErrMismatch):
+		return protocol.Lease{Metadata: json.RawMessage(`{"workspaceSentinel":{"result":"mismatch"}}`)}, nil
+	case errors.Is(err, drivers.ErrGone):
 		return protocol.Lease{Metadata: json.RawMessage(`{"expired":true}`)}, nil
-	}
-	if err != nil {
+	case err != nil:
 		return nil, err
 	}
-	return protocol.Lease{ProviderLeaseID: rt.ProviderLeaseID, Metadata: rt.Metadata, Resumed: true}, nil
+	lease := protocol.Lease{ProviderLeaseID: rt.ProviderLeaseID, Metadata: rt.Metadata, Resumed: true}
+	if p.Tenure == nil {
+		if lease.Metadata, err = withRuntimeID(rt.Metadata, h.RuntimeID); err != nil {
+			return nil, err
+		}
+	}
+	return lease, nil
 }
 
-// release serves release and destroy alike: a driver's Release leaves nothing.
-func (s *server) release(ctx context.Context, p protocol.EndParams) (any, error) {
+// release serves release and destroy: a driver's Release leaves nothing. Only a host that asks for it keeps a runtime.
+func (s *server) release(ctx context.Context, p protocol.EndParams, keep string) (any, error) {
 	d, err := s.driver(p.DriverKey)
 	if err != nil {
 		return nil, err
@@ -233,11 +255,26 @@ func (s *server) release(ctx context.Context, p protocol.EndParams) (any, error)
 	if p.Tenure != nil {
 		attempt = max(p.Tenure.Attempt, 1)
 	}
-	err = d.Release(ctx, drivers.ReleaseRequest{Handle: handleOf(p.LeaseParams), Attempt: attempt})
+	h := handleOf(p.LeaseParams)
+	if keep != "" {
+		if err := drivers.Keep(ctx, d, drivers.KeepRequest{Handle: h, Attempt: attempt, Stop: keep == protocol.KeepStopped}); err != nil {
+			return nil, err
+		}
+		return protocol.Receipt{ProviderLeaseID: text(p.ProviderLeaseID), State: "stopped"}, nil
+	}
+	err = d.Release(ctx, drivers.ReleaseRequest{Handle: h, Attempt: attempt})
 	if err != nil && !errors.Is(err, drivers.ErrGone) {
 		return nil, err
 	}
 	return protocol.Receipt{ProviderLeaseID: text(p.ProviderLeaseID), State: "destroyed"}, nil
+}
+
+// keptBy is what a release is asked to keep.
+func keptBy(t *protocol.TenureToken) string {
+	if t == nil {
+		return ""
+	}
+	return t.Keep
 }
 
 // realizeParams are those of environmentRealizeWorkspace.

@@ -12,7 +12,7 @@
 //	}
 //
 // What a driver offers by its optional interfaces is what the worker offers on the wire; a driver that also implements
-// [Resumer] or [Realizer] offers those verbs of the published protocol too. A driver is asked by several callers at once.
+// [drivers.Keeper] or [Realizer] offers those verbs of the published protocol too. A driver is asked by several callers at once.
 //
 // What an engine installs is a directory: a package.json that names the other two, the manifest, which [Plugin.ManifestJSON]
 // writes, and the program.

@@ -14,7 +14,7 @@ func wireError(err error) *protocol.Error {
 	if e, ok := errors.AsType[*protocol.Error](err); ok {
 		return e
 	}
-	data := protocol.ErrorData{Schema: protocol.ErrorSchema, Gone: errors.Is(err, drivers.ErrGone)}
+	data := protocol.ErrorData{Schema: protocol.ErrorSchema, Gone: errors.Is(err, drivers.ErrGone), Mismatch: errors.Is(err, drivers.ErrMismatch)}
 	out := &protocol.Error{Code: protocol.CodeWorkerError, Message: err.Error()}
 	if c, ok := errors.AsType[*drivers.ConfigError](err); ok {
 		for _, p := range c.Problems {

@@ -28,7 +28,7 @@ func (s *server) execute(ctx context.Context, p protocol.ExecuteParams, invocati
 	}
 	req := drivers.ExecRequest{
 		Handle: handleOf(protocol.LeaseParams{
-			Base: p.Base, ProviderLeaseID: p.Lease.ProviderLeaseID, LeaseMetadata: p.Lease.Metadata,
+			Base: p.Base, ProviderLeaseID: p.Lease.ProviderLeaseID, LeaseMetadata: p.Lease.Metadata, Tenure: p.Tenure,
 		}),
 		ExecID: "execute-" + uuid.NewString(), Argv: append([]string{p.Command}, p.Args...), Cwd: p.Cwd,
 		Timeout: time.Duration(p.TimeoutMs) * time.Millisecond,

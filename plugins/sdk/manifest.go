@@ -95,10 +95,9 @@ func (p Plugin) ManifestJSON() ([]byte, error) {
 		if !json.Valid(schema) {
 			return nil, fmt.Errorf("manifest: the configuration's schema of driver %q is no JSON", key)
 		}
-		_, reusable := p.Drivers[key].(Resumer)
 		file.Drivers = append(file.Drivers, manifestDriver{
 			DriverKey: key, Kind: cmp.Or(about.Kind, "sandbox_provider"), DisplayName: cmp.Or(about.DisplayName, key),
-			Description: about.Description, ConfigSchema: schema, SupportsReusableLeases: reusable,
+			Description: about.Description, ConfigSchema: schema, SupportsReusableLeases: keeps(p.Drivers[key]),
 		})
 	}
 	return json.MarshalIndent(file, "", "  ")

@@ -24,13 +24,6 @@ type Plugin struct {
 	Closed func() error
 }
 
-// Resumer is a driver that keeps runtimes for a later lease.
-type Resumer interface {
-	// Resume finds the runtime that h names by its provider's id. [drivers.ErrGone] says that it certainly does not exist
-	// any more, so that another one may be made; any other error leaves it as it may be.
-	Resume(ctx context.Context, h drivers.Handle) (drivers.Runtime, error)
-}
-
 // Realizer is a driver whose working directory is not told by the metadata of a runtime.
 type Realizer interface {
 	// Realize prepares the workspace of a runtime and returns its directory.
@@ -67,6 +60,12 @@ func (p Plugin) accept() *protocol.TenureAccept {
 	return a
 }
 
+// keeps says that a driver keeps runtimes for a later lease: that it is a [drivers.Keeper], and says so.
+func keeps(d drivers.Driver) bool {
+	_, ok := d.(drivers.Keeper)
+	return ok && d.Describe().Capabilities.Keep
+}
+
 // methods are the verbs that at least one driver has.
 func (p Plugin) methods(tenure bool) []string {
 	all := []string{
@@ -82,7 +81,7 @@ func (p Plugin) methods(tenure bool) []string {
 		if can.Probe {
 			all = append(all, protocol.MethodProbe)
 		}
-		if _, ok := d.(Resumer); ok {
+		if keeps(d) {
 			all = append(all, protocol.MethodResume)
 		}
 		if can.Exec {

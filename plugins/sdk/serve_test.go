@@ -447,7 +447,8 @@ type listening struct {
 	exec    drivers.ExecRequest
 	list    drivers.ListRequest
 	probe   drivers.ProbeRequest
-	resume  drivers.Handle
+	resume  drivers.ResumeRequest
+	keep    drivers.KeepRequest
 }
 
 func (l *listening) Acquire(_ context.Context, req drivers.AcquireRequest) (drivers.Runtime, error) {
@@ -475,8 +476,13 @@ func (l *listening) Probe(_ context.Context, req drivers.ProbeRequest) (drivers.
 	return drivers.ProbeResult{}, nil
 }
 
-func (l *listening) Resume(_ context.Context, h drivers.Handle) (drivers.Runtime, error) {
-	l.resume = h
+func (l *listening) Keep(_ context.Context, req drivers.KeepRequest) error {
+	l.keep = req
+	return nil
+}
+
+func (l *listening) Resume(_ context.Context, req drivers.ResumeRequest) (drivers.Runtime, error) {
+	l.resume = req
 	return drivers.Runtime{}, drivers.ErrGone
 }
 
@@ -507,8 +513,20 @@ func TestADriverIsToldEverythingThatTheHostSays(t *testing.T) {
 	}
 	require.NoError(t, w.Call(t.Context(), protocol.MethodRelease, protocol.EndParams{LeaseParams: lease}, nil))
 	require.Equal(t, drivers.ReleaseRequest{Handle: h, Attempt: 4}, l.release)
+	keeping := *token
+	keeping.Keep = protocol.KeepStopped
+	kept := lease
+	kept.Tenure = &keeping
+	var receipt protocol.Receipt
+	require.NoError(t, w.Call(t.Context(), protocol.MethodRelease, protocol.EndParams{LeaseParams: kept}, &receipt))
+	require.Equal(t, drivers.KeepRequest{Handle: h, Attempt: 4, Stop: true}, l.keep)
+	require.Equal(t, protocol.Receipt{ProviderLeaseID: "provider", State: "stopped"}, receipt)
+	next := *token
+	next.Holder = &protocol.TenureHolder{RunID: "run", AgentID: "agent", ExecutionWorkspaceID: "workspace", WorkspaceMode: "mode", AdapterType: "adapter"}
+	lease.Tenure = &next
 	require.NoError(t, w.Call(t.Context(), protocol.MethodResume, lease, nil))
-	require.Equal(t, h, l.resume)
+	require.Equal(t, drivers.ResumeRequest{AcquireRequest: l.acquire, ProviderLeaseID: h.ProviderLeaseID, Metadata: h.Metadata}, l.resume)
+	lease.Tenure = token
 
 	require.Error(t, w.Call(t.Context(), protocol.MethodExecStart, protocol.ExecStartParams{
 		LeaseParams: lease, ExecID: "x", Argv: [][]byte{[]byte("a"), []byte("\xff")}, Cwd: []byte("dir"), Stdin: []byte("in"),

@@ -33,12 +33,15 @@ func listed(t *testing.T, pattern string) func() []string {
 	}
 }
 
+// isIdentity: it tells a runtime from every other one.
+func isIdentity(v any) bool { s, ok := v.(string); return ok && len(s) > 20 }
+
 func localKind(t *testing.T, e *apptest.Engine) apptest.Kind {
 	return apptest.Kind{
 		Driver: "local", Provider: "local", Config: map[string]any{},
 		Metadata: map[string]any{"workspace": func(v any) bool {
 			return filepath.Dir(filepath.Dir(v.(string))) == filepath.Join(e.DataDir, "runtimes")
-		}},
+		}, "runtimeIdentity": isIdentity},
 		Left: listed(t, filepath.Join(e.DataDir, "runtimes", "*")),
 	}
 }
@@ -61,7 +64,8 @@ func sshKindOf(t *testing.T, e *apptest.Engine, server *sshtest.Server) apptest.
 		ProviderLeaseID: regexp.QuoteMeta("ssh://" + server.User + "@127.0.0.1:" + itoa(server.Port) + root),
 		Metadata: map[string]any{
 			"host": "127.0.0.1", "port": float64(server.Port), "username": server.User, "remoteWorkspacePath": root, "remoteCwd": root,
-			"paperclipApiUrl": e.Client.BaseURL(),
+			"paperclipApiUrl": e.Client.BaseURL(), "runtimeIdentity": isIdentity,
+			"machine": func(v any) bool { _, ok := v.(string); return ok },
 		},
 		Left: listed(t, filepath.Join(root, ".tenure", "*", "*")),
 	}
@@ -98,7 +102,7 @@ func bubblewrapKind(t *testing.T, e *apptest.Engine) apptest.Kind {
 		Metadata: map[string]any{
 			"provider": "bubblewrap", "pluginId": isID, "pluginKey": "tenure.bubblewrap", "paperclipApiUrl": nil,
 			"timeoutMs": 120_000.0, "workspace": func(v any) bool { return v != "" }, "network": "none", "cgroups": func(v any) bool { return v != "" },
-			"limits": map[string]any{"timeoutMs": 120_000.0},
+			"limits": map[string]any{"timeoutMs": 120_000.0}, "runtimeIdentity": isIdentity,
 		},
 		Left: func() []string {
 			t.Helper()

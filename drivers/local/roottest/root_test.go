@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/tenure-dev/tenure/drivers/driverstest"
 	"github.com/tenure-dev/tenure/drivers/execparent"
 	"github.com/tenure-dev/tenure/drivers/local"
+	"github.com/tenure-dev/tenure/drivers/rundir/rundirtest"
 )
 
 // uid is a user that the machine need not know.
@@ -35,10 +37,18 @@ func passable(t *testing.T) string {
 	return dir
 }
 
-func newDriver(t *testing.T) drivers.Driver {
+// roots are where the drivers of the suite have their runtimes.
+var roots sync.Map
+
+func rootOf(d drivers.Driver) string {
+	root, _ := roots.Load(d)
+	return root.(string)
+}
+
+func newAt(t *testing.T, root string) drivers.Driver {
 	t.Helper()
 	d, err := local.New(local.Options{
-		Root: filepath.Join(passable(t), "runtimes"), ParentCommand: []string{"/proc/self/exe", driverstest.ParentArg},
+		Root: root, ParentCommand: []string{"/proc/self/exe", driverstest.ParentArg},
 		UID: uid, GID: uid, Drain: 3 * time.Second,
 	})
 	require.NoError(t, err)
@@ -46,7 +56,16 @@ func newDriver(t *testing.T) drivers.Driver {
 }
 
 func features() driverstest.Features {
-	return driverstest.Features{New: newDriver, Posix: true, WholeTree: true, HostProcesses: true}
+	return rundirtest.Keeps(driverstest.Features{
+		New: func(t *testing.T) drivers.Driver {
+			root := filepath.Join(passable(t), "runtimes")
+			d := newAt(t, root)
+			roots.Store(d, root)
+			return d
+		},
+		Peer:  func(t *testing.T, d drivers.Driver) drivers.Driver { return newAt(t, rootOf(d)) },
+		Posix: true, WholeTree: true, HostProcesses: true,
+	}, rootOf)
 }
 
 func TestTheLocalDriverKeepsItsPromisesUnderAnotherUser(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/driverstest"
 	"github.com/tenure-dev/tenure/drivers/execparent"
+	"github.com/tenure-dev/tenure/drivers/rundir/rundirtest"
 	"github.com/tenure-dev/tenure/plugins/bubblewrap"
 	"github.com/tenure-dev/tenure/plugins/cgroup"
 )
@@ -66,10 +68,28 @@ func delegate(t *testing.T) *cgroup.Delegation {
 	return d
 }
 
+// worlds are what the drivers of the suite have on this machine.
+var worlds sync.Map
+
+type world struct {
+	hierarchy *cgroup.Hierarchy
+	root      string
+}
+
+func worldOf(d drivers.Driver) world {
+	of, _ := worlds.Load(d)
+	return of.(world)
+}
+
 func newDriver(t *testing.T, h *cgroup.Hierarchy) drivers.Driver {
 	t.Helper()
+	return newAt(t, h, filepath.Join(passable(t), "runtimes"))
+}
+
+func newAt(t *testing.T, h *cgroup.Hierarchy, root string) drivers.Driver {
+	t.Helper()
 	d, err := bubblewrap.New(bubblewrap.Options{
-		Root: filepath.Join(passable(t), "runtimes"), ParentCommand: []string{"/proc/self/exe", driverstest.ParentArg},
+		Root: root, ParentCommand: []string{"/proc/self/exe", driverstest.ParentArg},
 		Cgroups: h, UID: uid, GID: uid, Drain: 3 * time.Second,
 	})
 	require.NoError(t, err)
@@ -78,10 +98,20 @@ func newDriver(t *testing.T, h *cgroup.Hierarchy) drivers.Driver {
 
 // features are those of a driver with limits.
 func features(config string) driverstest.Features {
-	return driverstest.Features{
-		New:    func(t *testing.T) drivers.Driver { t.Helper(); return newDriver(t, hierarchy(t)) },
+	return rundirtest.Keeps(driverstest.Features{
+		New: func(t *testing.T) drivers.Driver {
+			t.Helper()
+			of := world{hierarchy: hierarchy(t), root: filepath.Join(passable(t), "runtimes")}
+			d := newAt(t, of.hierarchy, of.root)
+			worlds.Store(d, of)
+			return d
+		},
+		Peer: func(t *testing.T, d drivers.Driver) drivers.Driver {
+			of := worldOf(d)
+			return newAt(t, of.hierarchy, of.root)
+		},
 		Config: json.RawMessage(config), Posix: true, WholeTree: true, HostProcesses: true,
-	}
+	}, func(d drivers.Driver) string { return worldOf(d).root })
 }
 
 const generous = `{"memoryMb": 256, "pids": 100, "cpus": 2}`
@@ -126,8 +156,8 @@ func asWorker(t *testing.T, args ...string) string {
 func TestMemoryIsLimitedForTheRuntimeAsAWhole(t *testing.T) {
 	t.Parallel()
 	r := driverstest.Acquire(t, features(`{"memoryMb": 64}`))
-	require.JSONEq(t, fmt.Sprintf(`{"workspace": "/workspace", "network": "none", "cgroups": %q, "limits": {"memoryMb": 64}}`,
-		version(t)), string(r.Handle.Metadata))
+	require.JSONEq(t, fmt.Sprintf(`{"workspace": "/workspace", "network": "none", "cgroups": %q, "limits": {"memoryMb": 64}, "runtimeIdentity": %q}`,
+		version(t), r.Field("runtimeIdentity")), string(r.Handle.Metadata))
 
 	done := r.Run(drivers.ExecRequest{Argv: []string{"tail", "/dev/zero"}, Timeout: time.Minute})
 	require.Equal(t, drivers.ExecSignaled, done.End)

@@ -1,10 +1,15 @@
 package roottest
 
 import (
+	"context"
 	"encoding/json"
+	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tenure-dev/tenure/drivers"
@@ -56,5 +61,77 @@ func features(t *testing.T, fields map[string]any) driverstest.Features {
 			"config.image": json.RawMessage(`{}`),
 		},
 		Posix: true, WholeTree: true, HostProcesses: true,
+		Peer: func(t *testing.T, _ drivers.Driver) drivers.Driver { t.Helper(); return newDriver(t) },
+		Lose: func(t *testing.T, _ drivers.Driver, h drivers.Handle) {
+			t.Helper()
+			for _, c := range containersOf(t, h.RuntimeID) {
+				_, err := engine.Client.ContainerRemove(t.Context(), c.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+				require.NoError(t, err)
+			}
+			volumes, err := engine.Client.VolumeList(t.Context(), client.VolumeListOptions{Filters: make(client.Filters).Add("label", "tenure.runtime="+h.RuntimeID)})
+			require.NoError(t, err)
+			for _, v := range volumes.Items {
+				_, err := engine.Client.VolumeRemove(t.Context(), v.Name, client.VolumeRemoveOptions{})
+				require.NoError(t, err)
+			}
+		},
+		Usurp: map[string]driverstest.Usurper{
+			"a container of somebody else": func(t *testing.T, _ drivers.Driver, h drivers.Handle) func() {
+				t.Helper()
+				return usurp(t, h, map[string]string{})
+			},
+			"another container with the same labels": func(t *testing.T, _ drivers.Driver, h drivers.Handle) func() {
+				t.Helper()
+				return usurp(t, h, nil)
+			},
+		},
+		Unreachable: func(t *testing.T) driverstest.Unreachable {
+			t.Helper()
+			var away atomic.Bool
+			host := engine.Proxy(t, func(http.ResponseWriter, *http.Request) bool {
+				if away.Load() {
+					panic(http.ErrAbortHandler) // which closes the connection
+				}
+				return false
+			})
+			return driverstest.Unreachable{
+				Driver: newDriver(t, func(o *docker.Options) { o.Host = host }), Cut: func() { away.Store(true) }, Mend: func() { away.Store(false) },
+			}
+		},
+	}
+}
+
+func containersOf(t *testing.T, runtimeID string) []container.Summary {
+	t.Helper()
+	listed, err := engine.Client.ContainerList(t.Context(), client.ContainerListOptions{
+		All: true, Filters: make(client.Filters).Add("label", "tenure.runtime="+runtimeID),
+	})
+	require.NoError(t, err)
+	return listed.Items
+}
+
+// usurp removes a runtime's container and makes another of its name, with these labels; nil are those that it had.
+func usurp(t *testing.T, h drivers.Handle, labels map[string]string) (untouched func()) {
+	t.Helper()
+	old := containersOf(t, h.RuntimeID)
+	require.Len(t, old, 1)
+	if labels == nil {
+		labels = old[0].Labels
+	}
+	_, err := engine.Client.ContainerRemove(t.Context(), old[0].ID, client.ContainerRemoveOptions{Force: true})
+	require.NoError(t, err)
+	made, err := engine.Client.ContainerCreate(t.Context(), client.ContainerCreateOptions{
+		Name: "tenure-" + h.RuntimeID, Config: &container.Config{Image: dockertest.Image, Cmd: []string{"true"}, Labels: labels},
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_, _ = engine.Client.ContainerRemove(context.Background(), made.ID, client.ContainerRemoveOptions{Force: true}) // a release may have removed it
+	})
+	return func() {
+		t.Helper()
+		found, err := engine.Client.ContainerInspect(t.Context(), made.ID, client.ContainerInspectOptions{})
+		require.NoError(t, err)
+		require.Equal(t, "/tenure-"+h.RuntimeID, found.Container.Name)
+		require.Equal(t, container.StateCreated, found.Container.State.Status)
 	}
 }

@@ -50,7 +50,7 @@ func TestLabelsKeepOutOlderHoldersAndOtherInstallations(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, second.Resumed)
 	require.Equal(t, first.ProviderLeaseID, second.ProviderLeaseID)
-	require.Equal(t, first.Metadata, second.Metadata)
+	require.Equal(t, drivers.IdentityOf(first.Metadata), drivers.IdentityOf(second.Metadata))
 	found := listed(t, d, req)
 	require.Len(t, found, 1)
 	require.Equal(t, newer.LeaseID, found[0].LeaseID)

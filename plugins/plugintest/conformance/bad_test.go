@@ -33,6 +33,8 @@ type (
 	untrue    struct{ *fake.Driver } // every command succeeds
 	nosy      struct{ *fake.Driver } // lists everybody's runtimes
 	panicking struct{ *fake.Driver } // panics at a probe
+	fickle    struct{ *fake.Driver } // keeps nothing
+	ageless   struct{ *fake.Driver } // knows no fences
 )
 
 func (d leaky) Acquire(ctx context.Context, req drivers.AcquireRequest) (drivers.Runtime, error) {
@@ -101,6 +103,15 @@ func (panicking) Probe(context.Context, drivers.ProbeRequest) (drivers.ProbeResu
 	panic("no")
 }
 
+func (d fickle) Keep(ctx context.Context, req drivers.KeepRequest) error {
+	return d.Release(ctx, drivers.ReleaseRequest{Handle: req.Handle, Attempt: req.Attempt})
+}
+
+func (d ageless) StartExec(ctx context.Context, req drivers.ExecRequest) (drivers.Exec, error) {
+	req.Fence = 1 << 62
+	return d.Driver.StartExec(ctx, req)
+}
+
 // serveBad serves one of them; its last argument is the ledger's directory.
 func serveBad(kind, dir string) error {
 	w, err := fake.Open(fake.Options{Dir: dir})
@@ -135,6 +146,10 @@ func serveBad(kind, dir string) error {
 		bad = nosy{d}
 	case "panicking":
 		bad = panicking{d}
+	case "fickle":
+		bad = fickle{d}
+	case "ageless":
+		bad = ageless{d}
 	case "staying":
 		p.Closed = func() error { select {} }
 		bad = d
@@ -204,6 +219,8 @@ func TestEachCheckFindsWhatItIsFor(t *testing.T) {
 		"untrue":    {"exit_codes"},
 		"nosy":      {"installations"},
 		"panicking": {"probe"},
+		"fickle":    {"keep", "fence"},
+		"ageless":   {"fence"},
 		"gushing":   {"credit"},
 		"repeating": {"kill"},
 		"staying":   {"shutdown", "stdin_end"},

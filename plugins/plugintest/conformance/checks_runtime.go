@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,7 +16,7 @@ import (
 
 // driverChecks are about one driver.
 func driverChecks() []check {
-	return append([]check{
+	return slices.Concat([]check{
 		{
 			name: "validate_config", sentence: "validateConfig accepts a configuration that works and refuses nonsense, saying why",
 			applies: needs(protocol.MethodValidateConfig), run: checkValidateConfig,
@@ -59,7 +60,7 @@ func driverChecks() []check {
 			name: "resume", sentence: "resume finds a runtime that exists, and says of one that does not that it is gone",
 			applies: needs(protocol.MethodResume), run: checkResume,
 		},
-	}, commandChecks()...)
+	}, keepChecks(), commandChecks())
 }
 
 // needs is for checks of a verb that is optional.

@@ -107,6 +107,7 @@ func (s *session) run(ctx context.Context, l *lease, c command) (done, error) {
 	}
 	p := protocol.ExecuteParams{
 		Base: s.base(l), Lease: l.got, Command: c.argv[0], Args: c.argv[1:], Cwd: c.cwd, TimeoutMs: c.timeout.Milliseconds(),
+		Tenure: l.token,
 	}
 	if c.env != nil {
 		p.Env = map[string]string{}

@@ -33,7 +33,7 @@ func dockerKind(t *testing.T, docker *dockertest.Engine) apptest.Kind {
 		Metadata: map[string]any{
 			"provider": "docker", "pluginId": some, "pluginKey": "tenure.docker", "paperclipApiUrl": nil, "image": dockertest.Image,
 			"memoryMb": 512.0, "containerId": some, "containerName": some, "imageId": some, "host": docker.Host, "workspace": some,
-			"network": "none",
+			"network": "none", "runtimeIdentity": some, "engineId": some,
 		},
 		Left: func() []string {
 			t.Helper()
