@@ -29,7 +29,7 @@ func (a *acquireFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&a.in.ExecutionWorkspaceMode, "workspace-mode", "", "`mode` of the execution workspace")
 	f.StringVar(&a.in.AdapterType, "adapter", "", "`type` of the adapter")
 	f.StringVar(&a.in.LeasePolicy, "policy", "", "what becomes of the runtime afterwards (default: ephemeral)")
-	f.StringVar(&a.in.TTL, "ttl", "", "`duration` after which the lease ends in any case, such as 90m (default: 24h)")
+	f.StringVar(&a.in.TTL, "ttl", "", "`duration` after which the lease ends in any case, such as 90m, cut to what the environment allows (default: 24h)")
 	f.StringVar(&a.in.IdleTimeout, "idle-timeout", "", "`duration` without use after which the lease ends (default: 1h)")
 }
 
@@ -44,8 +44,8 @@ type acquisition struct {
 
 func (r *root) acquisition(ctx context.Context, c *client.Client, flags *acquireFlags) (*acquisition, error) {
 	for _, d := range [][2]string{{"ttl", flags.in.TTL}, {"idle-timeout", flags.in.IdleTimeout}} {
-		if v, err := time.ParseDuration(d[1]); d[1] != "" && (err != nil || v <= 0) {
-			return nil, usagef("%s: %q is not a duration above 0", d[0], d[1]).mendBy("give one such as 90m or 24h")
+		if err := checkDuration(d[0], d[1]); err != nil {
+			return nil, err
 		}
 	}
 	a := &acquisition{r: r, c: c, in: flags.in, key: uuid.NewString()}
@@ -136,4 +136,12 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// checkDuration refuses what is no duration; "" is none.
+func checkDuration(flag, text string) error {
+	if v, err := time.ParseDuration(text); text != "" && (err != nil || v <= 0) {
+		return usagef("%s: %q is not a duration above 0", flag, text).mendBy("give one such as 90m or 24h")
+	}
+	return nil
 }

@@ -101,6 +101,7 @@ func (d *examination) examine(ctx context.Context) error {
 	}
 	d.projections(ctx)
 	d.workers(ctx)
+	d.clock(ctx)
 	d.leases(ctx, companies)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -10,7 +10,7 @@ import (
 
 func (r *root) envAdd() *cobra.Command {
 	var in wire.AddEnvironment
-	var config, metadata string
+	var config, metadata, maxTTL string
 	var pairs, secretPairs *[]string
 	cmd := r.companyFlag(r.verb(verb{
 		use:   "add NAME",
@@ -27,6 +27,12 @@ func (r *root) envAdd() *cobra.Command {
 			}
 			if in.Metadata, err = r.jsonValue("metadata", metadata); err != nil {
 				return err
+			}
+			if err := checkDuration("max-ttl", maxTTL); err != nil {
+				return err
+			}
+			if maxTTL != "" {
+				in.MaxTTL = &maxTTL
 			}
 			vars, err := r.variables(*pairs)
 			if err != nil {
@@ -57,6 +63,7 @@ func (r *root) envAdd() *cobra.Command {
 	f.StringVar(&metadata, "metadata", "", "your own `JSON` object, carried along; @FILE or - as above")
 	f.StringVar(&in.Description, "description", "", "`text` for people")
 	f.IntVar(&in.MaxLeases, "max-leases", 0, "most leases at once; 0 is no limit")
+	f.StringVar(&maxTTL, "max-ttl", "", "most `duration` of a lease; longer requests are cut to it (default: the server's 720h)")
 	pairs = r.varFlag(f, "is in the environment of every command")
 	secretPairs = secretVarFlag(f)
 	return cmd

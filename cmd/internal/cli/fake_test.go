@@ -39,6 +39,7 @@ type fake struct {
 	probes    []*wire.Probe
 	events    map[uuid.UUID][]wire.Event
 	parked    []wire.ParkedStream
+	confirmed bool
 	// changed is closed and made anew with every change.
 	changed chan struct{}
 }
@@ -75,6 +76,7 @@ func newFake() *fake {
 		"POST /secrets/{id}/versions/{version}/{verb}": f.switchSecret, "GET /secrets/{id}/reads": f.secretReads,
 		"POST /companies/{id}/leases": f.acquire, "GET /companies/{id}/leases": f.listLeases,
 		"GET /leases/{id}": f.getLease, "POST /leases/{id}/release": f.releaseLease,
+		"POST /leases/{id}/renew": f.renewLease, "GET /clock": f.clock, "POST /clock/confirm": f.clock,
 		"POST /companies/{id}/runs/{run}/release": f.releaseRun,
 		"POST /leases/{id}/execs":                 f.startExec, "GET /leases/{id}/execs": f.listExecs,
 		"GET /execs/{id}": f.getExec, "POST /execs/{id}/kill": f.killExec,
@@ -255,7 +257,7 @@ func (f *fake) addEnv(r *http.Request) (int, any) {
 	f.change()
 	e := &wire.Environment{
 		ID: f.newID(), CompanyID: uuid.MustParse(r.PathValue("id")), Name: in.Name, Description: in.Description, Driver: in.Driver,
-		Config: orEmpty(in.Config), EnvVars: in.EnvVars, MaxLeases: in.MaxLeases, Metadata: orEmpty(in.Metadata), Status: "active",
+		Config: orEmpty(in.Config), EnvVars: in.EnvVars, MaxLeases: in.MaxLeases, Metadata: orEmpty(in.Metadata), MaxTTL: in.MaxTTL, Status: "active",
 		CreatedAt: f.now, UpdatedAt: f.now, Version: 1, Position: f.position,
 	}
 	f.envs = append(f.envs, e)
