@@ -85,7 +85,7 @@ var Model = &projections.Definition[Deadline]{
 		"(due_at) WHERE kind <> 'expire' AND due_at IS NOT NULL", "(due_at, used_at, hard_at) WHERE kind = 'expire'",
 		"(worker_id) WHERE worker_id IS NOT NULL",
 	},
-	Apply:   apply,
+	Apply: apply,
 	Clone: func(d *Deadline) {
 		d.LeaseState, d.ExecState = clone(d.LeaseState), clone(d.ExecState)
 		d.ProbeState, d.InstallState = clone(d.ProbeState), clone(d.InstallState)
