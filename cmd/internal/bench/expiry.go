@@ -62,7 +62,7 @@ func idleCost(ctx context.Context, b *bench) error {
 	var used [2]float64
 	for i, n := range []int{0, b.sizes.deadlines} {
 		err := b.withLeases(ctx, n, 23*time.Hour, nil, func(ctx context.Context, _ *engine) error {
-			if err := rest(ctx, b.sizes.settle); err != nil { // what the start left to do
+			if err := rest(ctx, 4*b.sizes.settle); err != nil { // what the start and the import left to do
 				return err
 			}
 			before, began := b.used(), time.Now()
@@ -70,7 +70,10 @@ func idleCost(ctx context.Context, b *bench) error {
 				return err
 			}
 			spent := b.used().since(before)
-			used[i] = 100 * (spent.self + spent.server).Seconds() / time.Since(began).Seconds()
+			took := time.Since(began).Seconds()
+			used[i] = 100 * (spent.self + spent.server).Seconds() / took
+			fmt.Fprintf(os.Stderr, "idle: with %d leases %.1f %% of a core here, %.1f %% in Postgres\n",
+				n, 100*spent.self.Seconds()/took, 100*spent.server.Seconds()/took)
 			return nil
 		})
 		if err != nil {
