@@ -71,10 +71,11 @@ const (
 	// LogRead is the global feed.
 	LogRead     Action = "log.read"
 	WorkerRead  Action = "worker.read"
-	ClockRead   Action = "clock.read"
+	MetricsRead Action = "metrics.read"
+
+	ClockRead Action = "clock.read"
 	// ClockConfirm says that the database's clock is right after a jump.
 	ClockConfirm Action = "clock.confirm"
-	MetricsRead Action = "metrics.read"
 )
 
 func (a Action) String() string { return string(a) }

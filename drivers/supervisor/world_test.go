@@ -171,7 +171,7 @@ type link struct {
 	*memory.Store
 	// clock is the process's own idea of the database's time.
 	clock eventstore.Clock
-	down atomic.Bool
+	down  atomic.Bool
 	// lose makes the next appends happen and their outcomes be lost.
 	lose atomic.Int64
 	// delay makes the next append happen just before the one after it, and its outcome be lost.

@@ -26,6 +26,7 @@ func TestThePulseStaysWhereItIsAfterAGapUntilItIsResumed(t *testing.T) {
 	inMemory := memory.New()
 	for name, p := range map[string]eventstore.Pulse{"pg": s.Pulse(), "memory": memory.NewPulse(inMemory)} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r, err := p.Look(t.Context())
 			require.NoError(t, err)
 			require.True(t, r.At.IsZero(), "nobody has served yet")
