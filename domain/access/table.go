@@ -155,12 +155,12 @@ var table = map[Action]row{
 	ProjectionRebuild: {operators, scopeUnscoped, ""},
 	ProjectionPark:    {operators, scopeUnscoped, ""},
 
-	LogRead:     {readers, scopeFiltered, ""},
-	WorkerRead:  {readers, scopeUnscoped, ""},
-	ClockRead:   {readers, scopeUnscoped, ""},
+	LogRead:    {readers, scopeFiltered, ""},
+	WorkerRead: {readers, scopeUnscoped, ""},
+	ClockRead:  {readers, scopeUnscoped, ""},
 
 	ClockConfirm: {operators, scopeUnscoped, ""},
-	MetricsRead: {readers, scopeUnscoped, ""},
+	MetricsRead:  {readers, scopeUnscoped, ""},
 }
 
 // Actions lists every action, sorted.
