@@ -46,6 +46,7 @@ func jumps(t *testing.T, test func(t *testing.T, c *eventstore.Clock, at func(of
 func unsure(c *eventstore.Clock) bool { _, u := c.Unsure(); return u }
 
 func TestAJumpOfTheDatabasesClockIsFollowedButNotSureUntilItAgreesForAWhile(t *testing.T) {
+	t.Parallel()
 	for _, jump := range []time.Duration{time.Hour, -time.Hour, 61 * time.Second} {
 		t.Run(jump.String(), func(t *testing.T) {
 			jumps(t, func(t *testing.T, c *eventstore.Clock, at func(time.Duration), notices *[]eventstore.ClockNotice) {

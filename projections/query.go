@@ -72,12 +72,6 @@ func (q *Question) Where(condition string, arg any) {
 	q.conditions = append(q.conditions, strings.ReplaceAll(condition, "$", "$"+strconv.Itoa(len(q.args))))
 }
 
-// Arg adds an argument and returns what stands for it, for a condition that is put together by hand and added by And.
-func (q *Question) Arg(arg any) string {
-	q.args = append(q.args, arg)
-	return "$" + strconv.Itoa(len(q.args))
-}
-
 // And adds a condition without an argument.
 func (q *Question) And(condition string) { q.conditions = append(q.conditions, condition) }
 

@@ -49,7 +49,7 @@ func (s *Supervisor) sweepExpiring(ctx context.Context) error {
 	if _, unsure := s.clock().Unsure(); unsure {
 		return nil
 	}
-	n := s.expiries.have(time.Now())
+	n := min(s.expiries.have(time.Now()), sweepLimit)
 	if n == 0 {
 		return nil
 	}

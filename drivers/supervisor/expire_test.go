@@ -40,7 +40,7 @@ func (n *node) renew(id domain.LeaseID) error {
 // expiresIn is how long a lease has, as this process says.
 func (n *node) expiresIn(id domain.LeaseID) time.Duration {
 	n.w.Helper()
-	return n.client.EndOf(n.w.lease(id)).Sub(time.Now()).Round(time.Second)
+	return time.Until(n.client.EndOf(n.w.lease(id))).Round(time.Second)
 }
 
 func TestALeaseIsWarnedOnceBeforeItEndsAndAgainAfterARenewal(t *testing.T) {

@@ -96,7 +96,7 @@ func TestACallerThatGivesUpDoesNotTakeItsNeighboursAlong(t *testing.T) {
 	require.True(t, again.Replayed, "the append went on although its caller had left")
 }
 
-func TestControlGoesBeforeBulk(t *testing.T) {
+func TestControlGoesBeforeTheEndsOfLeasesAndTheseBeforeBulk(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.Pool(t)
 	s, err := pg.Open(context.Background(), pool, pg.Options{})
@@ -119,11 +119,22 @@ func TestControlGoesBeforeBulk(t *testing.T) {
 		a.Lane = eventstore.LaneBulk
 		bulk = append(bulk, s.Submit(a))
 	}
+	// Ten thousand leases end at once: all of them are behind a renewal that comes after them, and before an import.
+	const ends = 10_000
+	var expiries []eventstore.Pending
+	for n := range ends {
+		a := eventstoretest.One(eventstoretest.NewStream(), eventstore.NoStream, n)
+		a.Lane = eventstore.LaneExpiry
+		expiries = append(expiries, s.Submit(a))
+	}
 	control := s.Submit(eventstoretest.One(eventstoretest.NewStream(), eventstore.NoStream, 1))
 	require.NoError(t, tx.Rollback(t.Context()))
 	r, err := control.Wait(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, int64(2), r.First)
+	last, err := expiries[ends-1].Wait(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, int64(ends+2), last.First)
 	for _, p := range append(bulk, first) {
 		_, err := p.Wait(t.Context())
 		require.NoError(t, err)

@@ -3,8 +3,11 @@ package deadlines
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/tenure-dev/tenure/domain/outage"
 	"github.com/tenure-dev/tenure/projections"
@@ -28,36 +31,71 @@ func hardAt(d *Deadline) any {
 
 // Expiring answers with the leases whose time is over by now, or that are to be warned of it, the most overdue first. While
 // gaps have moved deadlines, those that are not due yet for that are left out: there may be many of them, and they would be
-// in front of all others.
-func Expiring(ctx context.Context, db projections.DB, now time.Time, gaps outage.Gaps, limit int) ([]Row, int64, error) {
-	var q projections.Question
-	q.And("kind = 'expire'")
-	q.Where("due_at <= $", now)
-	if moved := moving(&q, now, gaps); moved != "" {
-		q.And(moved)
+// in front of all others. The index alone tells them apart, so that they cost next to nothing.
+func Expiring(ctx context.Context, db projections.DB, now time.Time, gaps outage.Gaps, limit int) ([]Row, error) {
+	var rows []Row
+	_, err := projections.Snapshot(ctx, db, Model.Key(), func(tx pgx.Tx, table string) error {
+		rows = nil
+		query, args := expiringQuery(table, now, gaps, limit)
+		found, err := tx.Query(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		heads, err := pgx.CollectRows(found, scanRow)
+		for _, r := range heads {
+			// A lease is in two branches if its hard end has come as well.
+			if !slices.ContainsFunc(rows[max(len(rows)-1, 0):], func(last Row) bool { return last.Stream == r.Stream }) {
+				rows = append(rows, r)
+			}
+		}
+		return err
+	})
+	return rows[:min(limit, len(rows))], err
+}
+
+func scanRow(row pgx.CollectableRow) (Row, error) {
+	head, data, err := projections.ScanRow(row)
+	if err != nil {
+		return Row{}, err
 	}
-	return Model.Rows(ctx, db, q, "due_at, created", limit)
+	stored, err := Model.Decode(head, data)
+	if err != nil {
+		return Row{}, err
+	}
+	return *stored.(*Row), nil
 }
 
 // classes bounds how many gaps are told apart. Leases that were last used before all of these are taken for moved by these
 // alone, so they may be answered with early, which costs a look at each.
-const classes = 32
+const classes = 8
 
-// moving is the condition that a deadline has passed also where the gaps moved it. Leases that were last used between the
-// same two gaps moved alike, so each such class has one moment by which a deadline must have been: [outage.Gaps.Passed].
-func moving(q *projections.Question, now time.Time, gaps outage.Gaps) string {
-	gaps = gaps[max(len(gaps)-classes, 0):]
-	var cases strings.Builder
-	for _, gap := range gaps {
+// expiringQuery asks for each class of leases by itself. Leases that were last used between the same two gaps moved alike, so
+// there is one moment by which a deadline of the class must have been: [outage.Gaps.Passed]. Who was used within a gap moved
+// by less than all of it, is taken for used after it, and is answered with early.
+func expiringQuery(table string, now time.Time, gaps outage.Gaps, limit int) (query string, args []any) {
+	var branches []string
+	arg := func(t time.Time) string {
+		args = append(args, t)
+		return fmt.Sprintf("$%d::timestamptz", len(args))
+	}
+	ask := func(conditions ...string) {
+		branches = append(branches, fmt.Sprintf("(SELECT %s, due_at FROM %s WHERE kind = 'expire' AND %s ORDER BY due_at, created LIMIT %d)",
+			projections.RowColumns, table, strings.Join(conditions, " AND "), limit))
+	}
+	var after []string
+	for _, gap := range gaps[max(len(gaps)-classes, 0):] {
 		passed := gaps.Passed(now, gap.From)
 		if passed.Equal(now) {
 			continue // nothing of this class can be on its way
 		}
-		// Who was used within the gap moved by less than all of it, and is answered with early.
-		fmt.Fprintf(&cases, " WHEN used_at <= %s::timestamptz THEN %s::timestamptz", q.Arg(gap.From), q.Arg(passed))
+		from := arg(gap.From)
+		ask(append(after, "due_at <= "+arg(passed), "used_at <= "+from)...)
+		after = []string{"used_at > " + from}
 	}
-	if cases.Len() == 0 {
-		return ""
+	until := arg(now)
+	if after != nil {
+		ask("due_at <= "+until, "hard_at <= "+until)
 	}
-	return fmt.Sprintf("(hard_at <= %s OR due_at <= CASE%s ELSE %s::timestamptz END)", q.Arg(now), cases.String(), q.Arg(now))
+	ask(append(after, "due_at <= "+until)...)
+	return fmt.Sprintf("SELECT %s FROM (%s) d ORDER BY due_at, created", projections.RowColumns, strings.Join(branches, " UNION ALL ")), args
 }

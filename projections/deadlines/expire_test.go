@@ -36,7 +36,7 @@ func TestLeasesThatGapsMovedAreNotInFrontOfThoseThatAreOver(t *testing.T) {
 	db, states := leasesUsedAt(t, at, used, idles)
 
 	for now := time.Duration(0); now < 900*minute; now += 13 * minute {
-		rows, _, err := deadlines.Expiring(t.Context(), db, at(now), gaps, 0)
+		rows, err := deadlines.Expiring(t.Context(), db, at(now), gaps, 1000)
 		require.NoError(t, err)
 		due := map[uuid.UUID]bool{}
 		for i, row := range rows {
@@ -55,10 +55,10 @@ func TestLeasesThatGapsMovedAreNotInFrontOfThoseThatAreOver(t *testing.T) {
 		require.LessOrEqual(t, early, 2*len(idles)+3, "%s: those used within a gap, and those that were to be warned before one", now)
 	}
 	// None is in front of the others for what gaps did, and without gaps all are due by their own deadline.
-	rows, _, err := deadlines.Expiring(t.Context(), db, at(10000*minute), gaps, 0)
+	rows, err := deadlines.Expiring(t.Context(), db, at(10000*minute), gaps, 1000)
 	require.NoError(t, err)
 	require.Len(t, rows, len(states))
-	rows, _, err = deadlines.Expiring(t.Context(), db, at(10000*minute), nil, 3)
+	rows, err = deadlines.Expiring(t.Context(), db, at(10000*minute), nil, 3)
 	require.NoError(t, err)
 	require.Len(t, rows, 3)
 }
@@ -103,7 +103,7 @@ func leasesUsedAt(t *testing.T, at func(time.Duration) time.Time, used, idles []
 	})
 	require.NoError(t, r.Wait(t.Context(), last))
 	states := map[uuid.UUID]lease.State{}
-	rows, _, err := deadlines.Expiring(t.Context(), pool, at(100_000*minute), nil, 0)
+	rows, err := deadlines.Expiring(t.Context(), pool, at(100_000*minute), nil, 1000)
 	require.NoError(t, err)
 	for _, row := range rows {
 		states[row.Data.ID] = *row.Data.LeaseState

@@ -30,7 +30,14 @@ func OfWorker(ctx context.Context, db projections.DB, worker domain.WorkerID) ([
 func Workers(ctx context.Context, db projections.DB) ([]domain.WorkerID, int64, error) {
 	var workers []domain.WorkerID
 	position, err := projections.Snapshot(ctx, db, Model.Key(), func(tx pgx.Tx, table string) error {
-		rows, err := tx.Query(ctx, "SELECT DISTINCT worker_id FROM "+table+" WHERE worker_id IS NOT NULL ORDER BY worker_id")
+		// From one worker to the next by the index: there are few, and a DISTINCT would read the whole table where it is large.
+		rows, err := tx.Query(ctx, `
+			WITH RECURSIVE w AS (
+			  SELECT (SELECT worker_id FROM `+table+` WHERE worker_id IS NOT NULL ORDER BY worker_id LIMIT 1) AS id
+			   UNION ALL
+			  SELECT (SELECT worker_id FROM `+table+` WHERE worker_id > w.id ORDER BY worker_id LIMIT 1) FROM w WHERE w.id IS NOT NULL
+			)
+			SELECT id FROM w WHERE id IS NOT NULL`)
 		if err != nil {
 			return err
 		}

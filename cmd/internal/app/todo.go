@@ -28,7 +28,7 @@ func (t todo) Due(ctx context.Context, now time.Time, limit int) ([]supervisor.T
 
 // Expiring returns the leases whose time is over.
 func (t todo) Expiring(ctx context.Context, now time.Time, limit int) ([]supervisor.Task, error) {
-	rows, _, err := deadlines.Expiring(ctx, t.pool, now, t.gaps(), limit)
+	rows, err := deadlines.Expiring(ctx, t.pool, now, t.gaps(), limit)
 	return tasks(rows), err
 }
 

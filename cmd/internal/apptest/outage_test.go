@@ -2,7 +2,6 @@ package apptest_test
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -150,7 +149,7 @@ func TestTheDatabasesClockIsSetAhead(t *testing.T) {
 	t.Cleanup(impatient.CloseIdleConnections)
 	_, err = impatient.RenewLease(t.Context(), hard.ID, hard.Fence)
 	var p *client.Problem
-	require.True(t, errors.As(err, &p), "%v", err)
+	require.ErrorAs(t, err, &p)
 	require.Equal(t, 503, p.Status, "it cannot be told whether it is over")
 	sleepAt(t, pool, 3*time.Second)
 	for _, id := range []wire.Lease{hard, idle} {

@@ -39,7 +39,8 @@ func TestALeaseThatAReadModelCannotTakeHoldsUpNoOther(t *testing.T) {
 	require.NoError(t, err, "it is there as active before")
 	_, err = pool.Exec(t.Context(), fmt.Sprintf(`ALTER TABLE %s ADD CONSTRAINT poison CHECK (stream <> 'lease-%s') NOT VALID`, table, poison.ID))
 	require.NoError(t, err)
-	_, err = e.Client.RenewLease(t.Context(), poison.ID, poison.Fence)
+	longer := "30h" // one that changes nothing would be no event
+	_, err = e.Client.RenewLeaseFor(t.Context(), poison.ID, poison.Fence, wire.Renew{TTL: &longer})
 	require.NoError(t, err)
 	released, err := e.Client.ReleaseLease(t.Context(), poison.ID, wire.Release{}, client.Wait(waitLong))
 	require.NoError(t, err)

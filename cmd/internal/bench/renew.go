@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/tenure-dev/tenure/api/wire"
 )
 
 // renewals measures how long a holder's renewal takes while an import fills the log as fast as it goes: whole leases at
@@ -56,9 +58,11 @@ func renewals(ctx context.Context, b *bench) (err error) {
 	}
 	before := time.Now()
 	var took []time.Duration
-	for range b.sizes.renewals {
+	for n := range b.sizes.renewals {
+		// Each moves the hard end, or it would be coalesced with the one before.
+		ttl := (24*time.Hour - time.Duration(n%2)*time.Hour).String()
 		began := time.Now()
-		if _, err := e.client.RenewLease(importing, held.ID, held.Fence); err != nil {
+		if _, err := e.client.RenewLeaseFor(importing, held.ID, held.Fence, wire.Renew{TTL: &ttl}); err != nil {
 			return errors.Join(err, group.Wait())
 		}
 		took = append(took, time.Since(began))

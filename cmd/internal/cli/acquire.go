@@ -33,7 +33,7 @@ func (a *acquireFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&a.in.AdapterType, "adapter", "", "`type` of the adapter")
 	f.StringVar(&a.in.LeasePolicy, "policy", "", "what becomes of the runtime afterwards: ephemeral, reuse_by_environment,\nreuse_by_execution_workspace or retain_on_failure (default: ephemeral)")
 	f.StringVar(&a.in.RetainFor, "retain-for", "", "`duration` for which the policy keeps the runtime (default: 1h)")
-	f.StringVar(&a.in.TTL, "ttl", "", "`duration` after which the lease ends in any case, such as 90m (default: 24h)")
+	f.StringVar(&a.in.TTL, "ttl", "", "`duration` after which the lease ends in any case, such as 90m, cut to what the environment allows (default: 24h)")
 	f.StringVar(&a.in.Priority, "priority", "", "`class` of the request while it waits for a slot: high, normal or low (default: normal)")
 	f.StringVar(&a.in.FairnessKey, "fairness-key", "", "`key` that the request counts for; keys of one priority take turns (default: the agent)")
 	f.IntVar(&a.weight, "weight", 1, "the key's share for this request, 1 to 100")
@@ -53,9 +53,11 @@ type acquisition struct {
 }
 
 func (r *root) acquisition(ctx context.Context, c *client.Client, flags *acquireFlags) (*acquisition, error) {
-	for _, d := range [][2]string{{"ttl", flags.in.TTL}, {"idle-timeout", flags.in.IdleTimeout}, {"queue-timeout", flags.in.QueueTimeout}} {
-		if v, err := time.ParseDuration(d[1]); d[1] != "" && (err != nil || v <= 0) {
-			return nil, usagef("%s: %q is not a duration above 0", d[0], d[1]).mendBy("give one such as 90m or 24h")
+	for _, d := range [][2]string{
+		{"ttl", flags.in.TTL}, {"idle-timeout", flags.in.IdleTimeout}, {"queue-timeout", flags.in.QueueTimeout}, {"retain-for", flags.in.RetainFor},
+	} {
+		if err := checkDuration(d[0], d[1]); err != nil {
+			return nil, err
 		}
 	}
 	if flags.given("weight") {
@@ -152,4 +154,12 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// checkDuration refuses what is no duration; "" is none.
+func checkDuration(flag, text string) error {
+	if v, err := time.ParseDuration(text); text != "" && (err != nil || v <= 0) {
+		return usagef("%s: %q is not a duration above 0", flag, text).mendBy("give one such as 90m or 24h")
+	}
+	return nil
 }

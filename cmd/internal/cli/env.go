@@ -34,6 +34,7 @@ var envView = view[wire.Environment]{
 		}},
 		{title: "MAX QUEUED", wide: true, value: func(e wire.Environment, _ cell) string { return number(e.MaxQueued) }},
 		{title: "CHANGED", value: func(e wire.Environment, how cell) string { return how.time(e.UpdatedAt) }},
+		{title: "MAX TTL", wide: true, value: func(e wire.Environment, _ cell) string { return text(e.MaxTTL) }},
 		{title: "ID", wide: true, value: func(e wire.Environment, _ cell) string { return e.ID.String() }},
 		{title: "COMPANY", wide: true, value: func(e wire.Environment, _ cell) string { return e.CompanyID.String() }},
 		{title: "DESCRIPTION", wide: true, value: func(e wire.Environment, _ cell) string { return e.Description }},

@@ -10,7 +10,7 @@ import (
 
 func (r *root) envAdd() *cobra.Command {
 	var in wire.AddEnvironment
-	var config, metadata string
+	var config, metadata, maxTTL string
 	var pairs, secretPairs *[]string
 	var maxQueued int
 	var cmd *cobra.Command
@@ -32,6 +32,12 @@ func (r *root) envAdd() *cobra.Command {
 			}
 			if in.Metadata, err = r.jsonValue("metadata", metadata); err != nil {
 				return err
+			}
+			if err := checkDuration("max-ttl", maxTTL); err != nil {
+				return err
+			}
+			if maxTTL != "" {
+				in.MaxTTL = &maxTTL
 			}
 			vars, err := r.variables(*pairs)
 			if err != nil {
@@ -63,6 +69,7 @@ func (r *root) envAdd() *cobra.Command {
 	f.StringVar(&in.Description, "description", "", "`text` for people")
 	f.IntVar(&in.MaxLeases, "max-leases", 0, "most leases at once; 0 is no limit")
 	f.IntVar(&maxQueued, "max-queued", 1000, "most leases that wait for a slot at once; 0 lets nobody wait")
+	f.StringVar(&maxTTL, "max-ttl", "", "most `duration` of a lease; longer requests are cut to it (default: the server's 720h)")
 	pairs = r.varFlag(f, "is in the environment of every command")
 	secretPairs = secretVarFlag(f)
 	return cmd

@@ -60,6 +60,7 @@ func (r *root) envEdit() *cobra.Command {
 	f.String("driver", "", "`name` of the driver that makes runtimes")
 	f.Int("max-leases", 0, "most leases at once; 0 is no limit")
 	f.Int("max-queued", 0, "most leases that wait for a slot at once; 0 lets nobody wait")
+	f.String("max-ttl", "", "most `duration` of a lease; longer requests are cut to it; '' is the server's 720h again")
 	f.StringVar(&config, "config", "", "`JSON` to merge into the driver's configuration, @FILE, or - for stdin")
 	f.StringVar(&metadata, "metadata", "", "`JSON` to merge into your own object; @FILE or - as above")
 	pairs = r.varFlag(f, "is in the environment of every command")
@@ -87,6 +88,16 @@ func (r *root) envPatch(cmd *cobra.Command, config, metadata string, pairs, unse
 			return nil, err
 		}
 		patch[field] = n
+	}
+	if f.Changed("max-ttl") {
+		longest := f.Lookup("max-ttl").Value.String()
+		if err := checkDuration("max-ttl", longest); err != nil {
+			return nil, err
+		}
+		patch["maxTtl"] = nil
+		if longest != "" {
+			patch["maxTtl"] = longest
+		}
 	}
 	for field, value := range map[string]string{"config": config, "metadata": metadata} {
 		raw, err := r.jsonValue(field, value)

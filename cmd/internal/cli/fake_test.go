@@ -41,6 +41,7 @@ type fake struct {
 	events    map[uuid.UUID][]wire.Event
 	parked    []wire.ParkedStream
 	adopted   *wire.AdoptLog
+	confirmed bool
 	// changed is closed and made anew with every change.
 	changed chan struct{}
 }
@@ -78,6 +79,7 @@ func newFake() *fake {
 		"GET /environments/{id}/queue": f.queueOf, "GET /leases/{id}/explain": f.explainLease,
 		"POST /companies/{id}/leases": f.acquire, "GET /companies/{id}/leases": f.listLeases,
 		"GET /leases/{id}": f.getLease, "POST /leases/{id}/release": f.releaseLease,
+		"POST /leases/{id}/renew": f.renewLease, "GET /clock": f.clock, "POST /clock/confirm": f.clock,
 		"POST /companies/{id}/runs/{run}/release": f.releaseRun,
 		"POST /leases/{id}/execs":                 f.startExec, "GET /leases/{id}/execs": f.listExecs,
 		"GET /execs/{id}": f.getExec, "POST /execs/{id}/kill": f.killExec,
@@ -261,7 +263,7 @@ func (f *fake) addEnv(r *http.Request) (int, any) {
 	f.change()
 	e := &wire.Environment{
 		ID: f.newID(), CompanyID: uuid.MustParse(r.PathValue("id")), Name: in.Name, Description: in.Description, Driver: in.Driver,
-		Config: orEmpty(in.Config), EnvVars: in.EnvVars, MaxLeases: in.MaxLeases, MaxQueued: deref(in.MaxQueued, 1000), Metadata: orEmpty(in.Metadata), Status: "active",
+		Config: orEmpty(in.Config), EnvVars: in.EnvVars, MaxLeases: in.MaxLeases, MaxQueued: deref(in.MaxQueued, 1000), Metadata: orEmpty(in.Metadata), MaxTTL: in.MaxTTL, Status: "active",
 		CreatedAt: f.now, UpdatedAt: f.now, Version: 1, Position: f.position,
 	}
 	f.envs = append(f.envs, e)

@@ -13,7 +13,7 @@ import (
 func (r *root) leaseGroup() *cobra.Command {
 	return r.group("lease", "Leases are the right of one run to one runtime",
 		[2]string{"tenure lease acquire --env local", "tenure lease list --status active"},
-		r.leaseAcquire(), r.leaseList(), r.leaseShow(), r.leaseExplain(), r.leaseRelease(), r.leaseCleanup(), r.leaseEvents())
+		r.leaseAcquire(), r.leaseList(), r.leaseShow(), r.leaseExplain(), r.leaseRenew(), r.leaseRelease(), r.leaseCleanup(), r.leaseEvents())
 }
 
 var leaseView = view[wire.Lease]{
@@ -48,6 +48,7 @@ var leaseView = view[wire.Lease]{
 		}},
 		{title: "ACQUIRED", wide: true, value: func(l wire.Lease, how cell) string { return how.timeOf(l.AcquiredAt) }},
 		{title: "LAST USED", wide: true, value: func(l wire.Lease, how cell) string { return how.timeOf(l.LastUsedAt) }},
+		{title: "HARD END", wide: true, value: func(l wire.Lease, how cell) string { return how.timeOf(l.HardExpiresAt) }},
 		{title: "ENVIRONMENT", wide: true, value: func(l wire.Lease, _ cell) string { return l.EnvironmentID.String() }},
 		{title: "COMPANY", wide: true, value: func(l wire.Lease, _ cell) string { return l.CompanyID.String() }},
 		{title: "ISSUE", wide: true, value: func(l wire.Lease, _ cell) string { return text(l.IssueID) }},

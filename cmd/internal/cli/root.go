@@ -88,7 +88,7 @@ func (r *root) command() *cobra.Command {
 	cmd.SetHelpCommand(r.helpCommand())
 	cmd.AddCommand(
 		r.serve(), r.run(), r.companyGroup(), r.keyGroup(), r.envGroup(), r.secretGroup(), r.keysetGroup(), r.leaseGroup(), r.leakGroup(), r.queue(), r.exec(), r.pluginGroup(), r.projectionGroup(),
-		r.logGroup(),
+		r.logGroup(), r.clockGroup(),
 		r.doctor(), r.completion(), r.version(),
 	)
 	return cmd
