@@ -24,9 +24,9 @@ func (p patient) RoundTrip(q *http.Request) (*http.Response, error) {
 		if err != nil || resp.StatusCode != http.StatusServiceUnavailable || time.Since(began) > waitLong {
 			return resp, err
 		}
-		seconds, err := strconv.Atoi(resp.Header.Get("Retry-After"))
-		if err != nil {
-			return resp, nil
+		seconds, notSaid := strconv.Atoi(resp.Header.Get("Retry-After"))
+		if notSaid != nil {
+			return resp, nil //nolint:nilerr // the answer is one for good
 		}
 		_, _ = io.Copy(io.Discard, resp.Body)
 		resp.Body.Close()
