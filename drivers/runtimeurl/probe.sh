@@ -16,10 +16,10 @@ guard() {
   "$@" <&3 3<&- &
   pid=$!
   if have sleep; then
-    ( nap=
-      trap 'kill $nap; exit 0' TERM
-      sleep "$seconds" & nap=$!
-      wait $nap
+    # $! is the nap as soon as there is one, whenever the signal comes; before that it is what is guarded.
+    ( trap '[ $! = $pid ] || kill $!; exit 0' TERM
+      sleep "$seconds" &
+      wait $!
       kill -9 $pid ) >/dev/null 2>&1 </dev/null 3<&- &
     dog=$!
   else

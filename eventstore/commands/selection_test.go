@@ -109,6 +109,6 @@ func TestAListThatIsBehindIsAskedForAgainBeforeThereIsNone(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, added, got.Environment)
 		_, err = ask()
-		refused(t, err, "no_environment")
+		_ = refused(t, err, "no_environment")
 	}
 }

@@ -1,8 +1,8 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +13,9 @@ import (
 	"strings"
 	"time"
 )
+
+// versionLimit bounds a program that only says what it is.
+const versionLimit = 30 * time.Second
 
 // minMajor is the oldest PostgreSQL the engine's SQL is tested with.
 const minMajor = 15
@@ -32,7 +35,7 @@ func findBinaries(ctx context.Context, binDir string, want int) (binaries, error
 	for _, dir := range candidateDirs(ctx, binDir) {
 		b, err := inspectBinaries(ctx, dir)
 		if err != nil {
-			broken = errors.Join(broken, err)
+			broken = cmp.Or(broken, err) // the first one's, which is one line
 			continue
 		}
 		found = append(found, b)
@@ -68,8 +71,12 @@ func notInstalled(binDir string, broken error) error {
 			Remediation: "name the directory that holds postgres and initdb",
 		}
 	}
+	what := "no PostgreSQL is installed"
+	if broken != nil {
+		what = "no usable PostgreSQL is installed"
+	}
 	return &Error{
-		Code: CodeNotInstalled, What: "no PostgreSQL is installed",
+		Code: CodeNotInstalled, What: what, Cause: broken,
 		Remediation: "install one (Debian: apt-get install postgresql), or use a server of yours with --database-url",
 	}
 }
@@ -97,7 +104,7 @@ func candidateDirs(ctx context.Context, binDir string) []string {
 		add(path)
 	}
 	if path, err := exec.LookPath("pg_config"); err == nil {
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		ctx, cancel := context.WithTimeout(ctx, versionLimit)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, path, "--bindir")
 		cmd.Env = cleanEnv("/usr/bin")
@@ -117,7 +124,7 @@ func inspectBinaries(ctx context.Context, dir string) (binaries, error) {
 			return b, fmt.Errorf("%s is not executable", path)
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, versionLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, b.postgres, "--version")
 	cmd.Env = cleanEnv(dir)

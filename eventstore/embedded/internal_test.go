@@ -33,6 +33,21 @@ func TestPIDFileIsReadAsFarAsItWasWritten(t *testing.T) {
 	}
 }
 
+// One that is there and does not say its version, as on a machine that has no time for it, is not said to be missing.
+func TestABinaryThatDoesNotWorkIsNotSaidToBeMissing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{"postgres", "initdb"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\nexit 3\n"), 0o700))
+	}
+	_, broken := inspectBinaries(t.Context(), dir)
+	require.ErrorContains(t, broken, "exit status 3")
+	err := notInstalled("", broken)
+	require.ErrorContains(t, err, "no usable PostgreSQL is installed: ")
+	require.ErrorContains(t, err, "exit status 3")
+	require.ErrorContains(t, notInstalled("", nil), "no PostgreSQL is installed;")
+}
+
 func TestOnlyPlainNamesGoIntoAnIdentMap(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"root", "svc-tenure_1", "first.last"} {

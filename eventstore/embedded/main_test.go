@@ -1,11 +1,13 @@
 package embedded_test
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -19,6 +21,7 @@ func TestMain(m *testing.M) { enginetest.Main(m) }
 // start runs a server in this process and stops it at the end.
 func start(t *testing.T, opts embedded.Options) *embedded.Server {
 	t.Helper()
+	opts.StartTimeout = cmp.Or(opts.StartTimeout, 5*time.Minute) // of a busy machine
 	opts.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	server, err := embedded.Start(t.Context(), opts)
 	require.NoError(t, err)

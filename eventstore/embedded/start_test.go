@@ -75,7 +75,7 @@ func TestStartIsNotMisledByTheEnvironmentOfPsql(t *testing.T) {
 func TestStartFindsItsDataAgain(t *testing.T) {
 	t.Parallel()
 	dir := dataDir(t)
-	first, err := embedded.Start(t.Context(), embedded.Options{DataDir: dir})
+	first, err := embedded.Start(t.Context(), embedded.Options{DataDir: dir, StartTimeout: 5 * time.Minute})
 	require.NoError(t, err)
 	execute(t, first.ConnString(), "CREATE TABLE kept AS SELECT 'here' AS v")
 	require.NoError(t, first.Stop(t.Context()))
@@ -156,7 +156,7 @@ func TestStartTakesSettings(t *testing.T) {
 func TestStopEndsOpenSessions(t *testing.T) {
 	t.Parallel()
 	dir := dataDir(t)
-	server, err := embedded.Start(t.Context(), embedded.Options{DataDir: dir, NoSync: true})
+	server, err := embedded.Start(t.Context(), embedded.Options{DataDir: dir, NoSync: true, StartTimeout: 5 * time.Minute})
 	require.NoError(t, err)
 	conn := connect(t, server.ConnString())
 	_, err = conn.Exec(t.Context(), "BEGIN; CREATE TABLE t (i int)")
@@ -172,7 +172,7 @@ func TestStopEndsOpenSessions(t *testing.T) {
 func TestStopByForceWhenTheTimeIsUp(t *testing.T) {
 	t.Parallel()
 	dir := dataDir(t)
-	server, err := embedded.Start(t.Context(), embedded.Options{DataDir: dir, NoSync: true})
+	server, err := embedded.Start(t.Context(), embedded.Options{DataDir: dir, NoSync: true, StartTimeout: 5 * time.Minute})
 	require.NoError(t, err)
 	expired, cancel := context.WithCancel(t.Context())
 	cancel()

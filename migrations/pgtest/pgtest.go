@@ -140,7 +140,7 @@ func launch() (string, *embedded.Server, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	srv, err := embedded.Start(ctx, embedded.Options{DataDir: dir, NoSync: true, Settings: map[string]string{"max_connections": "300"}})
+	srv, err := embedded.Start(ctx, embedded.Options{DataDir: dir, NoSync: true, StartTimeout: 4 * time.Minute, Settings: map[string]string{"max_connections": "300"}})
 	return dir, srv, err
 }
 

@@ -282,9 +282,9 @@ func TestACallThatIsCanceledEndsUnlessItIsDeaf(t *testing.T) {
 	ctx, cancel = context.WithCancel(t.Context())
 	defer cancel()
 	after := fake.Step{Verb: fake.VerbAcquire, Action: fake.ActionDelay, At: fake.PlaceAfter, Ms: long}
-	ended := make(chan error, 1)
+	ended, req := make(chan error, 1), request(t, after)
 	go func() {
-		_, err := w.Driver(drivers.ClassBlind).Acquire(ctx, request(t, after))
+		_, err := w.Driver(drivers.ClassBlind).Acquire(ctx, req)
 		ended <- err
 	}()
 	require.Eventually(t, func() bool { return len(read(t, dir).Live()) == 1 }, time.Minute, 5*time.Millisecond)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/tenure-dev/tenure/drivers"
@@ -201,7 +202,7 @@ func closeAll(pipes [3][2]*os.File) error {
 }
 
 // lastWords is how long what a dead worker wrote is still read, and how long one that closed its output may take to die.
-const lastWords = time.Second
+const lastWords = 3 * time.Second
 
 // reap waits for the process's end and does what is to be done about it.
 func (c *child) reap() {
@@ -212,7 +213,7 @@ func (c *child) reap() {
 			return
 		case <-c.conn.Done():
 		}
-		if _, long := errors.AsType[*protocol.LineError](c.conn.Err()); !long && !errors.Is(c.conn.Err(), protocol.ErrStalled) {
+		if closedItsEnd(c.conn.Err()) {
 			select {
 			case <-c.exited:
 				return
@@ -224,6 +225,11 @@ func (c *child) reap() {
 		}
 	}()
 	c.exit = c.body.await()
+	c.mu.Lock()
+	if closedItsEnd(c.why) && endedByItself(c.exit) {
+		c.why = nil // it was about to end, and we came late to see it
+	}
+	c.mu.Unlock()
 	close(c.exited)
 	removeRecord(c.plugin.opts.Dir, c.identity)
 	select {
@@ -238,6 +244,25 @@ func (c *child) reap() {
 	}
 	c.endExecs()
 	c.news.close()
+}
+
+// closedItsEnd says that a wire ended because the worker closed it, which is what a process that ends does first.
+func closedItsEnd(why error) bool {
+	_, long := errors.AsType[*protocol.LineError](why)
+	return errors.Is(why, protocol.ErrClosed) && !errors.Is(why, protocol.ErrStalled) && !long
+}
+
+// endedByItself tells an end that a process chose from the one that we give.
+func endedByItself(exit error) bool {
+	if exit == nil {
+		return true
+	}
+	how, ok := errors.AsType[*exec.ExitError](exit)
+	if !ok {
+		return false
+	}
+	status, ok := how.Sys().(syscall.WaitStatus)
+	return ok && !(status.Signaled() && status.Signal() == syscall.SIGKILL)
 }
 
 // kill ends the process, everything in its group, and its descendants outside of it.

@@ -104,7 +104,7 @@ func options(dir string, log *logs) host.Options {
 	return host.Options{
 		Dir: dir, HostVersion: "1.0.0", InstanceID: "i", DeploymentMode: "local", Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Restart:  host.Restart{First: 20 * time.Millisecond, Longest: 100 * time.Millisecond},
-		Timeouts: host.Timeouts{Initialize: time.Minute}, // this binary begins slowly on a busy machine
+		Timeouts: host.Timeouts{Initialize: time.Minute, HealthReply: 5 * time.Minute}, // of this binary on a busy machine
 	}
 }
 

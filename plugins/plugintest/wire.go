@@ -118,7 +118,8 @@ func Host(t *testing.T, plugins ...host.Installed) *host.Host {
 	t.Helper()
 	h, err := host.New(host.Options{
 		Dir: t.TempDir(), HostVersion: "0.0.0", InstanceID: uuid.NewString(),
-		Timeouts: host.Timeouts{Initialize: time.Minute}, // a test's own binary, which begins slowly on a busy machine
+		// A test's own binary, on a busy machine.
+		Timeouts: host.Timeouts{Initialize: time.Minute, HealthReply: 5 * time.Minute},
 	})
 	require.NoError(t, err)
 	require.NoError(t, h.Set(plugins))

@@ -311,7 +311,7 @@ func TestAPanicOfACommandIsItsEnd(t *testing.T) {
 func TestAShutdownDrainsInOrder(t *testing.T) {
 	t.Parallel()
 	p, dir := fakePlugin(t)
-	p.Drain = 40 * time.Second
+	p.Drain = 4 * time.Minute
 	w := serve(t, p)
 	w.initialize(true)
 	lease, err := w.acquire("r1", "")
@@ -424,7 +424,7 @@ func TestAManifestSaysWhatTheDriversAre(t *testing.T) {
 func TestEveryAnswerIsOnTheWireBeforeItCloses(t *testing.T) {
 	t.Parallel()
 	p, dir := fakePlugin(t)
-	p.Drain = 40 * time.Second
+	p.Drain = 4 * time.Minute
 	w := serve(t, p)
 	w.initialize(true)
 	acquired := make(chan error, 1)

@@ -65,12 +65,18 @@ func TestARebuildWhileEventsArriveAndReadersRead(t *testing.T) {
 			}
 		}
 	})
-	// Readers never see half a table, and never go back.
+	// Readers never see half a table, and never go back. A busy machine may have no time for one of them.
+	var looks, late int
 	work.Go(func() {
 		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
 		for ; ctx.Err() == nil; <-tick.C {
+			looks++
 			page, err := leases.List(t.Context(), e.pool, leases.Filter{}, projections.Options{Limit: 100})
+			if errors.Is(err, context.DeadlineExceeded) {
+				late++
+				continue
+			}
 			if err != nil {
 				t.Error(err)
 				return
@@ -91,6 +97,7 @@ func TestARebuildWhileEventsArriveAndReadersRead(t *testing.T) {
 	}
 	cancel()
 	work.Wait()
+	require.Less(t, late, looks/10+2, "of %d looks", looks)
 	require.Greater(t, highest.Load(), last)
 	require.NoError(t, r.Wait(within(t, 2*time.Minute), appended.Load()))
 	e.sameAsLog(t, r, "leases")

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -157,10 +158,10 @@ func (e *Engine) TryStart() bool {
 	return true
 }
 
-// ClientFor is a client with another key.
+// ClientFor is a client with another key. It waits for a server that has no time.
 func (e *Engine) ClientFor(address, key string) *client.Client {
 	e.t.Helper()
-	c, err := client.New(address, key)
+	c, err := client.New(address, key, client.WithHTTPClient(&http.Client{Transport: newPatient()}))
 	require.NoError(e.t, err)
 	e.t.Cleanup(c.CloseIdleConnections)
 	return c

@@ -69,7 +69,7 @@ func Plant(t *testing.T, opts ...Option) *Planted {
 	p.inArguments = watchArguments(t, append(slices.Clone(p.Server), p.OnlyFake, p.Secret))
 	t.Cleanup(p.inArguments.stop)
 	p.Start()
-	p.heard.next = http.DefaultTransport.(*http.Transport).Clone()
+	p.heard.next = newPatient()
 	p.Client, err = client.New(p.Client.BaseURL(), p.Key, client.WithHTTPClient(&http.Client{Transport: p.heard}))
 	require.NoError(t, err)
 	t.Cleanup(p.Client.CloseIdleConnections)

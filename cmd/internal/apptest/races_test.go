@@ -121,6 +121,9 @@ func TestRacesHaveOneOutcome(t *testing.T) {
 			t.Parallel()
 			sub := *p
 			sub.t = t
+			for i, e := range p.engines {
+				sub.engines[i] = e.In(t)
+			}
 			race(t, &sub)
 		})
 	}

@@ -1,6 +1,7 @@
 package conformance_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"os"
@@ -56,6 +57,7 @@ func serveLocal(root string) error {
 
 func run(t *testing.T, target conformance.Target, o conformance.Options) conformance.Report {
 	t.Helper()
+	o.CallTimeout = cmp.Or(o.CallTimeout, 3*time.Minute) // for a busy machine
 	report, err := conformance.Run(t.Context(), target, o)
 	require.NoError(t, err)
 	var table strings.Builder

@@ -34,7 +34,7 @@ func TestAnEngineGoesOnByItselfAfterAFullDisk(t *testing.T) {
 
 	d.fill()
 	require.Eventually(t, func() bool { c.add(); return c.said("no_space") }, waitLong, time.Millisecond, "the tables cannot grow")
-	got, err := e.Client.Lease(t.Context(), lease.ID)
+	got, err := c.c.Lease(t.Context(), lease.ID)
 	require.NoError(t, err, "what is there can be read")
 	require.Equal(t, wire.LeaseActive, got.Status)
 

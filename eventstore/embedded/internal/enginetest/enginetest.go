@@ -96,6 +96,7 @@ func engine(text string) int {
 	}
 	server, err := embedded.Start(context.Background(), embedded.Options{
 		DataDir: request.DataDir, BinDir: request.BinDir, Settings: request.Settings, NoSync: !request.Sync,
+		StartTimeout: 5 * time.Minute, // of a busy machine
 	})
 	report := Report{}
 	if err != nil {
