@@ -245,6 +245,8 @@ func reasonOf(r admission.Rule) string {
 	switch r {
 	case admission.RuleFree:
 		return "a slot was free and nobody waited"
+	case admission.RuleKept:
+		return "a runtime was kept for it, and nobody waited"
 	case admission.RuleOnly:
 		return "nobody else waited"
 	case admission.RuleClass:

@@ -205,6 +205,7 @@ func (s *State) evolveKept(e Event) {
 		delete(s.Holders, e.Lease)
 		s.Holders[e.To] = e.Slot
 		k.idle = append(k.idle, Idled{Lease: e.To, Scope: e.Scope})
+	case Opened, CapacityChanged, Closed:
 	}
 }
 

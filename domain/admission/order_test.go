@@ -80,7 +80,7 @@ func (o *office) do(c admission.Command) bool {
 			o.held = slices.DeleteFunc(o.held, func(id domain.LeaseID) bool { return id == e.Lease })
 		case admission.Admitted:
 			o.admitted(e, before)
-		case admission.Opened, admission.CapacityChanged, admission.Closed:
+		case admission.Opened, admission.CapacityChanged, admission.Closed, admission.Idled, admission.Evicted, admission.Stalled, admission.HandedBack:
 		}
 	}
 	o.check()

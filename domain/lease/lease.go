@@ -249,8 +249,12 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.Kept, s.KeptUntil = e.KeptUntil != nil, timeOf(e.KeptUntil)
 	case CleanupCompleted:
 		s.TearingDown, s.Cleaned = false, true
-	case Retained, RetentionEnded, RuntimePassed:
-		return evolveReuse(s, e, m)
+	case Retained:
+		return s.retained(e, m)
+	case RetentionEnded:
+		s.Kept, s.RetentionEnd, s.TeardownRetryAt = false, e.Reason, time.Time{}
+	case RuntimePassed:
+		s.Kept, s.PassedTo, s.CleanupNeeded = false, e.To, false
 	case Disowned:
 		s.Attempting, s.TearingDown, s.CleanupNeeded, s.Kept = false, false, false, false
 	case Quarantined:

@@ -210,19 +210,12 @@ func endRetention(s State, c EndRetention) ([]Event, error) {
 	return []Event{RetentionEnded{Reason: c.Reason}}, nil
 }
 
-// evolveReuse is [Evolve] for the events of this file.
-func evolveReuse(s State, e Event, m domain.Meta) State {
-	switch e := e.(type) {
-	case Retained:
-		s.End, s.EndedAt, s.TearingDown = StatusRetained, m.At, false
-		s.Kept, s.KeptUntil, s.Quarantined, s.TeardownFails = true, e.KeptUntil, false, 0
-		s.TeardownFailed, s.TeardownCode, s.TeardownMessage = false, "", ""
-		s.FailureCode, s.FailureMessage = "", ""
-	case RetentionEnded:
-		s.Kept, s.RetentionEnd, s.TeardownRetryAt = false, e.Reason, time.Time{}
-	case RuntimePassed:
-		s.Kept, s.PassedTo, s.CleanupNeeded = false, e.To, false
-	}
+// retained is the state after the end of a lease that keeps its runtime.
+func (s State) retained(e Retained, m domain.Meta) State {
+	s.End, s.EndedAt, s.TearingDown = StatusRetained, m.At, false
+	s.Kept, s.KeptUntil, s.Quarantined, s.TeardownFails = true, e.KeptUntil, false, 0
+	s.TeardownFailed, s.TeardownCode, s.TeardownMessage = false, "", ""
+	s.FailureCode, s.FailureMessage = "", ""
 	return s
 }
 

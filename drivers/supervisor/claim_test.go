@@ -2,7 +2,6 @@ package supervisor_test
 
 import (
 	"context"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -128,6 +127,6 @@ func TestAClaimWhoseTimeIsOverIsNotUsed(t *testing.T) {
 		l := w.isLease(lease.StatusActive, id)
 		require.Equal(t, 2, l.Attempt, "nothing was asked for in the first one, which is known")
 		require.Equal(t, int64(1), calls.acquire.Load())
-		require.True(t, strings.Contains(a.logs.String(), "was over before the driver was asked"))
+		require.Contains(t, a.logs.String(), "was over before the driver was asked")
 	})
 }

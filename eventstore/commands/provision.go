@@ -27,9 +27,10 @@ func (c *Commands) ClaimProvisioning(
 	wait := false
 	_, err = eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
 		w.Drives()
-		claim, l := claim, lease.State{}
-		claim.Now = w.Now()
-		if l, err = eventstore.View(ctx, w, Leases, id.UUID); err != nil {
+		claim := claim // of this try only
+		claim.Now, wait = w.Now(), false
+		l, err := eventstore.View(ctx, w, Leases, id.UUID)
+		if err != nil {
 			return err
 		}
 		if claim.Fingerprint, err = fingerprint(ctx, w, l, claim.Plugin, need); err != nil {
@@ -58,7 +59,7 @@ func (c *Commands) ClaimProvisioning(
 		if claimed.Runtime == claim.Runtime { // not that of an earlier attempt
 			intend = eventstore.Begin
 		}
-		_, err := intend(ctx, w, Runtimes, claimed.Runtime.UUID, runtime.Intend{Intended: runtime.Intended{
+		_, err = intend(ctx, w, Runtimes, claimed.Runtime.UUID, runtime.Intend{Intended: runtime.Intended{
 			Company: claimed.Company, Environment: claimed.Environment, Lease: id, Driver: claimed.Driver, Provider: claimed.Provider, Node: node,
 		}})
 		if err != nil {

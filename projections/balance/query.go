@@ -46,7 +46,7 @@ func listed(ctx context.Context, db projections.DB) (ids map[domain.RuntimeID]bo
 			switch f := row.Data.Found; f.Why {
 			case leak.WhyUnknown, leak.WhyExtra:
 				unknown++
-			case leak.WhyQuarantined, leak.WhyForced, leak.WhyLate, leak.WhyEnded:
+			case leak.WhyQuarantined, leak.WhyForced, leak.WhyLate, leak.WhyEnded, leak.WhyMismatch:
 				ids[f.Runtime] = true
 			}
 		}
