@@ -262,7 +262,7 @@ func endedByItself(exit error) bool {
 		return false
 	}
 	status, ok := how.Sys().(syscall.WaitStatus)
-	return ok && !(status.Signaled() && status.Signal() == syscall.SIGKILL)
+	return ok && (!status.Signaled() || status.Signal() != syscall.SIGKILL)
 }
 
 // kill ends the process, everything in its group, and its descendants outside of it.
