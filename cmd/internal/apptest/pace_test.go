@@ -24,7 +24,10 @@ func (p *pace) look() {
 	p.times++
 }
 
+// slower is how many times slower the machine was on average.
+func (p *pace) slower() float64 { return float64(p.all) / float64(p.times) / float64(p.fastest) }
+
 // stretched is a limit for the machine as it was on average.
 func (p *pace) stretched(limit time.Duration) time.Duration {
-	return time.Duration(float64(limit) * float64(p.all) / float64(p.times) / float64(p.fastest))
+	return time.Duration(float64(limit) * p.slower())
 }

@@ -68,7 +68,11 @@ func TestFiveConnectionsServeEverybody(t *testing.T) {
 	sessions := pgtest.Connect(t, url)
 	ended := make(chan struct{})
 	go func() { p.answers.calls.Wait(); close(ended) }()
-	for lastAllowed := time.Now(); ended != nil; {
+	var pace pace
+	for lastAllowed, looks := time.Now(), 0; ended != nil; looks++ {
+		if looks%lookEvery == 0 {
+			pace.look()
+		}
 		select {
 		case <-ended:
 			ended = nil
@@ -89,8 +93,9 @@ func TestFiveConnectionsServeEverybody(t *testing.T) {
 	for _, a := range all {
 		slowest = max(slowest, a.took)
 	}
-	t.Logf("%d clients, %d calls, %d refused, the slowest took %s", clients, len(all), refused, slowest)
-	require.Less(t, refused, len(all)/10, "hardly anybody is told to wait")
+	t.Logf("%d clients, %d calls, %d refused, the slowest took %s; the machine was %.1f times slower", clients, len(all), refused, slowest,
+		pace.slower())
+	require.Less(t, float64(refused), float64(len(all))*min(pace.slower()/10, 0.9), "hardly anybody is told to wait")
 
 	endStreams()
 	open.Wait()
