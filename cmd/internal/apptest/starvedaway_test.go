@@ -375,7 +375,8 @@ func (o *outage) follow() <-chan int64 {
 		defer close(positions)
 		for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
 			if id, ok := strings.CutPrefix(lines.Text(), "id: "); ok {
-				n, _ := strconv.ParseInt(id, 10, 64)
+				_, position, _ := strings.Cut(id, "-")
+				n, _ := strconv.ParseInt(position, 10, 64)
 				positions <- n
 			}
 		}
