@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/tenure-dev/tenure/domain"
 )
 
 // What can happen to an append instead of its events.
@@ -16,6 +18,9 @@ var (
 	ErrTooLate = errors.New("the append came too late")
 	// ErrStaleEpoch: the log has another epoch than the append states.
 	ErrStaleEpoch = errors.New("the log has another epoch")
+	// ErrNotOwner: the partition that the append was made for has another owner. Nothing happened.
+	ErrNotOwner error = domain.Refuse(domain.KindStale, "not_owner", "the partition has another owner").
+			Mend("leave it to that one")
 	// ErrInvalid: the append can never be accepted; see [*InvalidError].
 	ErrInvalid = errors.New("the append is not valid")
 	// ErrUnknownOutcome: whether the append happened is not known; repeating it with the same id tells.

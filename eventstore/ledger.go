@@ -69,6 +69,8 @@ type Options struct {
 	Lane Lane
 	// Command makes a repeated command have one outcome; nil for none.
 	Command *Command
+	// Owner is the right by which an owner acts; nil for who needs none. It is refused with ErrNotOwner once it is over.
+	Owner *Ownership
 }
 
 // Outcome is what became of an executed command.
@@ -233,6 +235,7 @@ func (w *Work) NotAfter(t time.Time) { w.notAfter = t }
 func (w *Work) append(opts Options) Append {
 	a := Append{
 		ID: w.id, Lane: opts.Lane, Events: w.events, By: opts.By, Command: opts.Command, NotAfter: w.notAfter,
+		Owner:  opts.Owner,
 		Inputs: w.inputs, DropInputs: w.drops,
 	}
 	for _, s := range w.seen {

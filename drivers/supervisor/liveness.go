@@ -19,7 +19,7 @@ func (s *Supervisor) beat(ctx context.Context) {
 			return
 		}
 		callCtx, cancel := context.WithTimeout(ctx, s.opts.LivenessTTL/2)
-		err := s.deps.Processes.Beat(callCtx, s.deps.Process.ID, s.opts.LivenessTTL)
+		err := s.deps.Processes.Beat(callCtx, s.deps.Process, s.opts.LivenessTTL)
 		cancel()
 		if errors.Is(err, eventstore.ErrProcessGone) {
 			s.log.Error("another process has taken this one's place; ending", "process", s.deps.Process.ID)

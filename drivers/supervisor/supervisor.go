@@ -51,7 +51,7 @@ type Todo interface {
 // Processes are the liveness rows.
 type Processes interface {
 	Register(ctx context.Context, p eventstore.Process, ttl time.Duration) error
-	Beat(ctx context.Context, id domain.WorkerID, ttl time.Duration) error
+	Beat(ctx context.Context, p eventstore.Process, ttl time.Duration) error
 	Leave(ctx context.Context, id domain.WorkerID) error
 	List(ctx context.Context) ([]eventstore.Process, error)
 }

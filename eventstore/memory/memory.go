@@ -26,6 +26,7 @@ type Store struct {
 	appends  map[uuid.UUID]eventstore.Result
 	commands map[command]accepted
 	inputs   map[uuid.UUID]eventstore.Input
+	owners   [eventstore.PartitionCount]eventstore.Partition
 	changed  chan struct{}
 	closed   bool
 }
@@ -95,6 +96,9 @@ func (s *Store) append(a eventstore.Append) (eventstore.Result, error) {
 	if r, ok := s.appends[a.ID]; ok {
 		r.Replayed = true
 		return r, nil
+	}
+	if o := a.Owner; o != nil && s.owners[o.Partition].Epoch != o.Epoch {
+		return eventstore.Result{}, eventstore.ErrNotOwner
 	}
 	now := s.now()
 	if c := a.Command; c != nil {

@@ -22,20 +22,21 @@ func (s *Store) Processes() *Processes { return &Processes{store: s} }
 func (p *Processes) Register(ctx context.Context, process eventstore.Process, ttl time.Duration) error {
 	_, err := p.store.pool.Exec(ctx, `
 		WITH earlier AS (DELETE FROM processes WHERE node_id = $2 AND id <> $1)
-		INSERT INTO processes (id, node_id, hostname, pid, version, alive_until)
-		VALUES ($1, $2, $3, $4, $5, clock_timestamp() + $6)`,
-		process.ID.UUID, process.Node.UUID, process.Hostname, process.PID, process.Version, ttl)
+		INSERT INTO processes (id, node_id, hostname, pid, version, role, serves, draining, address, alive_until)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, clock_timestamp() + $10)`,
+		process.ID.UUID, process.Node.UUID, process.Hostname, process.PID, process.Version,
+		process.Role.String(), array(process.Serves), process.Draining, process.Address, ttl)
 	return unavailable(wrap(err, "register this process"))
 }
 
-// Beat says that the process lives on. It returns ErrProcessGone when its row is not there any more: another incarnation
+// Beat says that the process lives on, and what may have changed of it. It returns ErrProcessGone when its row is not there any more: another incarnation
 // took over.
-func (p *Processes) Beat(ctx context.Context, id domain.WorkerID, ttl time.Duration) error {
+func (p *Processes) Beat(ctx context.Context, process eventstore.Process, ttl time.Duration) error {
 	var now time.Time
 	err := p.store.pool.QueryRow(ctx, `
-		UPDATE processes SET alive_until = clock_timestamp() + $2
+		UPDATE processes SET alive_until = clock_timestamp() + $2, serves = $3, draining = $4
 		 WHERE id = $1
-		RETURNING clock_timestamp()`, id.UUID, ttl).Scan(&now)
+		RETURNING clock_timestamp()`, process.ID.UUID, ttl, array(process.Serves), process.Draining).Scan(&now)
 	if err == pgx.ErrNoRows { //nolint:errorlint // QueryRow returns it bare
 		return eventstore.ErrProcessGone
 	}
@@ -55,7 +56,7 @@ func (p *Processes) Leave(ctx context.Context, id domain.WorkerID) error {
 // List returns every process, those that have gone silent too.
 func (p *Processes) List(ctx context.Context) ([]eventstore.Process, error) {
 	rows, err := p.store.pool.Query(ctx, `
-		SELECT id, node_id, hostname, pid, version, started_at, alive_until, alive_until > clock_timestamp()
+		SELECT id, node_id, hostname, pid, version, role, serves, draining, address, started_at, alive_until, alive_until > clock_timestamp()
 		  FROM processes
 		 ORDER BY started_at, id`)
 	if err != nil {
@@ -63,7 +64,8 @@ func (p *Processes) List(ctx context.Context) ([]eventstore.Process, error) {
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (eventstore.Process, error) {
 		var q eventstore.Process
-		err := row.Scan((*[16]byte)(&q.ID.UUID), (*[16]byte)(&q.Node.UUID), &q.Hostname, &q.PID, &q.Version, &q.StartedAt, &q.AliveUntil, &q.Alive)
+		err := row.Scan((*[16]byte)(&q.ID.UUID), (*[16]byte)(&q.Node.UUID), &q.Hostname, &q.PID, &q.Version,
+			(*string)(&q.Role), &q.Serves, &q.Draining, &q.Address, &q.StartedAt, &q.AliveUntil, &q.Alive)
 		return q, err
 	})
 	return list, unavailable(wrap(err, "list processes"))
