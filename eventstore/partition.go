@@ -20,6 +20,15 @@ func PartitionOf(id uuid.UUID) int {
 	return int(h.Sum32() % PartitionCount)
 }
 
+// AllPartitions are their numbers.
+func AllPartitions() []int {
+	all := make([]int, PartitionCount)
+	for n := range all {
+		all[n] = n
+	}
+	return all
+}
+
 // Partition is a part of the work, and who has it. It is no history: what an owner did is in the log.
 type Partition struct {
 	N int

@@ -29,6 +29,8 @@ type StartProvisioning struct {
 	WorkerDead bool
 	// Plugin is who will be asked; nil for a driver of the engine's own.
 	Plugin *Plugin
+	// Node is that of the worker, if the runtime can be driven there only. A runtime stays where it was meant to be first.
+	Node domain.NodeID
 }
 
 // Provision is the good end of an attempt.

@@ -147,11 +147,13 @@ func startProvisioning(s State, c StartProvisioning) ([]Event, error) {
 		StatusFailed, StatusCanceled:
 		return nil, stale("the lease is %s", s.Status())
 	}
-	runtime := c.Runtime
+	runtime, node := c.Runtime, c.Node
 	if !s.Runtime.IsZero() {
-		runtime = s.Runtime
+		runtime, node = s.Runtime, s.Node
 	}
-	return []Event{ProvisioningStarted{Attempt: s.Attempt + 1, Runtime: runtime, Worker: c.Worker, Deadline: c.Deadline, Plugin: c.Plugin}}, nil
+	return []Event{ProvisioningStarted{
+		Attempt: s.Attempt + 1, Runtime: runtime, Worker: c.Worker, Deadline: c.Deadline, Plugin: c.Plugin, Node: node,
+	}}, nil
 }
 
 // provision turns the good end of an attempt into an active lease, unless a release was asked for meanwhile.

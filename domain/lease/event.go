@@ -70,6 +70,8 @@ type ProvisioningStarted struct {
 	Deadline time.Time        `json:"deadline"`
 	// Plugin is who will be asked; absent for a driver of the engine's own. It drives the lease to its end.
 	Plugin *Plugin `json:"plugin,omitempty"`
+	// Node is where the runtime will be, if it can be driven there only.
+	Node domain.NodeID `json:"nodeId,omitzero"`
 }
 
 // ProvisioningFailed says: the attempt ended without a runtime.

@@ -59,6 +59,8 @@ type State struct {
 	RetryAt    time.Time
 	// Plugin was asked for the runtime; nil for a driver of the engine's own, or before the first attempt.
 	Plugin *Plugin `json:",omitempty"`
+	// Node is where the runtime is, if it can be driven there only.
+	Node domain.NodeID `json:",omitzero"`
 	// MaybeMade says that an attempt which is over, or was taken over, may have made the runtime: what a later attempt with
 	// the same runtime id finds out about itself does not take that back.
 	MaybeMade bool `json:",omitempty"`
@@ -151,6 +153,7 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.MaybeMade = s.MaybeMade || s.Attempting
 		s.Attempt, s.Attempting, s.Runtime = e.Attempt, true, e.Runtime
 		s.Worker, s.Deadline, s.CleanupNeeded, s.Plugin = e.Worker, e.Deadline, true, e.Plugin
+		s.Node = e.Node
 	case ProvisioningFailed:
 		s.Attempting, s.RetryAt = false, timeOf(e.RetryAt)
 		s.FailureCode, s.FailureMessage, s.ProviderLeaseID = e.Code, e.Message, e.ProviderLeaseID

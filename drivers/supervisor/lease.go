@@ -25,7 +25,16 @@ func (s *Supervisor) stepLease(ctx context.Context, id domain.LeaseID, cause uui
 		if err != nil {
 			return err
 		}
-		if elsewhere, err := s.elsewhere(ctx, l); err != nil || elsewhere {
+		if over := l.Status().Ended() && !l.NeedsTeardown(); over {
+			s.residents.remove(id.UUID)
+		}
+		whose := matter{of: id.UUID, node: l.Node, target: target(l)}
+		expired := l.Status() == lease.StatusActive && !l.NeedsTeardown()
+		if expired {
+			whose = matter{of: id.UUID} // its time is over whether anybody can drive it or not
+		}
+		right, mine, err := s.turn(ctx, whose)
+		if err != nil || !mine {
 			return err
 		}
 		orphaned, err := s.orphaned(ctx, l)
@@ -35,12 +44,12 @@ func (s *Supervisor) stepLease(ctx context.Context, id domain.LeaseID, cause uui
 		again = false
 		switch now := s.now(); {
 		case l.NeedsTeardown():
-			again, err = s.release(ctx, id, l, orphaned, cause)
+			again, err = s.release(ctx, id, l, orphaned, right, cause)
 		case l.Status() == lease.StatusGranted || l.Status() == lease.StatusProvisioning:
-			again, err = s.provision(ctx, id, l, orphaned, cause)
-		case l.Status() == lease.StatusActive && !now.Before(l.ExpiresAt):
+			again, err = s.provision(ctx, id, l, orphaned, right, cause)
+		case expired && !now.Before(l.ExpiresAt):
 			var done eventstore.Outcome
-			done, err = s.deps.Commands.ExpireLease(ctx, s.me(cause), id)
+			done, err = s.deps.Commands.ExpireLease(ctx, s.as(right, cause), id)
 			again = done.Changed
 		}
 		if err != nil {
@@ -67,7 +76,9 @@ func (s *Supervisor) orphaned(ctx context.Context, l lease.State) (bool, error) 
 const takeoverFactor = 4
 
 // provision makes the runtime: claim, call the driver, record.
-func (s *Supervisor) provision(ctx context.Context, id domain.LeaseID, l lease.State, orphaned bool, cause uuid.UUID) (again bool, err error) {
+func (s *Supervisor) provision(
+	ctx context.Context, id domain.LeaseID, l lease.State, orphaned bool, right *eventstore.Ownership, cause uuid.UUID,
+) (again bool, err error) {
 	now := s.now()
 	driver, unresolved := s.deps.Drivers.Resolve(target(l))
 	var about drivers.Description
@@ -95,12 +106,15 @@ func (s *Supervisor) provision(ctx context.Context, id domain.LeaseID, l lease.S
 	if transient(unreadable) {
 		return false, unreadable
 	}
-	l, got, err := s.deps.Commands.ClaimProvisioning(ctx, s.me(cause), id, node, lease.StartProvisioning{
+	l, got, err := s.deps.Commands.ClaimProvisioning(ctx, s.as(right, cause), id, node, lease.StartProvisioning{
 		Runtime: domain.RuntimeID{UUID: runtime}, Worker: s.deps.Process.ID, Deadline: now.Add(s.opts.ProvisionTimeout), WorkerDead: orphaned,
 		Plugin: pluginOf(about, l),
 	}, need)
 	if err != nil {
 		return false, err
+	}
+	if l.Node == s.deps.Process.Node {
+		s.residents.add(id.UUID)
 	}
 	var config json.RawMessage
 	if unreadable == nil {
@@ -310,7 +324,9 @@ func (s *Supervisor) prune(ctx context.Context, id domain.LeaseID, l, now lease.
 }
 
 // release takes the runtime down: claim, end the commands in it, call the driver, record.
-func (s *Supervisor) release(ctx context.Context, id domain.LeaseID, l lease.State, orphaned bool, cause uuid.UUID) (again bool, err error) {
+func (s *Supervisor) release(
+	ctx context.Context, id domain.LeaseID, l lease.State, orphaned bool, right *eventstore.Ownership, cause uuid.UUID,
+) (again bool, err error) {
 	now := s.now()
 	switch {
 	case (l.Attempting || l.TearingDown) && !orphaned && now.Before(l.Deadline):
@@ -320,7 +336,7 @@ func (s *Supervisor) release(ctx context.Context, id domain.LeaseID, l lease.Sta
 		return false, nil
 	}
 	need, unreadable := s.need(l.Config, secretread.Read{Purpose: secretread.PurposeRelease, Lease: id, Environment: l.Environment})
-	l, got, err := s.deps.Commands.ClaimRelease(ctx, s.me(cause), id, lease.StartRelease{
+	l, got, err := s.deps.Commands.ClaimRelease(ctx, s.as(right, cause), id, lease.StartRelease{
 		Worker: s.deps.Process.ID, Deadline: now.Add(s.opts.ReleaseTimeout), WorkerDead: orphaned,
 	}, need)
 	if err != nil {

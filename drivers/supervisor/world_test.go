@@ -122,7 +122,7 @@ func (w *world) prepareWith(registry *drivers.Registry, opts supervisor.Options,
 		}
 	})
 	n.Supervisor = supervisor.New(supervisor.Deps{
-		Commands: commands.New(n.ledger, w.vault), Drivers: registry, Todo: supervisortest.NewTodo(w.store), Processes: w.processes,
+		Commands: commands.New(n.ledger, w.vault), Drivers: registry, Todo: supervisortest.NewTodo(w.store), Processes: w.processes, Partitions: n.link,
 		Process: n.process, Installer: w.installer, Installation: uuid.New(), Epoch: memory.Epoch,
 		JournalDir: func(id domain.ExecID) string { return filepath.Join(journals, id.String()) },
 		Called:     w.calls.called, Logger: slog.New(slog.NewTextHandler(n.logs, nil)),

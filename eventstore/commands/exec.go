@@ -42,7 +42,7 @@ func (c *Commands) RequestExec(ctx context.Context, by Caller, x StartExec) (eve
 		}
 		_, err = eventstore.Begin(ctx, w, Executions, x.Exec.UUID, execution.Command(execution.Request{Requested: execution.Requested{
 			Company: l.Company, Lease: x.Lease, Argv: x.Argv, Cwd: x.Cwd, Env: values.names,
-			StdinBytes: int64(len(x.Stdin)), StdinHash: values.stdinHash, TimeoutMs: x.TimeoutMs,
+			StdinBytes: int64(len(x.Stdin)), StdinHash: values.stdinHash, TimeoutMs: x.TimeoutMs, Node: l.Node,
 		}}))
 		if err != nil {
 			return err

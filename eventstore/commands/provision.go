@@ -22,7 +22,7 @@ func (c *Commands) ClaimProvisioning(
 	ctx context.Context, by Caller, id domain.LeaseID, node domain.NodeID, claim lease.StartProvisioning, need Need,
 ) (claimed lease.State, got Got, err error) {
 	_, err = eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
-		claim.Now = w.Now()
+		claim.Now, claim.Node = w.Now(), node
 		if _, err := actOnLease(ctx, w, id, claim); err != nil {
 			return err
 		}

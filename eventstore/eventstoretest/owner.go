@@ -118,7 +118,7 @@ func lastWord(t *testing.T, s eventstore.Store) {
 		Must(t, s, owned(stream, p))
 		begun, done := make(chan struct{}), make(chan error)
 		go func() {
-			for i := 0; ; i++ {
+			for i := range 100_000 { // it is over long before
 				_, err := Do(t, s, owned(stream, p))
 				if i == 5 {
 					close(begun)
@@ -128,6 +128,7 @@ func lastWord(t *testing.T, s eventstore.Store) {
 					return
 				}
 			}
+			done <- nil
 		}()
 		<-begun
 		take(t, s, n)

@@ -13,7 +13,7 @@ type Row = leases.Row
 
 // Model is the read model.
 var Model = &projections.Definition[leases.Lease]{
-	Name: "active_leases", Revision: 4,
+	Name: "active_leases", Revision: 5,
 	Categories: []string{lease.Category},
 	Columns:    leases.Columns(),
 	Indexes:    []string{"(company_id, created)", "(environment_id, created)", "(company_id, run)"},

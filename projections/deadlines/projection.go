@@ -17,6 +17,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/install"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/probe"
+	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/projections"
 )
 
@@ -58,6 +59,9 @@ type Deadline struct {
 	DueAt time.Time
 	// Worker has claimed it; zero for nobody.
 	Worker domain.WorkerID
+	// Partition says whose it is to act, and Node where the runtime is, if it can be driven there only.
+	Partition int
+	Node      domain.NodeID
 
 	LeaseState   *lease.State
 	ExecState    *execution.State
@@ -70,15 +74,17 @@ type Row = projections.Row[Deadline]
 
 // Model is the read model.
 var Model = &projections.Definition[Deadline]{
-	Name: "deadlines", Revision: 4,
+	Name: "deadlines", Revision: 5,
 	Categories: []string{lease.Category, execution.Category, probe.Category, install.Category, environment.Category},
 	Columns: []projections.Column[Deadline]{
 		{Name: "company_id", Type: "uuid", Of: func(d *Deadline) any { return d.Company.UUID }},
 		{Name: "kind", Type: "text NOT NULL", Of: func(d *Deadline) any { return d.Kind.String() }},
 		{Name: "due_at", Type: "timestamptz", Of: func(d *Deadline) any { return d.DueAt }},
 		{Name: "worker_id", Type: "uuid", Of: func(d *Deadline) any { return d.Worker.UUID }},
+		{Name: "partition", Type: "bigint NOT NULL", Of: func(d *Deadline) any { return int64(d.Partition) }},
+		{Name: "node_id", Type: "uuid", Of: func(d *Deadline) any { return d.Node.UUID }},
 	},
-	Indexes: []string{"(due_at) WHERE due_at IS NOT NULL", "(worker_id) WHERE worker_id IS NOT NULL"},
+	Indexes: []string{"(due_at) WHERE due_at IS NOT NULL", "(worker_id) WHERE worker_id IS NOT NULL", "(node_id) WHERE node_id IS NOT NULL"},
 	Apply:   apply,
 	Clone: func(d *Deadline) {
 		d.LeaseState, d.ExecState = clone(d.LeaseState), clone(d.ExecState)
@@ -108,6 +114,7 @@ func apply(d *Deadline, e *projections.Event) (bool, error) {
 		return false, err
 	}
 	d.Kind, d.DueAt, d.Worker = KindNone, time.Time{}, domain.WorkerID{}
+	d.Partition = eventstore.PartitionOf(d.ID)
 	switch e.Stream.Category() {
 	case lease.Category:
 		return applyLease(d, e)
@@ -130,7 +137,7 @@ func applyLease(d *Deadline, e *projections.Event) (bool, error) {
 	if err := projections.Take(s, e, lease.Codec, lease.Evolve); err != nil {
 		return false, err
 	}
-	d.Company = s.Company
+	d.Company, d.Node = s.Company, s.Node
 	status := s.Status()
 	switch {
 	case s.Attempting && !status.Ended():
@@ -166,7 +173,8 @@ func applyExec(d *Deadline, e *projections.Event) (bool, error) {
 	if err := projections.Take(s, e, execution.Codec, execution.Evolve); err != nil {
 		return false, err
 	}
-	d.Company = s.Request.Company
+	d.Company, d.Node = s.Request.Company, s.Request.Node
+	d.Partition = eventstore.PartitionOf(s.Request.Lease.UUID)
 	switch s.Status {
 	case execution.StatusRequested:
 		d.Kind, d.DueAt = KindExec, e.RecordedAt
@@ -209,7 +217,7 @@ func applyInstall(d *Deadline, e *projections.Event) (bool, error) {
 	if err := projections.Take(s, e, install.Codec, install.Evolve); err != nil {
 		return false, err
 	}
-	d.Kind, d.DueAt = KindInstall, e.RecordedAt
+	d.Kind, d.DueAt, d.Node = KindInstall, e.RecordedAt, s.Request.Node
 	return s.Status == install.StatusRequested, nil
 }
 

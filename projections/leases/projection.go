@@ -26,7 +26,7 @@ type Row = projections.Row[Lease]
 
 // Model is the read model.
 var Model = &projections.Definition[Lease]{
-	Name: "leases", Revision: 4,
+	Name: "leases", Revision: 5,
 	Categories: []string{lease.Category},
 	Columns: append(Columns(),
 		projections.Column[Lease]{Name: "requested_at", Type: "timestamptz", Of: func(l *Lease) any { return l.RequestedAt }},

@@ -114,7 +114,7 @@ func TestListsArePagedAndFiltered(t *testing.T) {
 	_, err = leases.List(t.Context(), e.pool, leases.Filter{}, projections.Options{After: "nonsense"})
 	require.ErrorIs(t, err, projections.ErrCursor)
 
-	due, _, err := deadlines.Due(t.Context(), e.pool, time.Now().Add(1000*24*time.Hour), 10)
+	due, _, err := deadlines.Due(t.Context(), e.pool, deadlines.Scope{Partitions: eventstore.AllPartitions()}, time.Now().Add(1000*24*time.Hour), 10)
 	require.NoError(t, err)
 	require.Len(t, due, 5)
 	require.Equal(t, deadlines.KindExpire, due[0].Data.Kind)

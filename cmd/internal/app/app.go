@@ -233,7 +233,12 @@ func (a *App) start(ctx context.Context) error {
 	if err := a.startFeed(ctx); err != nil {
 		return err
 	}
-	return a.startServer()
+	if err := a.startServer(); err != nil {
+		return err
+	}
+	// First of all that is undone: while others take over, this process still hears of what happens.
+	a.onStop("partitions", func(ctx context.Context) error { a.supervisor.HandOver(ctx); return nil })
+	return nil
 }
 
 // checkListen refuses to serve beyond loopback without TLS unless told to.
@@ -361,7 +366,7 @@ func (a *App) startSupervisor(ctx context.Context) error {
 	opts.DrainTimeout = a.opts.DrainTimeout
 	identity := a.store.Identity()
 	a.supervisor = supervisor.New(supervisor.Deps{
-		Commands: a.commands, Drivers: a.drivers, Todo: todo{a.pool}, Processes: a.processes, Process: a.process, Installer: shelf{a},
+		Commands: a.commands, Drivers: a.drivers, Todo: todo{a.pool}, Processes: a.processes, Partitions: a.store, Serves: a.serves, Process: a.process, Installer: shelf{a},
 		Installation: identity.Installation, Epoch: identity.Epoch, JournalDir: a.journalDir, Called: a.driverCalls(), Logger: a.log,
 	}, opts)
 	if err := a.supervisor.Start(ctx); err != nil {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/drivers/supervisor"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/memory"
@@ -29,13 +30,34 @@ func NewTodo(store *memory.Store) *Todo {
 }
 
 // Due implements [supervisor.Todo].
-func (d *Todo) Due(ctx context.Context, now time.Time, limit int) ([]supervisor.Task, error) {
-	return d.tasks(ctx, limit, func(x deadlines.Deadline) bool { return !x.DueAt.IsZero() && !x.DueAt.After(now) })
+func (d *Todo) Due(ctx context.Context, scope supervisor.Scope, now time.Time, limit int) ([]supervisor.Task, error) {
+	return d.tasks(ctx, limit, func(x deadlines.Deadline) bool { return in(scope, x) && !x.DueAt.IsZero() && !x.DueAt.After(now) })
+}
+
+func in(scope supervisor.Scope, x deadlines.Deadline) bool {
+	return slices.Contains(scope.Partitions, x.Partition) || !x.Node.IsZero() && x.Node == scope.Node
+}
+
+// Workers implements [supervisor.Todo].
+func (d *Todo) Workers(ctx context.Context) ([]domain.WorkerID, error) {
+	all, err := d.tasks(ctx, math.MaxInt, func(x deadlines.Deadline) bool { return !x.Worker.IsZero() })
+	var workers []domain.WorkerID
+	for _, task := range all {
+		if !slices.Contains(workers, task.Worker) {
+			workers = append(workers, task.Worker)
+		}
+	}
+	return workers, err
 }
 
 // Claimed implements [supervisor.Todo].
-func (d *Todo) Claimed(ctx context.Context) ([]supervisor.Task, error) {
-	return d.tasks(ctx, math.MaxInt, func(x deadlines.Deadline) bool { return !x.Worker.IsZero() })
+func (d *Todo) Claimed(ctx context.Context, scope supervisor.Scope, worker domain.WorkerID) ([]supervisor.Task, error) {
+	return d.tasks(ctx, math.MaxInt, func(x deadlines.Deadline) bool { return in(scope, x) && x.Worker == worker })
+}
+
+// Resident implements [supervisor.Todo].
+func (d *Todo) Resident(ctx context.Context, node domain.NodeID) ([]supervisor.Task, error) {
+	return d.tasks(ctx, math.MaxInt, func(x deadlines.Deadline) bool { return x.Node == node })
 }
 
 func (d *Todo) tasks(ctx context.Context, limit int, match func(deadlines.Deadline) bool) ([]supervisor.Task, error) {
