@@ -38,5 +38,5 @@ func mayServe(args []string) bool {
 	if end := slices.Index(args, "--"); end >= 0 {
 		args = args[:end]
 	}
-	return slices.Contains(args, "serve")
+	return slices.ContainsFunc(args, func(a string) bool { return a == "serve" || a == "api" || a == "worker" })
 }

@@ -31,6 +31,8 @@ type Requested struct {
 // Claimed says: a worker is about to start it. From here on it may have run.
 type Claimed struct {
 	Worker domain.WorkerID `json:"workerId"`
+	// Node is where its output will be.
+	Node domain.NodeID `json:"nodeId,omitzero"`
 }
 
 // Started says: its process is there. The three together name the process also after its number was given away again.

@@ -11,6 +11,7 @@ import (
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/eventstore/commands"
 	"github.com/tenure-dev/tenure/eventstore/faults"
 )
 
@@ -72,7 +73,7 @@ func (s *Supervisor) startExec(ctx context.Context, id domain.ExecID, x executio
 	case errors.Is(failure, errElsewhere):
 		return nil
 	}
-	l, got, ok, err := s.deps.Commands.ClaimExec(ctx, s.as(ready.right, cause), id, s.deps.Process.ID, ready.need)
+	l, got, ok, err := s.deps.Commands.ClaimExec(ctx, s.as(ready.right, cause), id, commands.Worker{ID: s.deps.Process.ID, Node: s.deps.Process.Node}, ready.need)
 	if err != nil || !ok {
 		return err
 	}

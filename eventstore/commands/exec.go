@@ -54,7 +54,7 @@ func (c *Commands) RequestExec(ctx context.Context, by Caller, x StartExec) (eve
 // ClaimExec claims a command for a worker, before it starts. A command whose lease ended meanwhile is refused for good:
 // then ok is false.
 func (c *Commands) ClaimExec(
-	ctx context.Context, by Caller, id domain.ExecID, worker domain.WorkerID, need Need,
+	ctx context.Context, by Caller, id domain.ExecID, worker Worker, need Need,
 ) (l lease.State, got Got, ok bool, err error) {
 	_, err = eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
 		x, err := eventstore.View(ctx, w, Executions, id.UUID)
@@ -73,7 +73,7 @@ func (c *Commands) ClaimExec(
 		case x.Status == execution.StatusRequested && !ok:
 			return endExec(ctx, w, id, execution.Refuse{Stage: "lease", Code: refusal.Code, Message: refusal.Message})
 		}
-		if _, err = eventstore.Act(ctx, w, Executions, id.UUID, execution.Command(execution.Claim{Worker: worker})); err != nil {
+		if _, err = eventstore.Act(ctx, w, Executions, id.UUID, execution.Command(execution.Claim{Worker: worker.ID, Node: worker.Node})); err != nil {
 			return err
 		}
 		got, err = settle(ctx, w, l.Company, need)
