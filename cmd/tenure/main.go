@@ -28,7 +28,7 @@ func main() {
 		env = taken.Get
 	}
 	os.Exit(cli.Main(context.Background(), cli.Deps{
-		Version: version, Serve: app.Serve(version), Keysets: app.Keysets{}, Conformance: app.Conformance, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Env: env,
+		Version: version, Serve: app.Serve(version), Drain: app.Drain, Keysets: app.Keysets{}, Conformance: app.Conformance, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Env: env,
 	}, os.Args[1:]))
 }
 

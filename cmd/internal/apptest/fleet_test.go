@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -102,6 +103,78 @@ func TestTheLeasesOfAKilledWorkerAreDrivenByOthers(t *testing.T) {
 	}
 	calls.Wait()
 	require.Less(t, time.Since(killed), within)
+}
+
+// A worker that is drained gives away its part before it begins nothing new any more: clients notice nothing, and a command
+// that runs on it goes on to its end.
+func TestAWorkerIsDrainedWithoutAGap(t *testing.T) {
+	t.Parallel()
+	f := apptest.StartFleet(t, pgtest.URL(t), []string{"api", "worker", "worker"}, apptest.WithEnv("TENURE_DRAIN_TIMEOUT=30s"))
+	api, leaves := f[0], f[1]
+	tenant := sandboxes(t, api)
+	local := api.Tenant(wire.AddEnvironment{Name: "local"})
+	for workspaces(t, leaves) == 0 {
+		api.Acquire(local, wire.AcquireLease{})
+	}
+	leases, err := api.Client.Leases(t.Context(), local.Company.ID, client.LeaseFilter{Status: wire.LeaseActive})
+	require.NoError(t, err)
+	var running []wire.Exec
+	for _, l := range leases.Items {
+		x, err := api.Client.StartExec(t.Context(), l.ID, wire.StartExec{Argv: []string{"sleep", "4"}})
+		require.NoError(t, err)
+		running = append(running, x)
+	}
+	for _, x := range running {
+		require.Eventually(t, func() bool {
+			now, err := api.Client.Exec(t.Context(), x.ID)
+			return err == nil && now.Status == "running"
+		}, 20*time.Second, 20*time.Millisecond)
+	}
+
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	drained := make(chan struct{})
+	slowest := make(chan time.Duration, 1)
+	calls.Go(func() {
+		longest := time.Duration(0)
+		defer func() { slowest <- longest }()
+		for {
+			began := time.Now()
+			useSandbox(t, api, tenant)
+			longest = max(longest, time.Since(began))
+			select {
+			case <-drained:
+				return
+			default:
+			}
+		}
+	})
+	out, err := exec.CommandContext(t.Context(), apptest.Binary(t), "worker", "drain", "--data-dir", leaves.DataDir).CombinedOutput()
+	close(drained)
+	require.NoError(t, err, "%s", out)
+	require.Zero(t, leaves.Wait())
+	require.Less(t, <-slowest, 4*time.Second, "nobody waits until a dead one would be taken for dead")
+	for _, x := range running {
+		require.Equal(t, wire.EndExited, api.Ended(x.ID).Result.End)
+	}
+	out, err = exec.CommandContext(t.Context(), apptest.Binary(t), "worker", "drain", "--data-dir", leaves.DataDir).CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(out), "no process runs on")
+}
+
+// useSandbox acquires a lease and releases it.
+func useSandbox(t *testing.T, e *apptest.Engine, tenant apptest.Tenant) {
+	t.Helper()
+	got, _, err := e.Client.AcquireLease(t.Context(), tenant.Company.ID,
+		wire.AcquireLease{EnvironmentID: tenant.Environment.ID, HeartbeatRunID: uuid.NewString()}, client.Wait(30*time.Second))
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	l, err := e.Client.ReleaseLease(t.Context(), got.Lease.ID, wire.Release{}, client.Wait(30*time.Second))
+	if err != nil || l.Status != wire.LeaseReleased {
+		t.Errorf("release: %v, %s", err, l.Status)
+	}
 }
 
 // Case A16 across processes: fifty at once want the only slot, through two API servers, with three workers at work. It has one

@@ -208,7 +208,7 @@ func (r *root) apiServer() *cobra.Command {
 }
 
 func (r *root) workerServer() *cobra.Command {
-	return r.server(served{
+	cmd := r.server(served{
 		role: RoleWorker, listen: "127.0.0.1:7718",
 		short: "Run a worker: it makes runtimes, runs commands in them and takes them down",
 		long: "Workers share the work evenly; what one that dies had is taken over within five seconds, and one that ends on SIGINT or\n" +
@@ -220,6 +220,8 @@ func (r *root) workerServer() *cobra.Command {
 			"tenure worker --listen 10.0.0.7:7718 --insecure-listen --data-dir /srv/tenure-worker",
 		},
 	})
+	cmd.AddCommand(r.workerDrain())
+	return cmd
 }
 
 func (r *root) server(v served) *cobra.Command {
