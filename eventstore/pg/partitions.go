@@ -11,7 +11,7 @@ import (
 
 // Partitions implements [eventstore.Partitioning].
 func (s *Store) Partitions(ctx context.Context) ([]eventstore.Partition, error) {
-	rows, err := s.pool.Query(ctx, `SELECT partition, process_id, epoch FROM partitions ORDER BY partition`)
+	rows, err := s.keep.Query(ctx, `SELECT partition, process_id, epoch FROM partitions ORDER BY partition`)
 	if err != nil {
 		return nil, unavailable(wrap(err, "list partitions"))
 	}
@@ -26,7 +26,7 @@ func (s *Store) TakePartitions(ctx context.Context, worker domain.WorkerID, of [
 	for i, p := range of {
 		numbers[i], epochs[i] = int32(p.N), p.Epoch
 	}
-	rows, err := s.pool.Query(ctx, `
+	rows, err := s.keep.Query(ctx, `
 		WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock(append_lock_key()))
 		UPDATE partitions p SET process_id = $1, epoch = p.epoch + 1
 		  FROM turn, unnest($2::integer[], $3::bigint[]) AS u(partition, epoch)

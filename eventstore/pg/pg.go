@@ -55,7 +55,9 @@ func (o Options) withDefaults() Options {
 
 // Store is the event store on one schema of one database.
 type Store struct {
-	pool     *pgxpool.Pool
+	pool *pgxpool.Pool
+	// keep has one connection, for what must get through however busy the pool is: that a process lives and what it has.
+	keep     *pgxpool.Pool
 	opts     Options
 	clock    eventstore.Clock
 	identity Identity
@@ -94,6 +96,11 @@ func Open(ctx context.Context, pool *pgxpool.Pool, opts Options) (*Store, error)
 		return nil, fmt.Errorf("open the log: %w", err)
 	}
 	s.clock.Observe(now)
+	config := pool.Config()
+	config.MaxConns, config.MinConns, config.MinIdleConns = 1, 0, 0
+	if s.keep, err = pgxpool.NewWithConfig(ctx, config); err != nil {
+		return nil, fmt.Errorf("open the log: %w", err)
+	}
 	s.wake = newWake(s)
 	s.writer = newWriter(s)
 	ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -108,6 +115,7 @@ func (s *Store) Close() {
 	s.writer.close()
 	s.cancel()
 	s.done.Wait()
+	s.keep.Close()
 }
 
 // Identity says which log this is.

@@ -6,21 +6,28 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/eventstore"
 )
 
 // Processes is who drives, each with one liveness row.
-type Processes struct{ store *Store }
+type Processes struct {
+	store *Store
+	pool  *pgxpool.Pool
+}
 
 // Processes returns the liveness rows of this log.
-func (s *Store) Processes() *Processes { return &Processes{store: s} }
+func (s *Store) Processes() *Processes { return &Processes{store: s, pool: s.keep} }
+
+// ForReaders are the same for who can wait for a connection behind others.
+func (p *Processes) ForReaders() *Processes { return &Processes{store: p.store, pool: p.store.pool} }
 
 // Register makes the row of a new incarnation and removes those of the node's earlier ones: only one process at a time owns
 // a node's data directory, so they are gone.
 func (p *Processes) Register(ctx context.Context, process eventstore.Process, ttl time.Duration) error {
-	_, err := p.store.pool.Exec(ctx, `
+	_, err := p.pool.Exec(ctx, `
 		WITH earlier AS (DELETE FROM processes WHERE node_id = $2 AND id <> $1)
 		INSERT INTO processes (id, node_id, hostname, pid, version, role, serves, draining, address, alive_until)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, clock_timestamp() + $10)`,
@@ -33,7 +40,7 @@ func (p *Processes) Register(ctx context.Context, process eventstore.Process, tt
 // took over.
 func (p *Processes) Beat(ctx context.Context, process eventstore.Process, ttl time.Duration) error {
 	var now time.Time
-	err := p.store.pool.QueryRow(ctx, `
+	err := p.pool.QueryRow(ctx, `
 		UPDATE processes SET alive_until = clock_timestamp() + $2, serves = $3, draining = $4
 		 WHERE id = $1
 		RETURNING clock_timestamp()`, process.ID.UUID, ttl, array(process.Serves), process.Draining).Scan(&now)
@@ -49,13 +56,13 @@ func (p *Processes) Beat(ctx context.Context, process eventstore.Process, ttl ti
 
 // Leave removes the row: the process ends in order, and its claims may be taken over at once.
 func (p *Processes) Leave(ctx context.Context, id domain.WorkerID) error {
-	_, err := p.store.pool.Exec(ctx, `DELETE FROM processes WHERE id = $1`, id.UUID)
+	_, err := p.pool.Exec(ctx, `DELETE FROM processes WHERE id = $1`, id.UUID)
 	return unavailable(wrap(err, "remove this process"))
 }
 
 // List returns every process, those that have gone silent too.
 func (p *Processes) List(ctx context.Context) ([]eventstore.Process, error) {
-	rows, err := p.store.pool.Query(ctx, `
+	rows, err := p.pool.Query(ctx, `
 		SELECT id, node_id, hostname, pid, version, role, serves, draining, address, started_at, alive_until, alive_until > clock_timestamp()
 		  FROM processes
 		 ORDER BY started_at, id`)

@@ -74,7 +74,7 @@ func (o outputs) OpenOutput(ctx context.Context, of api.OutputPlace, offset int6
 
 // reach finds the living process of a node.
 func (o outputs) reach(ctx context.Context, node domain.NodeID) (address string, err error) {
-	list, err := o.a.processes.List(ctx)
+	list, err := o.a.processes.ForReaders().List(ctx)
 	if err != nil {
 		return "", err
 	}

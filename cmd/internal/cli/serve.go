@@ -267,7 +267,7 @@ func (o *ServeOptions) addFlags(cmd *cobra.Command) {
 		own = ""
 	}
 	f.StringVar(&o.Listen, "listen", o.Listen, "`address` to listen on; port 0 takes a free one")
-	f.StringVar(&o.DatabaseURL, "database-url", "", "`URL` of a Postgres to use; with a password in it, rather set TENURE_DATABASE_URL; pool_max_conns in it bounds the connections, from 5, default 20, and two more"+own)
+	f.StringVar(&o.DatabaseURL, "database-url", "", "`URL` of a Postgres to use; with a password in it, rather set TENURE_DATABASE_URL; pool_max_conns in it bounds the connections, from 5, default 20, and three more"+own)
 	f.StringVar(&o.DatabaseDirectURL, "database-direct-url", "", "`URL` of the same Postgres past a pooler that --database-url leads through; with a password in it, rather set TENURE_DATABASE_DIRECT_URL (default: there is no pooler)")
 	f.BoolVar(&o.InsecureListen, "insecure-listen", false, "allow --listen on an address that others can reach, without TLS")
 	f.StringVar(&o.LogFormat, "log-format", o.LogFormat, "`format` of the log: text or json")
