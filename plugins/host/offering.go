@@ -34,7 +34,9 @@ func (h *Host) Offerings() []Offering {
 		}
 	}
 	slices.SortFunc(all, func(a, b Offering) int {
-		name := func(o Offering) string { return strings.Join([]string{string(o.Kind), o.Plugin, o.Key, o.Version}, "\x00") }
+		name := func(o Offering) string {
+			return strings.Join([]string{string(o.Kind), o.Plugin, o.Key, o.Version}, "\x00")
+		}
 		return strings.Compare(name(a), name(b))
 	})
 	return all

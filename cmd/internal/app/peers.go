@@ -119,7 +119,7 @@ func (r *remote) ask() error {
 	answer, err := peerClient.Do(request)
 	if err != nil {
 		// Not wrapped: an error of this link is none of the database's.
-		return fmt.Errorf("%w: %s", api.ErrNodeAway, err)
+		return fmt.Errorf("%w: %s", api.ErrNodeAway, err.Error())
 	}
 	if answer.StatusCode == http.StatusOK {
 		r.body, r.decoder = answer.Body, json.NewDecoder(answer.Body)
@@ -142,7 +142,7 @@ func (r *remote) Next() (api.OutputFrame, error) {
 	var l line
 	if err := r.decoder.Decode(&l); err != nil {
 		r.forget()
-		return api.OutputFrame{}, fmt.Errorf("%w: its answer was cut: %s", api.ErrNodeAway, err)
+		return api.OutputFrame{}, fmt.Errorf("%w: its answer was cut: %s", api.ErrNodeAway, err.Error())
 	}
 	if l.End {
 		r.forget()

@@ -3,6 +3,7 @@ package apptest_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os/exec"
@@ -233,7 +234,10 @@ func TestOutputsComeFromTheWorkerThatHasThem(t *testing.T) {
 	require.Len(t, seen, 2, "both made workspaces")
 
 	for _, w := range workers {
-		refused, err := http.Get(w.Client.BaseURL() + "/internal/v1/execs/" + last.ID.String() + "/output") //nolint:noctx // a test
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.Client.BaseURL()+"/internal/v1/execs/"+last.ID.String()+"/output", http.NoBody)
+		require.NoError(t, err)
+		request.Header.Set("Tenure-Internal", fmt.Sprintf("%d.AAAA", time.Now().Unix()))
+		refused, err := (&http.Client{Timeout: 30 * time.Second}).Do(request)
 		require.NoError(t, err)
 		body, err := io.ReadAll(refused.Body)
 		require.NoError(t, err)
