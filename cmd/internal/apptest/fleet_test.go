@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"os/exec"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -250,15 +249,17 @@ func TestOutputsComeFromTheWorkerThatHasThem(t *testing.T) {
 		require.NotEmpty(t, healthy.Version)
 		w.Kill()
 	}
-	read := func() (string, error) {
-		var out strings.Builder
+	// The two streams come in the order in which they were read, which may be either.
+	read := func() (map[string]string, error) {
+		out := map[string]string{}
 		for line, err := range impatient(t, api).ExecOutput(t.Context(), last.ID, client.OutputOptions{}) {
 			if err != nil {
-				return "", err
+				return nil, err
 			}
-			out.Write(line.Data)
+			out[line.Stream] += string(line.Data)
 		}
-		return out.String(), nil
+		delete(out, "") // the seal
+		return out, nil
 	}
 	require.Eventually(t, func() bool {
 		_, err := read()
@@ -270,5 +271,5 @@ func TestOutputsComeFromTheWorkerThatHasThem(t *testing.T) {
 	}
 	out, err := read()
 	require.NoError(t, err)
-	require.Equal(t, "one\ntwo\nthree\n", out)
+	require.Equal(t, map[string]string{"stdout": "one\ntwo\n", "stderr": "three\n"}, out)
 }
