@@ -30,6 +30,8 @@ type route struct {
 	handle handler
 	// body bounds the request's body; 0 for the server's default.
 	body int64
+	// worker says that a process which serves no client has it too.
+	worker bool
 }
 
 // handler answers a call that was let in.
@@ -38,7 +40,7 @@ type handler func(*call) error
 func (s *Server) routes() []route {
 	const get, post, patch, remove = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
 	return []route{
-		{method: get, path: "/api/health", handle: s.health},
+		{method: get, path: "/api/health", handle: s.health, worker: true},
 		{method: get, path: "/api/v1/openapi.yaml", handle: s.openAPI},
 
 		{method: post, path: "/api/v1/companies", action: access.CompanyAdd, handle: s.addCompany},
@@ -112,7 +114,7 @@ func (s *Server) routes() []route {
 		{method: get, path: "/api/v1/workers", action: access.WorkerRead, handle: s.listWorkers},
 		{method: get, path: "/api/v1/clock", action: access.ClockRead, handle: s.getClock},
 		{method: post, path: "/api/v1/clock/confirm", action: access.ClockConfirm, handle: s.confirmClock},
-		{method: get, path: "/metrics", action: s.metricsAction(), handle: s.showMetrics},
+		{method: get, path: "/metrics", action: s.metricsAction(), handle: s.showMetrics, worker: true},
 	}
 }
 
@@ -133,8 +135,10 @@ func (s *Server) newEcho() *echo.Echo {
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = s.answerError
 	e.Use(s.begin)
-	for _, r := range s.routes() {
-		e.Add(r.method, r.path, s.serve(r))
+	for _, r := range append(s.routes(), s.internalRoutes()...) {
+		if !s.deps.WorkerOnly || r.worker {
+			e.Add(r.method, r.path, s.serve(r))
+		}
 	}
 	return e
 }

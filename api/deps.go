@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -33,9 +34,13 @@ type Deps struct {
 	// Plugins knows the processes of plugins; nil where there are none.
 	Plugins PluginProcesses
 	// Node is this engine's.
-	Node    domain.NodeID
-	Output  OutputReader
-	Checker EnvironmentChecker
+	Node   domain.NodeID
+	Output OutputReader
+	// Internal, if set, serves other processes what is on this node.
+	Internal Internal
+	// WorkerOnly serves clients nothing but health and metrics.
+	WorkerOnly bool
+	Checker    EnvironmentChecker
 	// Health is nil while this process can serve: migrations are done and its loops run. What it says otherwise is logged
 	// and told to nobody.
 	Health func(context.Context) error
@@ -104,8 +109,23 @@ type SecretField struct{ Value, Ref string }
 // OutputReader opens the outputs of commands.
 type OutputReader interface {
 	// OpenOutput begins at an offset, which may lie ahead of what there is. An output that is not there (yet, or any more)
-	// is fs.ErrNotExist.
-	OpenOutput(ctx context.Context, exec domain.ExecID, offset int64) (Output, error)
+	// is fs.ErrNotExist; one that cannot be reached now is ErrNodeAway.
+	OpenOutput(ctx context.Context, of OutputPlace, offset int64) (Output, error)
+}
+
+// OutputPlace says where the output of a command is; the node is zero before the command was claimed.
+type OutputPlace struct {
+	Exec domain.ExecID
+	Node domain.NodeID
+}
+
+// ErrNodeAway says that what is asked for is on another machine, which cannot be reached.
+var ErrNodeAway = errors.New("the machine that has it cannot be reached")
+
+// Internal is how processes know one another.
+type Internal interface {
+	// Verify reports whether a token is that of a process of this log, for this path and now.
+	Verify(path, token string) bool
 }
 
 // Output reads one command's output while it may still grow.

@@ -180,6 +180,10 @@ var mapping = []struct {
 		Status: http.StatusServiceUnavailable, Code: "shutting_down", Detail: "the server is shutting down", Retryable: true,
 		Remediation: "try again when it is up",
 	}, retryAfter: 2 * time.Second},
+	{is: ErrNodeAway, problem: wire.Problem{
+		Status: http.StatusServiceUnavailable, Code: "node_away", Detail: "the output is on a machine that cannot be reached now", Retryable: true,
+		Remediation: "try again when it is back; an operator sees the processes at GET /api/v1/workers, and how others reach them at --address of a worker",
+	}, retryAfter: 5 * time.Second},
 	{is: errNotReady, problem: wire.Problem{
 		Status: http.StatusServiceUnavailable, Code: "not_ready", Detail: "the server cannot serve yet, or not any more", Retryable: true,
 		Remediation: "try again; if it lasts, see the server's log",

@@ -44,6 +44,7 @@ func (s *Server) listWorkers(c *call) error {
 		out.Items = append(out.Items, wire.Worker{
 			ID: p.ID.UUID, NodeID: p.Node.UUID, Hostname: p.Hostname, PID: p.PID, Version: p.Version,
 			StartedAt: p.StartedAt.UTC(), AliveUntil: p.AliveUntil.UTC(), Alive: p.Alive,
+			Role: p.Role.String(), Address: textOrNull(p.Address), Draining: p.Draining,
 		})
 	}
 	return c.answer(http.StatusOK, out)

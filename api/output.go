@@ -101,7 +101,7 @@ func (o *outputReader) ended() bool { return o.exec.Status == execution.StatusEn
 
 // open opens the output, if it is there. One that had bytes and is gone is refused: an empty answer would be a lie.
 func (o *outputReader) open() error {
-	output, err := o.c.server.deps.Output.OpenOutput(o.c.ctx(), domain.ExecID{UUID: o.c.id}, o.q.offset)
+	output, err := o.c.server.deps.Output.OpenOutput(o.c.ctx(), OutputPlace{Exec: domain.ExecID{UUID: o.c.id}, Node: o.exec.Node}, o.q.offset)
 	switch {
 	case err == nil:
 		o.output = output

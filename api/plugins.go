@@ -116,13 +116,42 @@ func (s *Server) installPlugin(c *call) error {
 	if err != nil {
 		return err
 	}
-	o, err := s.deps.Commands.RequestInstall(c.ctx(), by, domain.InstallID{UUID: id}, install.Requested{Source: in.Source, Node: s.deps.Node})
+	node, err := s.installNode(c, in.NodeID)
+	if err != nil {
+		return err
+	}
+	o, err := s.deps.Commands.RequestInstall(c.ctx(), by, domain.InstallID{UUID: id}, install.Requested{Source: in.Source, Node: node})
 	if o, err = c.done(by, o, err); err != nil {
 		return err
 	}
 	c.id = made(o, id)
 	c.Response().Header().Set("Location", "/api/v1/plugin-installs/"+c.id.String())
 	return s.answerInstall(c, o, http.StatusCreated, http.StatusAccepted)
+}
+
+// installNode is the machine that a plugin is installed on.
+func (s *Server) installNode(c *call, named *uuid.UUID) (domain.NodeID, error) {
+	if named == nil && !s.deps.Node.IsZero() {
+		return s.deps.Node, nil
+	}
+	list, err := s.deps.Processes.List(c.ctx())
+	if err != nil {
+		return domain.NodeID{}, err
+	}
+	var nodes []domain.NodeID
+	for _, p := range list {
+		if p.Drives() && (named == nil || p.Node.UUID == *named) {
+			nodes = append(nodes, p.Node)
+		}
+	}
+	switch {
+	case len(nodes) == 1:
+		return nodes[0], nil
+	case named != nil:
+		return domain.NodeID{}, invalid("unknown_node", "nodeId", "no worker of this node lives").Mend("see GET /api/v1/workers for those that do")
+	}
+	return domain.NodeID{}, invalid("missing_field", "nodeId", "is missing: this server drives nothing, and %d nodes do", len(nodes)).
+		Mend("name the machine that has the directory; GET /api/v1/workers lists them")
 }
 
 func (s *Server) getInstall(c *call) error {

@@ -104,6 +104,8 @@ type Append struct {
 	Command *Command
 	// NotAfter refuses the append when the database's clock is past it; zero is no limit.
 	NotAfter time.Time
+	// Owner refuses the append with ErrNotOwner once the partition has another owner; nil for an append of no owner.
+	Owner *Ownership
 	// Inputs are kept beside the log, DropInputs are removed, both with the events.
 	Inputs     []Input
 	DropInputs []uuid.UUID
@@ -149,6 +151,9 @@ func (a Append) Validate() error {
 			bad("expect: stream %q is no name of a stream", x.Stream)
 		}
 		named[x.Stream] = true
+	}
+	if o := a.Owner; o != nil && (o.Partition < 0 || o.Partition >= PartitionCount) {
+		bad("owner: there is no partition %d", o.Partition)
 	}
 	total := 0
 	for i, e := range a.Events {

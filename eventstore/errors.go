@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/tenure-dev/tenure/domain"
 )
 
 // What can happen to an append instead of its events.
@@ -18,6 +20,9 @@ var (
 	ErrStaleEpoch = errors.New("the log has another epoch")
 	// ErrForked: the log has forked and was not adopted yet, and the append announces work outside.
 	ErrForked = errors.New("the log has forked, and nothing is driven until it is adopted")
+	// ErrNotOwner: the partition that the append was made for has another owner. Nothing happened.
+	ErrNotOwner error = domain.Refuse(domain.KindStale, "not_owner", "the partition has another owner").
+			Mend("leave it to that one")
 	// ErrInvalid: the append can never be accepted; see [*InvalidError].
 	ErrInvalid = errors.New("the append is not valid")
 	// ErrUnknownOutcome: whether the append happened is not known; repeating it with the same id tells.

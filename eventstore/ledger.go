@@ -82,6 +82,8 @@ type Options struct {
 	Command *Command
 	// Drives says that the command announces work outside: it ends with [ErrForked] while the log waits for its adoption.
 	Drives bool
+	// Owner is the right by which an owner acts; nil for who needs none. It is refused with ErrNotOwner once it is over.
+	Owner *Ownership
 }
 
 // Outcome is what became of an executed command.
@@ -253,7 +255,7 @@ func (w *Work) NotAfter(t time.Time) { w.notAfter = t }
 func (w *Work) append(opts Options) Append {
 	a := Append{
 		ID: w.id, Lane: opts.Lane, Events: w.events, By: opts.By, Command: opts.Command, NotAfter: w.notAfter,
-		Inputs: w.inputs, DropInputs: w.drops, Epoch: w.epoch, Drives: w.drives,
+		Owner: opts.Owner, Inputs: w.inputs, DropInputs: w.drops, Epoch: w.epoch, Drives: w.drives,
 	}
 	for _, s := range w.seen {
 		a.Expect = append(a.Expect, s.expectation())

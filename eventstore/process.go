@@ -10,15 +10,41 @@ import (
 // ErrProcessGone says that a process's liveness row was removed by another incarnation: it must stop driving.
 var ErrProcessGone = errors.New("another process has taken this one's place")
 
-// Process is one incarnation of a process that drives.
+// Process is one incarnation of a process.
 type Process struct {
 	ID       domain.WorkerID
 	Node     domain.NodeID
 	Hostname string
 	PID      int
 	Version  string
+	// Role is what it does.
+	Role Role
+	// Serves are the drivers whose runtimes it can make; see [Process.Serving].
+	Serves []string
+	// Draining says that it wants to go: its partitions are for others.
+	Draining bool
+	// Address is where other processes reach it; "" for nowhere.
+	Address string
 
 	StartedAt  time.Time
 	AliveUntil time.Time
 	Alive      bool
 }
+
+// Role is what a process does.
+type Role string
+
+// The roles.
+const (
+	// RoleServe: it answers clients and drives.
+	RoleServe Role = "serve"
+	// RoleWorker: it drives.
+	RoleWorker Role = "worker"
+	// RoleAPI: it answers clients.
+	RoleAPI Role = "api"
+)
+
+func (r Role) String() string { return string(r) }
+
+// Drives reports whether the process takes its share of the work.
+func (p Process) Drives() bool { return p.Alive && p.Role != RoleAPI && !p.Draining }

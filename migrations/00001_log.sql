@@ -114,9 +114,9 @@ $$;
 -- Streams and companies are given once each (s_name, c_id) and named by their place (from 1) elsewhere. Expectations and
 -- events are sorted by append. The answer has an element for each append; failed expectations are listed beside it.
 -- Status: 0 done, 1 done before, 2 command done before, 3 command of another request, 4 too late, 5 another epoch,
--- 6 conflict, 7 the log is forked. Too late is by the clock itself and not by the log's time, which may be ahead of it. An append
--- is of another epoch also if the log is on another timeline than its epoch began on, or lacks the event that the caller has seen
--- (p_seen). It also tells where the head of the log was found and where it is left, and the heads of the streams and
+-- 6 conflict, 7 the log is forked, 8 not the owner any more. Too late is by the clock itself and not by the log's time, which may
+-- be ahead of it. An append is of another epoch also if the log is on another timeline than its epoch began on, or lacks the event
+-- that the caller has seen (p_seen). It also tells where the head of the log was found and where it is left, and the heads of the streams and
 -- companies of the call, for append_next.
 -- +goose StatementBegin
 CREATE FUNCTION append_events(
@@ -130,6 +130,7 @@ CREATE FUNCTION append_events(
   k_append integer[], k_scope bytea[], k_request bytea[], k_resource uuid[],
   i_append integer[], i_id uuid[], i_company uuid[], i_subject text[], i_value bytea[],
   d_append integer[], d_id uuid[],
+  w_append integer[], w_partition integer[], w_epoch bigint[],
   OUT o_epoch bigint, OUT o_status integer[], OUT o_first bigint[], OUT o_recorded_at timestamptz[], OUT o_resource uuid[],
   OUT o_fail_append integer[], OUT o_fail_stream integer[], OUT o_fail_actual bigint[],
   OUT o_found bigint, OUT o_head bigint, OUT o_head_hash bytea, OUT o_head_at timestamptz,
@@ -169,6 +170,7 @@ DECLARE
   v_cmd_request bytea[];
   v_cmd_resource uuid[];
   v_cmd_position bigint[];
+  v_strangers integer[] := '{}';
   v_status integer[] := array_fill(0, ARRAY[n_appends]);
   v_first bigint[] := array_fill(0::bigint, ARRAY[n_appends]);
   v_resource uuid[] := array_fill(NULL::uuid, ARRAY[n_appends]);
@@ -247,6 +249,14 @@ BEGIN
       ) t ON true;
   END IF;
 
+  -- Who takes a partition holds the lock while it raises the epoch, so this is the last word.
+  IF cardinality(w_append) > 0 THEN
+    SELECT coalesce(array_agg(u.append), '{}') INTO v_strangers
+      FROM unnest(w_append, w_partition, w_epoch) AS u(append, partition, epoch)
+      LEFT JOIN LATERAL (SELECT h.epoch FROM partitions h WHERE h.partition = u.partition LIMIT 1) p ON true
+     WHERE p.epoch IS DISTINCT FROM u.epoch;
+  END IF;
+
   FOR a IN 1 .. n_appends LOOP
     ok := true;
     IF v_known[a] IS NOT NULL THEN
@@ -255,6 +265,9 @@ BEGIN
       ok := false;
     ELSIF v_other THEN
       v_status[a] := 5;
+      ok := false;
+    ELSIF a = ANY (v_strangers) THEN
+      v_status[a] := 8;
       ok := false;
     ELSIF v_forked AND a_drives[a] THEN
       v_status[a] := 7;
@@ -403,6 +416,7 @@ CREATE PROCEDURE append_batch(
   k_append integer[], k_scope bytea[], k_request bytea[], k_resource uuid[],
   i_append integer[], i_id uuid[], i_company uuid[], i_subject text[], i_value bytea[],
   d_append integer[], d_id uuid[],
+  w_append integer[], w_partition integer[], w_epoch bigint[],
   INOUT o_epoch bigint DEFAULT NULL, INOUT o_status integer[] DEFAULT NULL, INOUT o_first bigint[] DEFAULT NULL,
   INOUT o_recorded_at timestamptz[] DEFAULT NULL, INOUT o_resource uuid[] DEFAULT NULL,
   INOUT o_fail_append integer[] DEFAULT NULL, INOUT o_fail_stream integer[] DEFAULT NULL, INOUT o_fail_actual bigint[] DEFAULT NULL,
@@ -420,7 +434,8 @@ BEGIN
       p_epoch, p_seen, p_seen_hash, a_id, a_size, a_not_after, a_drives, a_actor, a_key, a_request, a_cause, s_name, c_id,
       x_append, x_stream, x_expect, x_by,
       e_append, e_stream, e_company, e_name, e_revision, e_payload, e_salt, e_commitment,
-      k_append, k_scope, k_request, k_resource, i_append, i_id, i_company, i_subject, i_value, d_append, d_id) r;
+      k_append, k_scope, k_request, k_resource, i_append, i_id, i_company, i_subject, i_value, d_append, d_id,
+      w_append, w_partition, w_epoch) r;
   COMMIT;
 END;
 $$;
@@ -436,8 +451,8 @@ $$;
 -- lock first, but with a snapshot from before: what another process wrote meanwhile is not seen. Then the place of the
 -- first row is taken, and the table refuses the whole.
 --
--- Result: 0 done; otherwise nothing was written: 1 the head is another one, 2 a command was done before, 3 too late. What
--- is wrong is then for append_batch to tell, as it is after an error.
+-- Result: 0 done; otherwise nothing was written: 1 the head is another one, 2 a command was done before, 3 too late, 4 not
+-- the owner any more, which only a statement after that with the lock can tell. What is wrong is then for append_batch to tell, as it is after an error.
 -- +goose StatementBegin
 CREATE PROCEDURE append_next(
   p_epoch bigint, p_head bigint, p_head_hash bytea, p_head_at timestamptz, p_not_after timestamptz,
@@ -446,7 +461,7 @@ CREATE PROCEDURE append_next(
   e_payload bytea[], e_salt bytea[], e_commitment bytea[], e_before bytea[], e_after bytea[], e_prev bytea[], e_follows integer[],
   k_scope bytea[], k_request bytea[], k_resource uuid[], k_position bigint[],
   i_id uuid[], i_company uuid[], i_subject text[], i_value bytea[],
-  d_id uuid[],
+  d_id uuid[], w_partition integer[], w_epoch bigint[],
   INOUT o_result integer DEFAULT NULL, INOUT o_recorded_at timestamptz DEFAULT NULL
 )
 LANGUAGE plpgsql
@@ -509,6 +524,13 @@ BEGIN
      WHERE result = 0
   )
   SELECT result, at INTO o_result, o_recorded_at FROM judged;
+  IF o_result = 0 AND cardinality(w_partition) > 0 AND EXISTS (
+    SELECT FROM unnest(w_partition, w_epoch) AS u(partition, epoch)
+      LEFT JOIN LATERAL (SELECT h.epoch FROM partitions h WHERE h.partition = u.partition LIMIT 1) p ON true
+     WHERE p.epoch IS DISTINCT FROM u.epoch
+  ) THEN
+    o_result := 4;
+  END IF;
   IF o_result > 0 THEN
     ROLLBACK;
     RETURN;
@@ -533,7 +555,7 @@ CREATE PROCEDURE append_one(
   e_append uuid, e_index integer, e_actor uuid, e_key uuid, e_request uuid, e_cause uuid,
   e_stream text, e_version bigint, e_name text, e_revision integer, e_company uuid, e_company_position bigint,
   e_payload bytea, e_salt bytea, e_commitment bytea, e_before bytea, e_after bytea, e_prev bytea,
-  k_scope bytea, k_request bytea, k_resource uuid,
+  k_scope bytea, k_request bytea, k_resource uuid, w_partition integer, w_epoch bigint,
   INOUT o_result integer DEFAULT NULL, INOUT o_recorded_at timestamptz DEFAULT NULL
 )
 LANGUAGE plpgsql
@@ -571,6 +593,10 @@ BEGIN
      WHERE result = 0 AND k_scope IS NOT NULL
   )
   SELECT result, at INTO o_result, o_recorded_at FROM judged;
+  IF o_result = 0 AND w_partition IS NOT NULL
+     AND (SELECT p.epoch FROM partitions p WHERE p.partition = w_partition) IS DISTINCT FROM w_epoch THEN
+    o_result := 4;
+  END IF;
   IF o_result > 0 THEN
     ROLLBACK;
     RETURN;

@@ -7,10 +7,25 @@ CREATE TABLE processes (
   hostname text NOT NULL,
   pid integer NOT NULL,
   version text NOT NULL,
+  -- role is serve, worker or api; serves are the drivers that it has; draining: it wants to go; address: where others reach it.
+  role text NOT NULL,
+  serves text[] NOT NULL,
+  draining boolean NOT NULL,
+  address text NOT NULL,
   started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   alive_until timestamptz NOT NULL
 );
 CREATE INDEX processes_node ON processes (node_id);
 
+-- Who has which part of the work. An owner lives as long as its row in processes says so. The append functions look at the
+-- epoch under their lock, and who raises it holds that lock.
+CREATE TABLE partitions (
+  partition integer PRIMARY KEY,
+  process_id uuid,
+  epoch bigint NOT NULL DEFAULT 0
+);
+INSERT INTO partitions (partition) SELECT generate_series(0, 63);
+
 -- +goose Down
+DROP TABLE partitions;
 DROP TABLE processes;

@@ -72,6 +72,14 @@ func (q *Question) Where(condition string, arg any) {
 	q.conditions = append(q.conditions, strings.ReplaceAll(condition, "$", "$"+strconv.Itoa(len(q.args))))
 }
 
+// Either adds that one of two conditions holds.
+func (q *Question) Either(a string, argA any, b string, argB any) {
+	q.Where("("+a, argA)
+	q.Where(b+")", argB)
+	n := len(q.conditions)
+	q.conditions = append(q.conditions[:n-2], q.conditions[n-2]+" OR "+q.conditions[n-1])
+}
+
 // And adds a condition without an argument.
 func (q *Question) And(condition string) { q.conditions = append(q.conditions, condition) }
 

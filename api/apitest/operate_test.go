@@ -114,13 +114,15 @@ func TestParkedStreamIsListedRetriedAndSkipped(t *testing.T) {
 func TestWorkersAreListed(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	p := eventstore.Process{ID: domain.WorkerID{UUID: uuid.New()}, Node: domain.NodeID{UUID: uuid.New()}, Hostname: "host", PID: 7, Version: "test"}
+	p := eventstore.Process{ID: domain.WorkerID{UUID: uuid.New()}, Node: domain.NodeID{UUID: uuid.New()}, Hostname: "host", PID: 7, Version: "test", Role: eventstore.RoleWorker, Address: "host:7718"}
 	require.NoError(t, s.store.Processes().Register(t.Context(), p, time.Minute))
 	list, err := s.admin.Workers(t.Context())
 	require.NoError(t, err)
 	require.Len(t, list.Items, 1)
 	require.Equal(t, p.ID.UUID, list.Items[0].ID)
 	require.True(t, list.Items[0].Alive)
+	require.Equal(t, "worker", list.Items[0].Role)
+	require.Equal(t, "host:7718", *list.Items[0].Address)
 }
 
 func TestMetricsCountCallsAndRefusalsWithoutIDs(t *testing.T) {

@@ -169,7 +169,7 @@ func (w *worker) exec(id domain.ExecID) {
 	}
 	switch {
 	case x.Status == execution.StatusRequested:
-		if _, _, ok, err := w.commands.ClaimExec(w.ctx, commands.Caller{}, id, w.me, commands.Need{}); err != nil || !ok {
+		if _, _, ok, err := w.commands.ClaimExec(w.ctx, commands.Caller{}, id, commands.Worker{ID: w.me}, commands.Need{}); err != nil || !ok {
 			return
 		}
 		out := w.output(id)
@@ -208,10 +208,10 @@ func (w *worker) forget(id uuid.UUID) {
 }
 
 // OpenOutput makes worker the API's reader of outputs.
-func (w *worker) OpenOutput(_ context.Context, id domain.ExecID, offset int64) (api.Output, error) {
+func (w *worker) OpenOutput(_ context.Context, of api.OutputPlace, offset int64) (api.Output, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	out, ok := w.outputs[id]
+	out, ok := w.outputs[of.Exec]
 	if !ok {
 		return nil, fs.ErrNotExist
 	}

@@ -97,6 +97,12 @@ type Worker struct {
 	StartedAt  time.Time `json:"startedAt"`
 	AliveUntil time.Time `json:"aliveUntil"`
 	Alive      bool      `json:"alive"`
+	// Role is serve, worker or api; the last one drives nothing.
+	Role string `json:"role"`
+	// Address is where other processes reach it; null for nowhere.
+	Address *string `json:"address"`
+	// Draining says that it is about to end and gives away its part of the work.
+	Draining bool `json:"draining"`
 }
 
 // Health says that this process can serve; one that cannot answers with a problem and the status 503.

@@ -59,6 +59,8 @@ type PluginProcess struct {
 type InstallPlugin struct {
 	// Source is the plugin's directory on the server's machine: an absolute path.
 	Source string `json:"source"`
+	// NodeID is the machine: that of the server that is asked, or if it drives nothing, the only one that does.
+	NodeID *uuid.UUID `json:"nodeId,omitempty"`
 }
 
 // The statuses of an installation.

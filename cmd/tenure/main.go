@@ -28,7 +28,7 @@ func main() {
 		env = taken.Get
 	}
 	os.Exit(cli.Main(context.Background(), cli.Deps{
-		Version: version, Serve: app.Serve(version), Keysets: app.Keysets{}, Conformance: app.Conformance, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Env: env,
+		Version: version, Serve: app.Serve(version), Drain: app.Drain, Keysets: app.Keysets{}, Conformance: app.Conformance, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Env: env,
 	}, os.Args[1:]))
 }
 
@@ -38,5 +38,5 @@ func mayServe(args []string) bool {
 	if end := slices.Index(args, "--"); end >= 0 {
 		args = args[:end]
 	}
-	return slices.Contains(args, "serve")
+	return slices.ContainsFunc(args, func(a string) bool { return a == "serve" || a == "api" || a == "worker" })
 }

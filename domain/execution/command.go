@@ -9,7 +9,11 @@ type Command interface{ executionCommand() }
 type Request struct{ Requested Requested }
 
 // Claim takes it for a worker, once and for all.
-type Claim struct{ Worker domain.WorkerID }
+type Claim struct {
+	Worker domain.WorkerID
+	// Node is that of the worker.
+	Node domain.NodeID
+}
 
 // Start says that the worker that claimed it started it. Saying the same again changes nothing.
 type Start struct {

@@ -24,11 +24,15 @@ type Requested struct {
 	StdinHash  string `json:"stdinHash,omitempty"`
 	// TimeoutMs is how long it may run; 0 is no limit of its own.
 	TimeoutMs int64 `json:"timeoutMs"`
+	// Node is where the lease's runtime is, if it can be driven there only.
+	Node domain.NodeID `json:"nodeId,omitzero"`
 }
 
 // Claimed says: a worker is about to start it. From here on it may have run.
 type Claimed struct {
 	Worker domain.WorkerID `json:"workerId"`
+	// Node is where its output will be.
+	Node domain.NodeID `json:"nodeId,omitzero"`
 }
 
 // Started says: its process is there. The three together name the process also after its number was given away again.

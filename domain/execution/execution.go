@@ -51,6 +51,8 @@ type State struct {
 	// Worker is who claimed it; zero before that.
 	Worker  domain.WorkerID
 	Process Started
+	// Node is where its output is; zero before it was claimed.
+	Node domain.NodeID
 
 	// Killing says that somebody asked to kill it; KillBy and KillWhy are who and why.
 	Killing bool
@@ -72,7 +74,7 @@ func Evolve(s State, e Event, m domain.Meta) State {
 	case Requested:
 		s.Status, s.Request, s.RequestedAt = StatusRequested, e, m.At
 	case Claimed:
-		s.Status, s.Worker = StatusClaimed, e.Worker
+		s.Status, s.Worker, s.Node = StatusClaimed, e.Worker, e.Node
 	case Started:
 		s.Status, s.Process, s.StartedAt = StatusRunning, e, m.At
 	case KillRequested:

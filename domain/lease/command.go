@@ -18,6 +18,8 @@ type Request struct{ Requested Requested }
 type Grant struct {
 	Slot int
 	From domain.LeaseID
+	// Node is where that runtime is, if it can be driven there only.
+	Node domain.NodeID
 	// Rule is why it was this lease.
 	Rule admission.Rule
 }
@@ -41,6 +43,8 @@ type StartProvisioning struct {
 	// used, "" if there was none.
 	Resume   *Resume
 	Replaces string
+	// Node is that of the worker, if the runtime can be driven there only. A runtime stays where it was meant to be first.
+	Node domain.NodeID
 }
 
 // Provision is the good end of an attempt.

@@ -169,16 +169,18 @@ func startProvisioning(s State, c StartProvisioning) ([]Event, error) {
 		return nil, stale("the lease is %s", s.Status())
 	}
 	started := ProvisioningStarted{
-		Attempt: s.Attempt + 1, Runtime: c.Runtime, Worker: c.Worker, Deadline: c.Deadline, Plugin: c.Plugin, Fingerprint: c.Fingerprint,
+		Attempt: s.Attempt + 1, Runtime: c.Runtime, Worker: c.Worker, Deadline: c.Deadline, Plugin: c.Plugin, Node: c.Node, Fingerprint: c.Fingerprint,
 	}
 	switch {
 	case s.Resuming:
-		started.Runtime, started.Resumes, started.ProviderLeaseID, started.Metadata = s.Runtime, s.From, s.ProviderLeaseID, s.Metadata
+		started.Runtime, started.Node, started.Resumes = s.Runtime, s.Node, s.From
+		started.ProviderLeaseID, started.Metadata = s.ProviderLeaseID, s.Metadata
 	case !s.Runtime.IsZero():
-		started.Runtime = s.Runtime
+		started.Runtime, started.Node = s.Runtime, s.Node
 	case s.Attempt == 0 && c.Resume != nil:
 		r := c.Resume
-		started.Runtime, started.Resumes, started.ProviderLeaseID, started.Metadata = r.Runtime, r.Lease, r.ProviderLeaseID, r.Metadata
+		started.Runtime, started.Node, started.Resumes = r.Runtime, s.Node, r.Lease
+		started.ProviderLeaseID, started.Metadata = r.ProviderLeaseID, r.Metadata
 	case s.Attempt == 0:
 		started.Replaces = c.Replaces
 	}

@@ -64,6 +64,8 @@ type Granted struct {
 	Slot int `json:"slot"`
 	// From is the lease whose kept runtime comes with the slot.
 	From domain.LeaseID `json:"fromLeaseId,omitzero"`
+	// Node is where that runtime is, if it can be driven there only.
+	Node domain.NodeID `json:"nodeId,omitzero"`
 	// Rule is why it was this lease; absent in the log of old.
 	Rule admission.Rule `json:"rule,omitempty"`
 }
@@ -90,6 +92,8 @@ type ProvisioningStarted struct {
 	Metadata        json.RawMessage `json:"metadata,omitempty"`
 	// Replaces is why a kept runtime that the lease could have had is not used.
 	Replaces string `json:"replaces,omitempty"`
+	// Node is where the runtime will be, if it can be driven there only.
+	Node domain.NodeID `json:"nodeId,omitzero"`
 }
 
 // ProvisioningFailed says: the attempt ended without a runtime.

@@ -71,6 +71,8 @@ type State struct {
 	RetryAt    time.Time
 	// Plugin was asked for the runtime; nil for a driver of the engine's own, or before the first attempt.
 	Plugin *Plugin `json:",omitempty"`
+	// Node is where the runtime is, if it can be driven there only.
+	Node domain.NodeID `json:",omitzero"`
 	// MaybeMade says that an attempt which is over, or was taken over, may have made the runtime: what a later attempt with
 	// the same runtime id finds out about itself does not take that back.
 	MaybeMade bool `json:",omitempty"`
@@ -182,7 +184,7 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.TTL, s.IdleTimeout, s.Selection = ms(e.TTLMs), ms(e.IdleTimeoutMs), e.Selection
 		s.RequestedAt, s.Queue, s.RetainFor, s.MaxTTL = m.At, e.Queue, ms(e.RetainForMs), ms(e.MaxTTLMs)
 	case Granted:
-		s.Granted, s.Slot, s.Fence, s.From = true, e.Slot, m.Fence(), e.From
+		s.Granted, s.Slot, s.Fence, s.From, s.Node = true, e.Slot, m.Fence(), e.From, e.Node
 		s.GrantedAt, s.GrantRule = m.At, e.Rule
 	case Canceled:
 		s.End, s.EndedAt, s.TearingDown, s.Attempting = StatusCanceled, m.At, false, false
@@ -191,7 +193,7 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.MaybeMade = s.MaybeMade || s.Attempting
 		s.Attempt, s.Attempting, s.Runtime = e.Attempt, true, e.Runtime
 		s.Worker, s.Deadline, s.CleanupNeeded, s.Plugin = e.Worker, e.Deadline, true, e.Plugin
-		s.Fingerprint, s.Resuming = e.Fingerprint, !e.Resumes.IsZero()
+		s.Fingerprint, s.Resuming, s.Node = e.Fingerprint, !e.Resumes.IsZero(), e.Node
 		if s.Resuming {
 			s.MaybeMade, s.ProviderLeaseID, s.Metadata = true, e.ProviderLeaseID, e.Metadata
 		}

@@ -57,7 +57,7 @@ func (s *Supervisor) confirm(claimed func(ctx context.Context) (bool, error)) er
 // sayAlive keeps this process's liveness row.
 func (s *Supervisor) sayAlive(ctx context.Context) error {
 	asked := time.Now()
-	err := s.deps.Processes.Beat(ctx, s.deps.Process.ID, s.opts.LivenessTTL)
+	err := s.deps.Processes.Beat(ctx, s.process(), s.opts.LivenessTTL)
 	if err == nil {
 		s.pulse.felt(asked)
 	}

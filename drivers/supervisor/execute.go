@@ -38,7 +38,11 @@ func (s *Supervisor) stepExec(ctx context.Context, id domain.ExecID, cause uuid.
 		if err != nil || !gone {
 			return err
 		}
-		_, err = s.deps.Commands.AbandonExec(ctx, s.me(cause), id, "worker_gone")
+		right, mine, err := s.turn(ctx, matter{of: x.Request.Lease.UUID, node: x.Request.Node})
+		if err != nil || !mine {
+			return err
+		}
+		_, err = s.deps.Commands.AbandonExec(ctx, s.as(right, cause), id, "worker_gone")
 		return err
 	}
 	if !s.execs.has(id) {
@@ -69,7 +73,7 @@ func (s *Supervisor) startExec(ctx context.Context, id domain.ExecID, x executio
 	case errors.Is(failure, errElsewhere):
 		return nil
 	}
-	l, got, ok, err := s.deps.Commands.ClaimExec(ctx, s.me(cause), id, s.deps.Process.ID, ready.need)
+	l, got, ok, err := s.deps.Commands.ClaimExec(ctx, s.as(ready.right, cause), id, commands.Worker{ID: s.deps.Process.ID, Node: s.deps.Process.Node}, ready.need)
 	if err != nil || !ok {
 		return err
 	}

@@ -45,7 +45,7 @@ func (b *budget) spend(n int) {
 }
 
 // sweepExpiring asks for leases whose time is over, as many as may be handed out now. The next sweep asks for the others.
-func (s *Supervisor) sweepExpiring(ctx context.Context) error {
+func (s *Supervisor) sweepExpiring(ctx context.Context, scope Scope) error {
 	if _, unsure := s.clock().Unsure(); unsure {
 		return nil
 	}
@@ -53,7 +53,7 @@ func (s *Supervisor) sweepExpiring(ctx context.Context) error {
 	if n == 0 {
 		return nil
 	}
-	over, err := s.deps.Todo.Expiring(ctx, s.now(), n)
+	over, err := s.deps.Todo.Expiring(ctx, scope, s.now(), n)
 	if err != nil {
 		return err
 	}
@@ -65,11 +65,13 @@ func (s *Supervisor) sweepExpiring(ctx context.Context) error {
 }
 
 // expire ends an active lease whose time is over, or warns of that. again says that there is more to do.
-func (s *Supervisor) expire(ctx context.Context, id domain.LeaseID, l lease.State, cause uuid.UUID) (again bool, err error) {
+func (s *Supervisor) expire(
+	ctx context.Context, id domain.LeaseID, l lease.State, right *eventstore.Ownership, cause uuid.UUID,
+) (again bool, err error) {
 	if s.now().Before(l.NextDeadline()) {
 		return false, nil
 	}
-	done, err := s.deps.Commands.ExpireLease(ctx, s.me(cause), id)
+	done, err := s.deps.Commands.ExpireLease(ctx, s.as(right, cause), id)
 	return done.Changed, err
 }
 

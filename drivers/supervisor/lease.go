@@ -26,7 +26,15 @@ func (s *Supervisor) stepLease(ctx context.Context, id domain.LeaseID, cause uui
 		if err != nil {
 			return err
 		}
-		if elsewhere, err := s.elsewhere(ctx, l); err != nil || elsewhere {
+		if l.Over() {
+			s.residents.remove(id.UUID)
+		}
+		whose := matter{of: id.UUID, node: l.Node, target: target(l)}
+		if l.Status() == lease.StatusActive {
+			whose = matter{of: id.UUID} // its time is over whether anybody can drive it or not
+		}
+		right, mine, err := s.turn(ctx, whose)
+		if err != nil || !mine {
 			return err
 		}
 		orphaned, err := s.orphaned(ctx, l)
@@ -36,17 +44,17 @@ func (s *Supervisor) stepLease(ctx context.Context, id domain.LeaseID, cause uui
 		again = false
 		switch now := s.now(); {
 		case l.WaitedTooLong(now):
-			_, err = s.deps.Commands.TimeOutLease(ctx, s.me(cause), id)
+			_, err = s.deps.Commands.TimeOutLease(ctx, s.as(right, cause), id)
 		case l.NeedsTeardown():
-			again, err = s.release(ctx, id, l, orphaned, cause)
+			again, err = s.release(ctx, id, l, orphaned, right, cause)
 		case l.Kept && !now.Before(l.KeptUntil):
 			var done eventstore.Outcome
-			done, err = s.deps.Commands.EndRetention(ctx, s.me(cause), id, lease.RetentionExpired)
+			done, err = s.deps.Commands.EndRetention(ctx, s.as(right, cause), id, lease.RetentionExpired)
 			again = done.Changed
 		case l.Status() == lease.StatusGranted || l.Status() == lease.StatusProvisioning:
-			again, err = s.provision(ctx, id, l, orphaned, cause)
+			again, err = s.provision(ctx, id, l, orphaned, right, cause)
 		case l.Status() == lease.StatusActive:
-			again, err = s.expire(ctx, id, l, cause)
+			again, err = s.expire(ctx, id, l, right, cause)
 		}
 		if err != nil {
 			return err
@@ -72,7 +80,9 @@ func (s *Supervisor) orphaned(ctx context.Context, l lease.State) (bool, error) 
 const takeoverFactor = 4
 
 // provision makes the runtime: claim, call the driver, record.
-func (s *Supervisor) provision(ctx context.Context, id domain.LeaseID, l lease.State, orphaned bool, cause uuid.UUID) (again bool, err error) {
+func (s *Supervisor) provision(
+	ctx context.Context, id domain.LeaseID, l lease.State, orphaned bool, right *eventstore.Ownership, cause uuid.UUID,
+) (again bool, err error) {
 	now := s.now()
 	driver, unresolved := s.deps.Drivers.Resolve(target(l))
 	var about drivers.Description
@@ -100,7 +110,7 @@ func (s *Supervisor) provision(ctx context.Context, id domain.LeaseID, l lease.S
 	if transient(unreadable) {
 		return false, unreadable
 	}
-	l, got, err := s.deps.Commands.ClaimProvisioning(ctx, s.me(cause), id, node, lease.StartProvisioning{
+	l, got, err := s.deps.Commands.ClaimProvisioning(ctx, s.as(right, cause), id, node, lease.StartProvisioning{
 		Runtime: domain.RuntimeID{UUID: runtime}, Worker: s.deps.Process.ID, Deadline: now.Add(s.opts.ProvisionTimeout), WorkerDead: orphaned,
 		Plugin: pluginOf(about, l),
 	}, need)
@@ -110,6 +120,9 @@ func (s *Supervisor) provision(ctx context.Context, id domain.LeaseID, l lease.S
 	}
 	if err != nil {
 		return false, err
+	}
+	if l.Node == s.deps.Process.Node {
+		s.residents.add(id.UUID)
 	}
 	var config json.RawMessage
 	if unreadable == nil {
@@ -348,7 +361,9 @@ func (s *Supervisor) prune(ctx context.Context, id domain.LeaseID, l, now lease.
 }
 
 // release takes the runtime down: claim, end the commands in it, call the driver, record.
-func (s *Supervisor) release(ctx context.Context, id domain.LeaseID, l lease.State, orphaned bool, cause uuid.UUID) (again bool, err error) {
+func (s *Supervisor) release(
+	ctx context.Context, id domain.LeaseID, l lease.State, orphaned bool, right *eventstore.Ownership, cause uuid.UUID,
+) (again bool, err error) {
 	now := s.now()
 	switch {
 	case (l.Attempting || l.TearingDown) && !orphaned && now.Before(l.Deadline):
@@ -358,7 +373,7 @@ func (s *Supervisor) release(ctx context.Context, id domain.LeaseID, l lease.Sta
 		return false, nil
 	}
 	need, unreadable := s.need(l.Config, secretread.Read{Purpose: secretread.PurposeRelease, Lease: id, Environment: l.Environment})
-	l, got, err := s.deps.Commands.ClaimRelease(ctx, s.me(cause), id, lease.StartRelease{
+	l, got, err := s.deps.Commands.ClaimRelease(ctx, s.as(right, cause), id, lease.StartRelease{
 		Worker: s.deps.Process.ID, Deadline: now.Add(s.opts.ReleaseTimeout), WorkerDead: orphaned,
 	}, need)
 	if err != nil {

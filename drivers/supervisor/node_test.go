@@ -34,6 +34,7 @@ func TestWhatIsBoundToANodeIsDrivenThereWhileThatNodeLives(t *testing.T) {
 		id := w.acquire()
 		require.Equal(t, a.process.ID, w.isLease(lease.StatusActive, id).Worker)
 		b := start()
+		w.pass(within)
 		// Only the other one hears of it.
 		a.deaf.Store(true)
 		x := w.exec(id, "echo")
@@ -50,7 +51,7 @@ func TestWhatIsBoundToANodeIsDrivenThereWhileThatNodeLives(t *testing.T) {
 		// A node that is gone leaves what it had to the others.
 		a.deaf.Store(false)
 		b.deaf.Store(true)
-		left := w.acquire()
+		left := w.acquire(ownedBy(a))
 		require.Equal(t, a.process.ID, w.isLease(lease.StatusActive, left).Worker)
 		a.crash()
 		w.release(left)

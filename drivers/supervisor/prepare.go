@@ -15,6 +15,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/secretread"
 	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
 )
 
@@ -24,7 +25,9 @@ const renewals = 2 * lease.RenewWindow
 
 // launch is a command with all that its start needs.
 type launch struct {
-	driver  drivers.Driver
+	driver drivers.Driver
+	// right is that by which this process claims it.
+	right   *eventstore.Ownership
 	request drivers.ExecRequest
 	// config and vars still refer to secrets; need are those, ofLease and own what comes after the environment's variables.
 	config       json.RawMessage
@@ -39,43 +42,44 @@ func (s *Supervisor) prepare(ctx context.Context, id domain.ExecID, x execution.
 	if err != nil {
 		return launch{}, err
 	}
+	right, mine, err := s.turn(ctx, matter{of: x.Request.Lease.UUID, node: l.Node, target: target(l)})
+	if err != nil || !mine {
+		return launch{}, cmp.Or(err, errElsewhere)
+	}
 	driver, err := s.deps.Drivers.Resolve(target(l))
 	if err != nil {
-		return launch{}, err
-	}
-	if elsewhere, err := s.elsewhere(ctx, l); err != nil || elsewhere {
-		return launch{}, cmp.Or(err, errElsewhere)
+		return launch{right: right}, err
 	}
 	env, err := s.deps.Commands.EnvironmentAt(ctx, l.Environment, l.EnvironmentVersion)
 	if err != nil {
-		return launch{}, err
+		return launch{right: right}, err
 	}
 	need, err := s.need(l.Config, secretread.Read{
 		Purpose: secretread.PurposeExec, Lease: x.Request.Lease, Exec: id, Environment: l.Environment,
 	})
 	if err != nil {
-		return launch{}, err
+		return launch{right: right}, err
 	}
 	need.Refs = append(need.Refs, refsOf(env.EnvVars)...)
 	ofLease, err := s.deps.Commands.Values(ctx, x.Request.Lease.UUID)
 	if err != nil {
-		return launch{}, err
+		return launch{right: right}, err
 	}
 	own, err := s.deps.Commands.Values(ctx, id.UUID)
 	if err != nil {
-		return launch{}, err
+		return launch{right: right}, err
 	}
 	if err := errors.Join(missing(l.Env, ofLease), missing(x.Request.Env, own)); err != nil {
-		return launch{}, &drivers.StartError{Stage: "environment", Code: "values_lost", Err: err, Remediation: "give the values again with a new lease"}
+		return launch{right: right}, &drivers.StartError{Stage: "environment", Code: "values_lost", Err: err, Remediation: "give the values again with a new lease"}
 	}
 	if int64(len(own.Stdin)) != x.Request.StdinBytes {
-		return launch{}, &drivers.StartError{
+		return launch{right: right}, &drivers.StartError{
 			Stage: "stdin", Code: "values_lost", Remediation: "give the input again with a new command",
 			Err: fmt.Errorf("the input has %d bytes, not %d", len(own.Stdin), x.Request.StdinBytes),
 		}
 	}
 	return launch{
-		driver: driver, config: l.Config, vars: env.EnvVars, need: need, ofLease: ofLease, own: own,
+		driver: driver, right: right, config: l.Config, vars: env.EnvVars, need: need, ofLease: ofLease, own: own,
 		request: drivers.ExecRequest{
 			Handle: s.handle(x.Request.Lease, l, nil), ExecID: id.String(), Argv: x.Request.Argv, Cwd: x.Request.Cwd, Stdin: own.Stdin,
 			Timeout: time.Duration(x.Request.TimeoutMs) * time.Millisecond, JournalDir: s.deps.JournalDir(id),

@@ -38,8 +38,12 @@ func (s *Supervisor) stepProbe(ctx context.Context, id domain.ProbeID, cause uui
 	case probe.StatusNone, probe.StatusCompleted:
 		return nil
 	}
+	right, mine, err := s.turn(ctx, matter{of: id.UUID, target: drivers.Target{Driver: p.Request.Driver, Provider: p.Request.Provider}})
+	if err != nil || !mine {
+		return err
+	}
 	need, unreadable := s.need(p.Request.Config, secretread.Read{Purpose: secretread.PurposeProbe, Environment: p.Request.Environment})
-	p, got, err := s.deps.Commands.ClaimProbe(ctx, s.me(cause), id, probe.Claim{
+	p, got, err := s.deps.Commands.ClaimProbe(ctx, s.as(right, cause), id, probe.Claim{
 		Worker: s.deps.Process.ID, Deadline: s.now().Add(s.opts.ProbeTimeout), WorkerDead: orphaned,
 	}, need)
 	if err != nil {

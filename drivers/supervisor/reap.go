@@ -199,7 +199,7 @@ func (s *Supervisor) reapPlace(ctx context.Context, key string, p Place, k known
 		if s.reaper.fails(key) && ctx.Err() == nil {
 			s.log.Warn("the reaper cannot ask a provider", "driver", p.Target.Driver, "provider", p.Target.Provider, "environment", p.Environment, "error", err)
 		}
-		s.looked(look)
+		s.tellLook(look)
 		return
 	}
 	faults.Point("reap.listed")
@@ -207,10 +207,10 @@ func (s *Supervisor) reapPlace(ctx context.Context, key string, p Place, k known
 	look.Later = v.things(ctx, listed)
 	v.leaksGone(ctx, listed, k.leaks[key])
 	v.leases(ctx, listed, k.stuck[key])
-	s.looked(look)
+	s.tellLook(look)
 }
 
-func (s *Supervisor) looked(l Look) {
+func (s *Supervisor) tellLook(l Look) {
 	if s.deps.Looked != nil {
 		s.deps.Looked(l)
 	}

@@ -20,6 +20,10 @@ const retireBatch = 200
 // stepRetire takes down the leases of an environment that is about to end, and ends it once each of them is gone or on
 // record as waiting for its cleanup.
 func (s *Supervisor) stepRetire(ctx context.Context, id domain.EnvironmentID, cause uuid.UUID) error {
+	right, mine, err := s.turn(ctx, matter{of: id.UUID})
+	if err != nil || !mine {
+		return err
+	}
 	env, err := s.deps.Commands.KnownRetiring(ctx, id)
 	if err != nil || !env.Status.Retiring() {
 		return err
@@ -50,6 +54,6 @@ func (s *Supervisor) stepRetire(ctx context.Context, id domain.EnvironmentID, ca
 		s.later(commands.Environments.Stream(id.UUID), cause, s.now().Add(retireLook))
 		return nil
 	}
-	_, err = s.deps.Commands.FinishRetirement(ctx, s.me(cause), id)
+	_, err = s.deps.Commands.FinishRetirement(ctx, s.as(right, cause), id)
 	return err
 }

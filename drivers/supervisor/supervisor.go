@@ -8,6 +8,10 @@
 //	 │      the claims of dead processes hold                                  │
 //	 └─────────────────────────────────────────────────────────────────────────┘
 //
+// Where there are several processes, one is to act on a stream: the one of the node that the runtime is on; else the owner of
+// the stream's partition; or in its place, if it lacks the driver, one that has it. turn.go decides it, docs/adr/0016 says why.
+// A claim is refused by the log once its right is another's, and what was claimed before stays with who claimed it.
+//
 // It is level-triggered: an event only says which lease or command to look at; what is done follows from the state that it
 // is in, as far as this process knows, and the log refuses what it knows better. So an event that comes twice does nothing
 // twice, a replay of the whole log does nothing at all, and a lost event is found by the sweep. No transaction is open and
@@ -21,11 +25,13 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
@@ -40,20 +46,31 @@ type Task struct {
 	Worker domain.WorkerID
 }
 
+// Scope is a part of the to-do list: that of some partitions, and that of a node.
+type Scope struct {
+	Partitions []int
+	Node       domain.NodeID
+}
+
 // Todo is the to-do list that the deadlines read model keeps.
 type Todo interface {
-	// Due returns what is due at now, longest due first.
-	Due(ctx context.Context, now time.Time, limit int) ([]Task, error)
-	// Expiring returns the leases whose time is over at now, or that are to be warned of it, longest first. Due leaves them out.
-	Expiring(ctx context.Context, now time.Time, limit int) ([]Task, error)
-	// Claimed returns everything that a worker holds.
-	Claimed(ctx context.Context) ([]Task, error)
+	// Due returns what of a scope is due at now, longest due first.
+	Due(ctx context.Context, scope Scope, now time.Time, limit int) ([]Task, error)
+	// Expiring returns the leases of a scope whose time is over at now, or that are to be warned of it, longest first. Due leaves
+	// them out.
+	Expiring(ctx context.Context, scope Scope, now time.Time, limit int) ([]Task, error)
+	// Workers returns those that hold anything.
+	Workers(ctx context.Context) ([]domain.WorkerID, error)
+	// Claimed returns what of a scope a worker holds.
+	Claimed(ctx context.Context, scope Scope, worker domain.WorkerID) ([]Task, error)
+	// Resident returns all that can be driven on a node only.
+	Resident(ctx context.Context, node domain.NodeID) ([]Task, error)
 }
 
 // Processes are the liveness rows.
 type Processes interface {
 	Register(ctx context.Context, p eventstore.Process, ttl time.Duration) error
-	Beat(ctx context.Context, id domain.WorkerID, ttl time.Duration) error
+	Beat(ctx context.Context, p eventstore.Process, ttl time.Duration) error
 	Leave(ctx context.Context, id domain.WorkerID) error
 	List(ctx context.Context) ([]eventstore.Process, error)
 }
@@ -64,6 +81,11 @@ type Deps struct {
 	Drivers   *drivers.Registry
 	Todo      Todo
 	Processes Processes
+	// Partitions are who has which part of the work.
+	Partitions eventstore.Partitioning
+	// Serves, if set, names the drivers whose runtimes this process can make, as "driver", "driver/provider", or
+	// "driver/provider@version" of a plugin; default: all that it has, by name.
+	Serves func() []string
 	// Installer keeps plugins; nil where there are none.
 	Installer Installer
 	// Process is this incarnation.
@@ -105,6 +127,16 @@ type Supervisor struct {
 	expiries *budget
 	reaper   *reaper
 
+	// standing is who has what; residents are the leases on this node.
+	standing  atomic.Pointer[standing]
+	residents residents
+	// gained has room for one signal: this process got partitions. hurry has one: it is to say now how it is.
+	gained, hurry chan struct{}
+	draining      atomic.Bool
+	// looked is closed and made anew with each look at who has what.
+	looking sync.Mutex
+	looked  chan struct{}
+
 	// resting is closed when nothing new is begun any more.
 	resting  chan struct{}
 	restOnce sync.Once
@@ -126,6 +158,7 @@ func New(deps Deps, opts Options) *Supervisor {
 	s := &Supervisor{
 		deps: deps, opts: opts.withDefaults(), log: deps.Logger, leases: newQueue(), commands: newQueue(), others: newQueue(),
 		execs: newRunning(deps.Logger), reaper: newReaper(), lost: make(chan struct{}), resting: make(chan struct{}),
+		gained: make(chan struct{}, 1), hurry: make(chan struct{}, 1), looked: make(chan struct{}),
 	}
 	s.expiries = newBudget(s.opts.ExpiryRate)
 	s.guardClock()
@@ -139,10 +172,22 @@ func (s *Supervisor) Start(ctx context.Context) error {
 		return fmt.Errorf("start the supervisor: %w", err)
 	}
 	asked := time.Now()
-	if err := s.deps.Processes.Register(ctx, s.deps.Process, s.opts.LivenessTTL); err != nil {
+	if err := s.deps.Processes.Register(ctx, s.process(), s.opts.LivenessTTL); err != nil {
 		return fmt.Errorf("start the supervisor: %w", err)
 	}
 	s.pulse.felt(asked)
+	if _, err := s.share(ctx); err != nil {
+		return fmt.Errorf("start the supervisor: %w", err)
+	}
+	resident, err := s.deps.Todo.Resident(ctx, s.deps.Process.Node)
+	if err != nil {
+		return fmt.Errorf("start the supervisor: %w", err)
+	}
+	for _, task := range resident {
+		if id, err := task.Stream.ID(); err == nil && task.Stream.Category() == lease.Category {
+			s.residents.add(id)
+		}
+	}
 	base := context.WithoutCancel(ctx)
 	s.work, s.stopWork = context.WithCancelCause(base)
 	loops, cancel := context.WithCancel(base)
@@ -168,14 +213,16 @@ const othersParallel = 16
 // errShutdown is why work ends when the engine does.
 var errShutdown = errors.New("the engine is shutting down")
 
-// Stop ends the work in order. New work is not begun; calls of drivers and running commands have the drain timeout to
+// Stop ends the work in order. The partitions are given to others, if there are any. New work is not begun; calls of drivers and running commands have the drain timeout to
 // finish, then they are ended, and what became of them is recorded. Leases stay as they are. ctx bounds the whole: once it
 // is done, everything is told to end and Stop returns without waiting for that. Stopping what was not started does nothing.
 func (s *Supervisor) Stop(ctx context.Context) error {
-	s.rest()
 	if s.work == nil {
+		s.rest()
 		return nil
 	}
+	s.HandOver(ctx)
+	s.rest()
 	drained := make(chan struct{})
 	go func() {
 		s.steps.Wait()
@@ -237,6 +284,13 @@ func (s *Supervisor) Lost() <-chan struct{} { return s.lost }
 // me is who this supervisor acts as; cause is the append that led to the act.
 func (s *Supervisor) me(cause uuid.UUID) commands.Caller {
 	return commands.Caller{By: eventstore.Attribution{Actor: s.actor(), Cause: cause}}
+}
+
+// as is me for a claim, which the log refuses once the right to it is another's.
+func (s *Supervisor) as(right *eventstore.Ownership, cause uuid.UUID) commands.Caller {
+	by := s.me(cause)
+	by.Owner = right
+	return by
 }
 
 func (s *Supervisor) actor() domain.PrincipalID {

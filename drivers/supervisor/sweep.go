@@ -8,6 +8,7 @@ import (
 
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/execution"
+	"github.com/tenure-dev/tenure/eventstore"
 )
 
 // sweepLimit bounds one reading of the to-do list.
@@ -25,28 +26,31 @@ func (s *Supervisor) sweepLoop(ctx context.Context) {
 		}
 		select {
 		case <-ticker.C:
+		case <-s.gained:
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// sweep asks for everything that is due, and for everything that a dead process holds.
+// sweep asks for everything that is due and may be this process's to do, and for everything that a dead process holds.
 func (s *Supervisor) sweep(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
 	defer cancel()
-	due, err := s.deps.Todo.Due(ctx, s.now(), sweepLimit)
+	now := s.standing.Load()
+	scope := Scope{Partitions: now.list(), Node: s.deps.Process.Node}
+	due, err := s.deps.Todo.Due(ctx, scope, s.now(), sweepLimit)
 	if err != nil {
 		return err
 	}
 	for _, task := range due {
 		s.look(task)
 	}
-	if err := s.sweepExpiring(ctx); err != nil {
+	if err := s.sweepExpiring(ctx, Scope{Partitions: now.list()}); err != nil {
 		return err
 	}
-	claimed, err := s.deps.Todo.Claimed(ctx)
-	if err != nil || len(claimed) == 0 {
+	workers, err := s.deps.Todo.Workers(ctx)
+	if err != nil || len(workers) == 0 {
 		return err
 	}
 	processes, err := s.deps.Processes.List(ctx)
@@ -57,12 +61,31 @@ func (s *Supervisor) sweep(ctx context.Context) error {
 	for _, p := range processes {
 		alive[p.ID] = p.Alive
 	}
-	for _, task := range claimed {
-		if !alive[task.Worker] || s.forgotten(task) {
-			s.look(task)
+	for _, worker := range workers {
+		mine := worker == s.deps.Process.ID
+		if alive[worker] && !mine {
+			continue
+		}
+		of := scope
+		if mine {
+			of.Partitions = eventstore.AllPartitions() // others leave it alone while this process lives
+		}
+		if err := s.sweepClaims(ctx, of, worker, mine); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// sweepClaims asks for what a dead process holds, or what this one does without being at it.
+func (s *Supervisor) sweepClaims(ctx context.Context, scope Scope, worker domain.WorkerID, mine bool) error {
+	claimed, err := s.deps.Todo.Claimed(ctx, scope, worker)
+	for _, task := range claimed {
+		if !mine || s.forgotten(task) {
+			s.look(task)
+		}
+	}
+	return err
 }
 
 // look asks for a stream, of which the to-do list may have seen more than this process.
@@ -74,9 +97,6 @@ func (s *Supervisor) look(task Task) {
 // forgotten reports whether the log says that this process is at something which it is not at: it ended in a way that
 // nobody recorded, such as an append whose outcome was not known.
 func (s *Supervisor) forgotten(task Task) bool {
-	if task.Worker != s.deps.Process.ID {
-		return false
-	}
 	if task.Stream.Category() != execution.Category {
 		return !s.queueOf(task.Stream).has(task.Stream)
 	}

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/google/uuid"
@@ -30,9 +31,33 @@ var wakers = func(events ...domain.Event) map[string]bool {
 
 // Notify takes note of an event and returns at once.
 func (s *Supervisor) Notify(r eventstore.Recorded) {
-	if wakers[r.Name] || s.endedElsewhere(r) {
+	if wakers[r.Name] && s.concerns(r) || s.endedElsewhere(r) {
 		s.queueOf(r.Stream).add(r.Stream, r.AppendID)
 	}
+}
+
+// concerns reports whether an event may be for this process to act on. Whether it is, the step finds out, which knows more;
+// here most of what is for others is left out without a look at the log.
+func (s *Supervisor) concerns(r eventstore.Recorded) bool {
+	now := s.standing.Load()
+	if now == nil {
+		return false // not started: the first sweep finds it
+	}
+	of, err := r.Stream.ID()
+	if err != nil {
+		return false
+	}
+	switch r.Name {
+	case execution.Requested{}.EventName():
+		var x execution.Requested
+		if json.Unmarshal(r.Payload, &x) != nil || x.Node == s.deps.Process.Node {
+			return true
+		}
+		of = x.Lease.UUID
+	case execution.KillRequested{}.EventName(), install.Requested{}.EventName():
+		return true // seldom, and the event does not say enough
+	}
+	return now.watched[eventstore.PartitionOf(of)] || s.residents.has(of)
 }
 
 // endedElsewhere reports whether somebody else says that a command which this process runs has ended: it was taken for

@@ -136,7 +136,7 @@ func (w *world) prepareWith(registry *drivers.Registry, opts supervisor.Options,
 	n.client = commands.New(n.ledger, w.vault)
 	renewals := n.client.WatchRenewals(pulse{w.pulse, n.link}, commands.RenewalOptions{Serves: !w.silent, Cap: opts.GapCap})
 	n.Supervisor = supervisor.New(supervisor.Deps{
-		Commands: n.client, Drivers: registry, Todo: supervisortest.NewTodo(w.store), Processes: w.processes,
+		Commands: n.client, Drivers: registry, Todo: supervisortest.NewTodo(w.store), Processes: w.processes, Partitions: n.link,
 		Process: n.process, Installer: w.installer, Installation: w.installation, Epoch: memory.Epoch, Estate: supervisortest.Estate{Store: w.store},
 		ReportOnly: w.reportOnly, Looked: w.looked, Reaps: w.reaps,
 		JournalDir: func(id domain.ExecID) string { return filepath.Join(journals, id.String()) },

@@ -92,10 +92,12 @@ type Caller struct {
 	By eventstore.Attribution
 	// Command is the identity of a client's command, so that a repeated one has one outcome; nil for none.
 	Command *eventstore.Command
+	// Owner is the right by which a worker claims something; nil for who needs none.
+	Owner *eventstore.Ownership
 }
 
 func (c Caller) options() eventstore.Options {
-	return eventstore.Options{By: c.By, Command: c.Command, Lane: eventstore.LaneControl}
+	return eventstore.Options{By: c.By, Command: c.Command, Lane: eventstore.LaneControl, Owner: c.Owner}
 }
 
 // owned refuses what is of another company, in the words for what does not exist.

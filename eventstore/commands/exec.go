@@ -45,7 +45,7 @@ func (c *Commands) requestExec(ctx context.Context, by Caller, x StartExec, valu
 		}
 		_, err = eventstore.Begin(ctx, w, Executions, x.Exec.UUID, execution.Command(execution.Request{Requested: execution.Requested{
 			Company: l.Company, Lease: x.Lease, Argv: x.Argv, Cwd: x.Cwd, Env: values.names,
-			StdinBytes: int64(len(x.Stdin)), StdinHash: values.stdinHash, TimeoutMs: x.TimeoutMs,
+			StdinBytes: int64(len(x.Stdin)), StdinHash: values.stdinHash, TimeoutMs: x.TimeoutMs, Node: l.Node,
 		}}))
 		if err != nil {
 			return err
@@ -57,7 +57,7 @@ func (c *Commands) requestExec(ctx context.Context, by Caller, x StartExec, valu
 // ClaimExec claims a command for a worker, before it starts. A command whose lease ended meanwhile is refused for good:
 // then ok is false.
 func (c *Commands) ClaimExec(
-	ctx context.Context, by Caller, id domain.ExecID, worker domain.WorkerID, need Need,
+	ctx context.Context, by Caller, id domain.ExecID, worker Worker, need Need,
 ) (l lease.State, got Got, ok bool, err error) {
 	_, err = eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
 		x, err := eventstore.View(ctx, w, Executions, id.UUID)
@@ -81,7 +81,7 @@ func (c *Commands) ClaimExec(
 			return endExec(ctx, w, id, execution.Refuse{Stage: "lease", Code: refusal.Code, Message: refusal.Message})
 		}
 		w.Drives()
-		if _, err = eventstore.Act(ctx, w, Executions, id.UUID, execution.Command(execution.Claim{Worker: worker})); err != nil {
+		if _, err = eventstore.Act(ctx, w, Executions, id.UUID, execution.Command(execution.Claim{Worker: worker.ID, Node: worker.Node})); err != nil {
 			return err
 		}
 		got, err = settle(ctx, w, l.Company, need)

@@ -73,6 +73,13 @@ func actOnAdmission(ctx context.Context, w *eventstore.Work, env domain.Environm
 		switch e := e.(type) {
 		case admission.Admitted:
 			grant := lease.Grant{Slot: e.Slot, Rule: e.Rule, From: e.From}
+			if !e.From.IsZero() {
+				former, err := eventstore.View(ctx, w, Leases, e.From.UUID)
+				if err != nil {
+					return err
+				}
+				grant.Node = former.Node
+			}
 			if _, err := eventstore.Act(ctx, w, Leases, e.Lease.UUID, lease.Command(grant)); err != nil {
 				return err
 			}

@@ -28,7 +28,7 @@ func (c *Commands) ClaimProvisioning(
 	_, err = eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
 		w.Drives()
 		claim := claim // of this try only
-		claim.Now, wait = w.Now(), false
+		claim.Now, claim.Node, wait = w.Now(), node, false
 		l, err := eventstore.View(ctx, w, Leases, id.UUID)
 		if err != nil {
 			return err

@@ -95,6 +95,10 @@ func (m *model) drawSide(t *rapid.T, a *eventstore.Append) {
 	case 1:
 		a.NotAfter = time.Now().Add(time.Hour)
 	}
+	if rapid.IntRange(0, 3).Draw(t, "owned") == 0 {
+		// Nobody has taken a partition, so that epoch 0 is right.
+		a.Owner = &eventstore.Ownership{Partition: rapid.IntRange(0, 1).Draw(t, "partition"), Epoch: int64(rapid.IntRange(0, 1).Draw(t, "ownership"))}
+	}
 	if len(m.inputs) > 0 && rapid.IntRange(0, 3).Draw(t, "drop") == 0 {
 		a.DropInputs = []uuid.UUID{rapid.SampledFrom(m.inputs).Draw(t, "dropped")}
 	}
@@ -118,6 +122,7 @@ type answer struct {
 var kinds = []error{
 	eventstore.ErrConflict, eventstore.ErrCommandReused, eventstore.ErrTooLate, eventstore.ErrStaleEpoch, eventstore.ErrInvalid,
 	eventstore.ErrUnknownOutcome, eventstore.ErrUnavailable, eventstore.ErrNoCommand, eventstore.ErrNoInput,
+	eventstore.ErrNotOwner,
 }
 
 func kindOf(err error) string {

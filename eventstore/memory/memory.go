@@ -26,6 +26,7 @@ type Store struct {
 	appends  map[uuid.UUID]eventstore.Result
 	commands map[command]accepted
 	inputs   map[uuid.UUID]eventstore.Input
+	owners   [eventstore.PartitionCount]eventstore.Partition
 	changed  chan struct{}
 	closed   bool
 }
@@ -101,6 +102,9 @@ func (s *Store) append(a eventstore.Append) (eventstore.Result, error) {
 	}
 	if a.Epoch != 0 && a.Epoch != Epoch {
 		return eventstore.Result{}, fmt.Errorf("%w: it is %d", eventstore.ErrStaleEpoch, Epoch)
+	}
+	if o := a.Owner; o != nil && s.owners[o.Partition].Epoch != o.Epoch {
+		return eventstore.Result{}, eventstore.ErrNotOwner
 	}
 	now := s.now()
 	if c := a.Command; c != nil {

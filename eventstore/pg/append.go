@@ -24,6 +24,7 @@ const (
 	statusEpoch
 	statusConflict
 	statusForked
+	statusNotOwner
 )
 
 // outcome is what became of one append.
@@ -35,7 +36,7 @@ type outcome struct {
 // callBatch leaves the procedure's answer to its defaults.
 const callBatch = `
 	CALL append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-	                  $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36)`
+	                  $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39)`
 
 // ask calls a procedure with a batch. Unless an error is an answer of the database, it is not known whether the batch was
 // written.
@@ -91,6 +92,10 @@ type arguments struct {
 		append []int32
 		id     []id
 	}
+	owners struct {
+		append, partition []int32
+		epoch             []int64
+	}
 }
 
 func newArguments(epoch int64, seen *Mark, batch []*pending) *arguments {
@@ -144,6 +149,11 @@ func (g *arguments) add(n int32, p *pending) {
 		g.drops.append = append(g.drops.append, n)
 		g.drops.id = append(g.drops.id, id(input))
 	}
+	if o := a.Owner; o != nil {
+		g.owners.append = append(g.owners.append, n)
+		g.owners.partition = append(g.owners.partition, int32(o.Partition))
+		g.owners.epoch = append(g.owners.epoch, o.Epoch)
+	}
 }
 
 func (g *arguments) list() []any {
@@ -163,6 +173,7 @@ func (g *arguments) list() []any {
 		array(g.commands.append), array(g.commands.scope), array(g.commands.request), array(g.commands.resource),
 		array(g.inputs.append), array(g.inputs.id), array(g.inputs.company), array(g.inputs.subject), array(g.inputs.value),
 		array(g.drops.append), array(g.drops.id),
+		array(g.owners.append), array(g.owners.partition), array(g.owners.epoch),
 	}
 }
 
@@ -236,6 +247,8 @@ func (g *arguments) outcome(r answer, i int, a eventstore.Append) (outcome, erro
 		return outcome{err: fmt.Errorf("%w: it is %d", eventstore.ErrStaleEpoch, r.epoch)}, nil
 	case statusForked:
 		return outcome{err: eventstore.ErrForked}, nil
+	case statusNotOwner:
+		return outcome{err: eventstore.ErrNotOwner}, nil
 	case statusConflict:
 		return outcome{err: g.conflict(r, int32(i+1), a)}, nil
 	}

@@ -352,11 +352,11 @@ func TestAProcessWhoseRowAForkLostGoesOn(t *testing.T) {
 	require.NoError(t, processes.Register(t.Context(), me, time.Minute))
 	_, err := pool.Exec(t.Context(), `DELETE FROM processes`)
 	require.NoError(t, err)
-	require.ErrorIs(t, processes.Beat(t.Context(), me.ID, time.Minute), eventstore.ErrProcessGone, "the log has not forked")
+	require.ErrorIs(t, processes.Beat(t.Context(), me, time.Minute), eventstore.ErrProcessGone, "the log has not forked")
 
 	_, err = pool.Exec(t.Context(), `DELETE FROM events WHERE position > 1`)
 	require.NoError(t, err)
-	require.NoError(t, processes.Beat(t.Context(), me.ID, time.Minute))
+	require.NoError(t, processes.Beat(t.Context(), me, time.Minute))
 	list, err := processes.List(t.Context())
 	require.NoError(t, err)
 	require.Len(t, list, 1)
@@ -365,5 +365,5 @@ func TestAProcessWhoseRowAForkLostGoesOn(t *testing.T) {
 	other := me
 	other.ID = domain.WorkerID{UUID: uuid.New()}
 	require.NoError(t, openPool(t, pool, pg.Options{}).Processes().Register(t.Context(), other, time.Minute))
-	require.ErrorIs(t, processes.Beat(t.Context(), me.ID, time.Minute), eventstore.ErrProcessGone)
+	require.ErrorIs(t, processes.Beat(t.Context(), me, time.Minute), eventstore.ErrProcessGone)
 }

@@ -40,7 +40,11 @@ type next struct {
 		subject     []string
 		value       [][]byte
 	}
-	drops []id
+	drops  []id
+	owners struct {
+		partition []int32
+		epoch     []int64
+	}
 }
 
 // placed is the head of a stream within a batch; row is the last row on it, from 1, or 0 if there is none yet.
@@ -185,6 +189,10 @@ func (n *next) addCommand(a eventstore.Append, scopes map[string]bool) bool {
 }
 
 func (n *next) addRest(a eventstore.Append) {
+	if o := a.Owner; o != nil {
+		n.owners.partition = append(n.owners.partition, int32(o.Partition))
+		n.owners.epoch = append(n.owners.epoch, o.Epoch)
+	}
 	if t := a.NotAfter; !t.IsZero() && (n.notAfter == nil || t.Before(*n.notAfter)) {
 		n.notAfter = &t
 	}
@@ -217,12 +225,12 @@ func (n *next) forgetInput(dropped id) {
 // callNext leaves the procedure's answer to its defaults.
 const callNext = `
 	CALL append_next($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-	                 $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)`
+	                 $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35)`
 
 // callOne does so too.
 const callOne = `
 	CALL append_one($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-	                $22, $23, $24, $25, $26)`
+	                $22, $23, $24, $25, $26, $27, $28)`
 
 // Results of both that matter here; what else keeps a batch from being written is for append_batch to tell.
 const (
@@ -243,12 +251,16 @@ func (n *next) one() []any {
 	if len(k.scope) == 0 {
 		k.scope, k.request, k.resource = [][]byte{nil}, [][]byte{nil}, []id{{}}
 	}
+	var partition, epoch any
+	if len(n.owners.epoch) > 0 {
+		partition, epoch = n.owners.partition[0], n.owners.epoch[0]
+	}
 	return []any{
 		n.epoch, n.head.position, n.head.hash, n.head.at, n.notAfter,
 		n.append[0], n.index[0], n.actor[0], n.key[0], n.request[0], n.cause[0],
 		n.stream[0], n.version[0], n.name[0], n.revision[0], n.company[0], n.companyPosition[0],
 		n.payload[0], n.salt[0], n.commitment[0], n.before[0], n.after[0], n.prev[0],
-		k.scope[0], k.request[0], k.resource[0],
+		k.scope[0], k.request[0], k.resource[0], partition, epoch,
 	}
 }
 
@@ -264,7 +276,7 @@ func (n *next) list() []any {
 		n.payload, n.salt, n.commitment, n.before, n.after, n.prev, follows,
 		n.commands.scope, n.commands.request, n.commands.resource, n.commands.position,
 		n.inputs.id, n.inputs.company, n.inputs.subject, n.inputs.value,
-		n.drops,
+		n.drops, n.owners.partition, n.owners.epoch,
 	}
 }
 

@@ -62,7 +62,9 @@ func (o Options) withDefaults() Options {
 
 // Store is the event store on one schema of one database.
 type Store struct {
-	pool     *pgxpool.Pool
+	pool *pgxpool.Pool
+	// keep has one connection, for what must get through however busy the pool is: that a process lives and what it has.
+	keep     *pgxpool.Pool
 	opts     Options
 	clock    eventstore.Clock
 	identity atomic.Pointer[Identity]
@@ -116,9 +118,15 @@ func Open(ctx context.Context, pool *pgxpool.Pool, opts Options) (*Store, error)
 		s.opts.Logger.Warn("this is another log than the one that this node knew",
 			"installation", identity.Installation, "known", opts.Remembered.Installation)
 	}
+	config := pool.Config()
+	config.MaxConns, config.MinConns, config.MinIdleConns = 1, 0, 0
+	if s.keep, err = pgxpool.NewWithConfig(ctx, config); err != nil {
+		return nil, fmt.Errorf("open the log: %w", err)
+	}
 	s.wake = newWake(s)
 	s.writer = newWriter(s)
 	if err := s.Look(ctx); err != nil {
+		s.keep.Close()
 		return nil, fmt.Errorf("open the log: %w", err)
 	}
 	if identity.Forked && s.Identity() == identity {
@@ -137,6 +145,7 @@ func (s *Store) Close() {
 	s.writer.close()
 	s.cancel()
 	s.done.Wait()
+	s.keep.Close()
 }
 
 // Channel is where commits are notified; each schema has its own.

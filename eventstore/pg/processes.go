@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/eventstore"
@@ -16,6 +17,7 @@ import (
 // Processes is who drives, each with one liveness row.
 type Processes struct {
 	store *Store
+	pool  *pgxpool.Pool
 
 	mu sync.Mutex
 	// mine is the process that registered here, and epoch the log's at that time.
@@ -24,7 +26,10 @@ type Processes struct {
 }
 
 // Processes returns the liveness rows of this log.
-func (s *Store) Processes() *Processes { return &Processes{store: s} }
+func (s *Store) Processes() *Processes { return &Processes{store: s, pool: s.keep} }
+
+// ForReaders are the same for who can wait for a connection behind others.
+func (p *Processes) ForReaders() *Processes { return &Processes{store: p.store, pool: p.store.pool} }
 
 // Register makes the row of a new incarnation and removes those of the node's earlier ones: only one process at a time owns
 // a node's data directory, so they are gone.
@@ -32,24 +37,25 @@ func (p *Processes) Register(ctx context.Context, process eventstore.Process, tt
 	p.mu.Lock()
 	p.mine, p.epoch = process, p.store.Epoch()
 	p.mu.Unlock()
-	_, err := p.store.pool.Exec(ctx, `
+	_, err := p.pool.Exec(ctx, `
 		WITH earlier AS (DELETE FROM processes WHERE node_id = $2 AND id <> $1)
-		INSERT INTO processes (id, node_id, hostname, pid, version, alive_until)
-		VALUES ($1, $2, $3, $4, $5, clock_timestamp() + $6)`,
-		process.ID.UUID, process.Node.UUID, process.Hostname, process.PID, process.Version, ttl)
+		INSERT INTO processes (id, node_id, hostname, pid, version, role, serves, draining, address, alive_until)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, clock_timestamp() + $10)`,
+		process.ID.UUID, process.Node.UUID, process.Hostname, process.PID, process.Version,
+		process.Role.String(), array(process.Serves), process.Draining, process.Address, ttl)
 	return unavailable(wrap(err, "register this process"))
 }
 
-// Beat says that the process lives on. It returns ErrProcessGone when its row is not there any more: another incarnation
+// Beat says that the process lives on, and what may have changed of it. It returns ErrProcessGone when its row is not there any more: another incarnation
 // took over.
-func (p *Processes) Beat(ctx context.Context, id domain.WorkerID, ttl time.Duration) error {
+func (p *Processes) Beat(ctx context.Context, process eventstore.Process, ttl time.Duration) error {
 	var now time.Time
-	err := p.store.pool.QueryRow(ctx, `
-		UPDATE processes SET alive_until = clock_timestamp() + $2
+	err := p.pool.QueryRow(ctx, `
+		UPDATE processes SET alive_until = clock_timestamp() + $2, serves = $3, draining = $4
 		 WHERE id = $1
-		RETURNING clock_timestamp()`, id.UUID, ttl).Scan(&now)
+		RETURNING clock_timestamp()`, process.ID.UUID, ttl, array(process.Serves), process.Draining).Scan(&now)
 	if err == pgx.ErrNoRows { //nolint:errorlint // QueryRow returns it bare
-		return p.gone(ctx, id, ttl)
+		return p.gone(ctx, process, ttl)
 	}
 	if err != nil {
 		return unavailable(wrap(err, "beat"))
@@ -60,14 +66,14 @@ func (p *Processes) Beat(ctx context.Context, id domain.WorkerID, ttl time.Durat
 
 // gone is the answer to a process whose row is not there. A log that has forked may have lost it; then it is made again,
 // unless another incarnation of the node has one.
-func (p *Processes) gone(ctx context.Context, id domain.WorkerID, ttl time.Duration) error {
+func (p *Processes) gone(ctx context.Context, process eventstore.Process, ttl time.Duration) error {
 	if err := p.store.Look(ctx); err != nil {
 		return err
 	}
 	p.mu.Lock()
-	process, epoch := p.mine, p.epoch
+	mine, epoch := p.mine, p.epoch
 	p.mu.Unlock()
-	if process.ID != id || epoch == p.store.Epoch() {
+	if mine.ID != process.ID || epoch == p.store.Epoch() {
 		return eventstore.ErrProcessGone
 	}
 	list, err := p.List(ctx)
@@ -75,7 +81,7 @@ func (p *Processes) gone(ctx context.Context, id domain.WorkerID, ttl time.Durat
 		return err
 	}
 	if slices.ContainsFunc(list, func(q eventstore.Process) bool {
-		return q.Node == process.Node && q.StartedAt.After(process.StartedAt) && q.Alive
+		return q.Node == mine.Node && q.StartedAt.After(mine.StartedAt) && q.Alive
 	}) {
 		return eventstore.ErrProcessGone
 	}
@@ -84,14 +90,14 @@ func (p *Processes) gone(ctx context.Context, id domain.WorkerID, ttl time.Durat
 
 // Leave removes the row: the process ends in order, and its claims may be taken over at once.
 func (p *Processes) Leave(ctx context.Context, id domain.WorkerID) error {
-	_, err := p.store.pool.Exec(ctx, `DELETE FROM processes WHERE id = $1`, id.UUID)
+	_, err := p.pool.Exec(ctx, `DELETE FROM processes WHERE id = $1`, id.UUID)
 	return unavailable(wrap(err, "remove this process"))
 }
 
 // List returns every process, those that have gone silent too.
 func (p *Processes) List(ctx context.Context) ([]eventstore.Process, error) {
-	rows, err := p.store.pool.Query(ctx, `
-		SELECT id, node_id, hostname, pid, version, started_at, alive_until, alive_until > clock_timestamp()
+	rows, err := p.pool.Query(ctx, `
+		SELECT id, node_id, hostname, pid, version, role, serves, draining, address, started_at, alive_until, alive_until > clock_timestamp()
 		  FROM processes
 		 ORDER BY started_at, id`)
 	if err != nil {
@@ -99,7 +105,8 @@ func (p *Processes) List(ctx context.Context) ([]eventstore.Process, error) {
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (eventstore.Process, error) {
 		var q eventstore.Process
-		err := row.Scan((*[16]byte)(&q.ID.UUID), (*[16]byte)(&q.Node.UUID), &q.Hostname, &q.PID, &q.Version, &q.StartedAt, &q.AliveUntil, &q.Alive)
+		err := row.Scan((*[16]byte)(&q.ID.UUID), (*[16]byte)(&q.Node.UUID), &q.Hostname, &q.PID, &q.Version,
+			(*string)(&q.Role), &q.Serves, &q.Draining, &q.Address, &q.StartedAt, &q.AliveUntil, &q.Alive)
 		return q, err
 	})
 	return list, unavailable(wrap(err, "list processes"))

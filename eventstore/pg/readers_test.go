@@ -85,7 +85,7 @@ func TestAnAppendInsideATransactionIsRefused(t *testing.T) {
 	require.NoError(t, err)
 	_, err = tx.Exec(t.Context(), `
 		CALL append_batch(1, NULL, NULL, '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}',
-		                  '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')`)
+		                  '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')`)
 	require.ErrorContains(t, err, "invalid transaction termination")
 	require.NoError(t, tx.Rollback(t.Context()))
 }

@@ -29,14 +29,14 @@ func hardAt(d *Deadline) any {
 	return d.LeaseState.HardExpiresAt.Add(d.DueAt.Sub(d.LeaseState.ExpiresAt))
 }
 
-// Expiring answers with the leases whose time is over by now, or that are to be warned of it, the most overdue first. While
+// Expiring answers with the leases of some partitions whose time is over by now, or that are to be warned of it, the most overdue first. While
 // gaps have moved deadlines, those that are not due yet for that are left out: there may be many of them, and they would be
 // in front of all others. The index alone tells them apart, so that they cost next to nothing.
-func Expiring(ctx context.Context, db projections.DB, now time.Time, gaps outage.Gaps, limit int) ([]Row, error) {
+func Expiring(ctx context.Context, db projections.DB, partitions []int, now time.Time, gaps outage.Gaps, limit int) ([]Row, error) {
 	var rows []Row
 	_, err := projections.Snapshot(ctx, db, Model.Key(), func(tx pgx.Tx, table string) error {
 		rows = nil
-		query, args := expiringQuery(table, now, gaps, limit)
+		query, args := expiringQuery(table, partitions, now, gaps, limit)
 		found, err := tx.Query(ctx, query, args...)
 		if err != nil {
 			return err
@@ -72,14 +72,15 @@ const classes = 8
 // expiringQuery asks for each class of leases by itself. Leases that were last used between the same two gaps moved alike, so
 // there is one moment by which a deadline of the class must have been: [outage.Gaps.Passed]. Who was used within a gap moved
 // by less than all of it, is taken for used after it, and is answered with early.
-func expiringQuery(table string, now time.Time, gaps outage.Gaps, limit int) (query string, args []any) {
+func expiringQuery(table string, partitions []int, now time.Time, gaps outage.Gaps, limit int) (query string, args []any) {
 	var branches []string
+	args = []any{partitions}
 	arg := func(t time.Time) string {
 		args = append(args, t)
 		return fmt.Sprintf("$%d::timestamptz", len(args))
 	}
 	ask := func(conditions ...string) {
-		branches = append(branches, fmt.Sprintf("(SELECT %s, due_at FROM %s WHERE kind = 'expire' AND %s ORDER BY due_at, created LIMIT %d)",
+		branches = append(branches, fmt.Sprintf("(SELECT %s, due_at FROM %s WHERE kind = 'expire' AND partition = ANY ($1::bigint[]) AND %s ORDER BY due_at, created LIMIT %d)",
 			projections.RowColumns, table, strings.Join(conditions, " AND "), limit))
 	}
 	var after []string

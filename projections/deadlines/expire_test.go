@@ -11,6 +11,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/domaintest"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/outage"
+	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/pg"
 	"github.com/tenure-dev/tenure/migrations/pgtest"
 	"github.com/tenure-dev/tenure/projections"
@@ -36,7 +37,7 @@ func TestLeasesThatGapsMovedAreNotInFrontOfThoseThatAreOver(t *testing.T) {
 	db, states := leasesUsedAt(t, at, used, idles)
 
 	for now := time.Duration(0); now < 900*minute; now += 13 * minute {
-		rows, err := deadlines.Expiring(t.Context(), db, at(now), gaps, 1000)
+		rows, err := deadlines.Expiring(t.Context(), db, eventstore.AllPartitions(), at(now), gaps, 1000)
 		require.NoError(t, err)
 		due := map[uuid.UUID]bool{}
 		for i, row := range rows {
@@ -55,10 +56,10 @@ func TestLeasesThatGapsMovedAreNotInFrontOfThoseThatAreOver(t *testing.T) {
 		require.LessOrEqual(t, early, 2*len(idles)+3, "%s: those used within a gap, and those that were to be warned before one", now)
 	}
 	// None is in front of the others for what gaps did, and without gaps all are due by their own deadline.
-	rows, err := deadlines.Expiring(t.Context(), db, at(10000*minute), gaps, 1000)
+	rows, err := deadlines.Expiring(t.Context(), db, eventstore.AllPartitions(), at(10000*minute), gaps, 1000)
 	require.NoError(t, err)
 	require.Len(t, rows, len(states))
-	rows, err = deadlines.Expiring(t.Context(), db, at(10000*minute), nil, 3)
+	rows, err = deadlines.Expiring(t.Context(), db, eventstore.AllPartitions(), at(10000*minute), nil, 3)
 	require.NoError(t, err)
 	require.Len(t, rows, 3)
 }
@@ -103,7 +104,7 @@ func leasesUsedAt(t *testing.T, at func(time.Duration) time.Time, used, idles []
 	})
 	require.NoError(t, r.Wait(t.Context(), last))
 	states := map[uuid.UUID]lease.State{}
-	rows, err := deadlines.Expiring(t.Context(), pool, at(100_000*minute), nil, 1000)
+	rows, err := deadlines.Expiring(t.Context(), pool, eventstore.AllPartitions(), at(100_000*minute), nil, 1000)
 	require.NoError(t, err)
 	for _, row := range rows {
 		states[row.Data.ID] = *row.Data.LeaseState

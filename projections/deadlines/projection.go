@@ -17,6 +17,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/install"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/probe"
+	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/projections"
 )
 
@@ -63,6 +64,9 @@ type Deadline struct {
 	DueAt time.Time
 	// Worker has claimed it; zero for nobody.
 	Worker domain.WorkerID
+	// Partition says whose it is to act, and Node where the runtime is, if it can be driven there only.
+	Partition int
+	Node      domain.NodeID
 
 	LeaseState   *lease.State
 	ExecState    *execution.State
@@ -84,10 +88,12 @@ var Model = &projections.Definition[Deadline]{
 		{Name: "worker_id", Type: "uuid", Of: func(d *Deadline) any { return d.Worker.UUID }},
 		{Name: "used_at", Type: "timestamptz", Of: usedAt},
 		{Name: "hard_at", Type: "timestamptz", Of: hardAt},
+		{Name: "partition", Type: "bigint NOT NULL", Of: func(d *Deadline) any { return int64(d.Partition) }},
+		{Name: "node_id", Type: "uuid", Of: func(d *Deadline) any { return d.Node.UUID }},
 	},
 	Indexes: []string{
-		"(due_at) WHERE kind <> 'expire' AND due_at IS NOT NULL", "(due_at, used_at, hard_at) WHERE kind = 'expire'",
-		"(worker_id) WHERE worker_id IS NOT NULL",
+		"(due_at) WHERE kind <> 'expire' AND due_at IS NOT NULL", "(due_at, used_at, hard_at, partition) WHERE kind = 'expire'",
+		"(worker_id) WHERE worker_id IS NOT NULL", "(node_id) WHERE node_id IS NOT NULL",
 	},
 	Apply: apply,
 	Clone: func(d *Deadline) {
@@ -118,6 +124,7 @@ func apply(d *Deadline, e *projections.Event) (bool, error) {
 		return false, err
 	}
 	d.Kind, d.DueAt, d.Worker = KindNone, time.Time{}, domain.WorkerID{}
+	d.Partition = eventstore.PartitionOf(d.ID)
 	switch e.Stream.Category() {
 	case lease.Category:
 		return applyLease(d, e)
@@ -140,7 +147,7 @@ func applyLease(d *Deadline, e *projections.Event) (bool, error) {
 	if err := projections.Take(s, e, lease.Codec, lease.Evolve); err != nil {
 		return false, err
 	}
-	d.Company = s.Company
+	d.Company, d.Node = s.Company, s.Node
 	status := s.Status()
 	switch {
 	case s.Attempting && !status.Ended():
@@ -179,7 +186,8 @@ func applyExec(d *Deadline, e *projections.Event) (bool, error) {
 	if err := projections.Take(s, e, execution.Codec, execution.Evolve); err != nil {
 		return false, err
 	}
-	d.Company = s.Request.Company
+	d.Company, d.Node = s.Request.Company, s.Request.Node
+	d.Partition = eventstore.PartitionOf(s.Request.Lease.UUID)
 	switch s.Status {
 	case execution.StatusRequested:
 		d.Kind, d.DueAt = KindExec, e.RecordedAt
@@ -222,7 +230,7 @@ func applyInstall(d *Deadline, e *projections.Event) (bool, error) {
 	if err := projections.Take(s, e, install.Codec, install.Evolve); err != nil {
 		return false, err
 	}
-	d.Kind, d.DueAt = KindInstall, e.RecordedAt
+	d.Kind, d.DueAt, d.Node = KindInstall, e.RecordedAt, s.Request.Node
 	return s.Status == install.StatusRequested, nil
 }
 

@@ -10,19 +10,42 @@ import (
 	"github.com/tenure-dev/tenure/projections"
 )
 
-// Due answers with what is due by now, the most overdue first, and with how far in the log the answer is. Leases that run
-// out are not in it: see [Expiring].
-func Due(ctx context.Context, db projections.DB, now time.Time, limit int) ([]Row, int64, error) {
+// Scope is what somebody is to act on: that of some partitions, and that of a node.
+type Scope struct {
+	Partitions []int
+	Node       domain.NodeID
+}
+
+func (s Scope) where(q *projections.Question) {
+	if s.Node.IsZero() {
+		q.Where("partition = ANY ($)", s.Partitions)
+		return
+	}
+	q.Either("partition = ANY ($)", s.Partitions, "node_id = $", s.Node.UUID)
+}
+
+// Due answers with what is due by now in a scope, the most overdue first, and with how far in the log the answer is. Leases that
+// run out are not in it: see [Expiring].
+func Due(ctx context.Context, db projections.DB, scope Scope, now time.Time, limit int) ([]Row, int64, error) {
 	var q projections.Question
 	q.And("kind <> 'expire'")
 	q.Where("due_at <= $", now)
+	scope.where(&q)
 	return Model.Rows(ctx, db, q, "due_at, created", limit)
 }
 
-// OfWorker answers with all that a worker has claimed.
-func OfWorker(ctx context.Context, db projections.DB, worker domain.WorkerID) ([]Row, int64, error) {
+// OfWorker answers with all in a scope that a worker has claimed.
+func OfWorker(ctx context.Context, db projections.DB, scope Scope, worker domain.WorkerID) ([]Row, int64, error) {
 	var q projections.Question
 	q.Where("worker_id = $", worker.UUID)
+	scope.where(&q)
+	return Model.Rows(ctx, db, q, "created", 0)
+}
+
+// OfNode answers with all that can be driven on a node only.
+func OfNode(ctx context.Context, db projections.DB, node domain.NodeID) ([]Row, int64, error) {
+	var q projections.Question
+	q.Where("node_id = $", node.UUID)
 	return Model.Rows(ctx, db, q, "created", 0)
 }
 

@@ -2,6 +2,7 @@ package deadlines_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/domaintest"
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/pg"
 	"github.com/tenure-dev/tenure/migrations/pgtest"
 	"github.com/tenure-dev/tenure/projections"
@@ -21,6 +23,8 @@ import (
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
+
+var everything = deadlines.Scope{Partitions: eventstore.AllPartitions()}
 
 func TestTheSupervisorsQuestions(t *testing.T) {
 	t.Parallel()
@@ -37,7 +41,7 @@ func TestTheSupervisorsQuestions(t *testing.T) {
 	}
 	h.Lease(granted, lease.Grant{Slot: 1})
 	h.Lease(claimed, lease.Grant{Slot: 2})
-	h.Lease(claimed, lease.StartProvisioning{Runtime: domaintest.Runtime, Worker: worker, Now: h.Now(), Deadline: late})
+	h.Lease(claimed, lease.StartProvisioning{Runtime: domaintest.Runtime, Worker: worker, Now: h.Now(), Deadline: late, Node: domaintest.Node})
 	exec := uuid.New()
 	h.Exec(exec, execution.Request{Requested: domaintest.ExecRequested()})
 	h.Exec(exec, execution.Claim{Worker: other})
@@ -56,18 +60,37 @@ func TestTheSupervisorsQuestions(t *testing.T) {
 	})
 	require.NoError(t, r.Wait(t.Context(), last))
 
-	due, position, err := deadlines.Due(t.Context(), pool, time.Now().Add(24*time.Hour), 10)
+	due, position, err := deadlines.Due(t.Context(), pool, everything, time.Now().Add(24*time.Hour), 10)
 	require.NoError(t, err)
 	require.Equal(t, last, position)
 	require.ElementsMatch(t, []uuid.UUID{granted, claimed}, []uuid.UUID{due[0].Data.ID, due[1].Data.ID}, "neither the queue nor a running command")
-	due, _, err = deadlines.Due(t.Context(), pool, time.Now().Add(24*time.Hour), 1)
+	due, _, err = deadlines.Due(t.Context(), pool, everything, time.Now().Add(24*time.Hour), 1)
 	require.NoError(t, err)
 	require.Len(t, due, 1)
+
+	// What is of another partition is somebody else's to do, unless it is on one's own node.
+	of := func(s deadlines.Scope) (ids []uuid.UUID) {
+		rows, _, err := deadlines.Due(t.Context(), pool, s, time.Now().Add(24*time.Hour), 10)
+		require.NoError(t, err)
+		for _, r := range rows {
+			ids = append(ids, r.Data.ID)
+		}
+		return ids
+	}
+	require.Contains(t, of(deadlines.Scope{Partitions: []int{eventstore.PartitionOf(granted)}}), granted)
+	others := slices.DeleteFunc(eventstore.AllPartitions(), func(n int) bool { return n == eventstore.PartitionOf(claimed) })
+	require.NotContains(t, of(deadlines.Scope{Partitions: others}), claimed)
+	require.Contains(t, of(deadlines.Scope{Partitions: others, Node: domaintest.Node}), claimed)
+	require.Equal(t, []uuid.UUID{claimed}, of(deadlines.Scope{Partitions: []int{}, Node: domaintest.Node}))
+	resident, _, err := deadlines.OfNode(t.Context(), pool, domaintest.Node)
+	require.NoError(t, err)
+	require.Len(t, resident, 1)
+	require.Equal(t, eventstore.PartitionOf(domaintest.ExecRequested().Lease.UUID), claimedBy(t, pool, other).Data.Partition, "a command goes with its lease")
 
 	workers, _, err := deadlines.Workers(t.Context(), pool)
 	require.NoError(t, err)
 	require.ElementsMatch(t, []domain.WorkerID{worker, other}, workers)
-	mine, _, err := deadlines.OfWorker(t.Context(), pool, other)
+	mine, _, err := deadlines.OfWorker(t.Context(), pool, everything, other)
 	require.NoError(t, err)
 	require.Len(t, mine, 1)
 	require.Equal(t, exec, mine[0].Data.ID)
@@ -78,4 +101,12 @@ func TestTheSupervisorsQuestions(t *testing.T) {
 	if ok {
 		require.True(t, at.After(late.Add(-time.Minute)))
 	}
+}
+
+func claimedBy(t *testing.T, db projections.DB, worker domain.WorkerID) deadlines.Row {
+	t.Helper()
+	rows, _, err := deadlines.OfWorker(t.Context(), db, everything, worker)
+	require.NoError(t, err)
+	require.Len(t, rows, 1)
+	return rows[0]
 }

@@ -18,7 +18,7 @@ type Row = projections.Row[Execution]
 
 // Model is the read model.
 var Model = &projections.Definition[Execution]{
-	Name: "executions", Revision: 1,
+	Name: "executions", Revision: 2,
 	Categories: []string{execution.Category},
 	Columns: []projections.Column[Execution]{
 		{Name: "company_id", Type: "uuid", Of: func(x *Execution) any { return x.Request.Company.UUID }},

@@ -114,7 +114,7 @@ func TestListsArePagedAndFiltered(t *testing.T) {
 	_, err = leases.List(t.Context(), e.pool, leases.Filter{}, projections.Options{After: "nonsense"})
 	require.ErrorIs(t, err, projections.ErrCursor)
 
-	due, err := deadlines.Expiring(t.Context(), e.pool, time.Now().Add(1000*24*time.Hour), nil, 10)
+	due, err := deadlines.Expiring(t.Context(), e.pool, eventstore.AllPartitions(), time.Now().Add(1000*24*time.Hour), nil, 10)
 	require.NoError(t, err)
 	require.Len(t, due, 5)
 	require.Equal(t, deadlines.KindExpire, due[0].Data.Kind)

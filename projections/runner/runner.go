@@ -180,7 +180,8 @@ func New(pool *pgxpool.Pool, log Log, models []projections.Model, opts Options) 
 	return r
 }
 
-// Ready is closed once every read model that this runner keeps has had the end of the log for the first time.
+// Ready is closed once every read model that this runner keeps has had the end of the log for the first time, and those that
+// others keep are there.
 func (r *Runner) Ready() <-chan struct{} { return r.ready }
 
 // Run takes over the read models and keeps them until ctx is done. It is called once.
@@ -409,8 +410,8 @@ func (r *Runner) idle() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range r.slots {
-		if s.mine && s.generation == 0 {
-			return // its first build is under way
+		if s.generation == 0 {
+			return // its first build is under way, here or in another process
 		}
 	}
 	select {

@@ -59,5 +59,8 @@ func (a *App) addAdminKey(ctx context.Context, k auth.Key) error {
 	_, err = a.commands.AddKey(ctx, commands.Caller{By: by}, k.ID, key.Added{
 		Role: access.RoleAdmin, Name: "first admin", Hash: k.Hash(), Principal: domain.PrincipalID{UUID: k.ID.UUID},
 	})
+	if r, ok := errors.AsType[*domain.Refusal](err); ok && r.Kind == domain.KindConflict {
+		return nil // another process with the same file has added it meanwhile
+	}
 	return err
 }

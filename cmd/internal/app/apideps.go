@@ -13,6 +13,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/key"
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/journal"
+	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/projections"
 	"github.com/tenure-dev/tenure/projections/keys"
 	"github.com/tenure-dev/tenure/projections/runner"
@@ -20,11 +21,20 @@ import (
 
 func (a *App) apiDeps() api.Deps {
 	return api.Deps{
-		Commands: a.commands, Feed: a.store, Hub: a.hub, DB: a.pool, Projections: a.runner, Processes: a.processes, Log: logKeeper{a},
-		Plugins: pluginProcesses{a.host}, Node: a.process.Node, Output: outputs{a.journalDir}, Checker: checker{a.drivers, a.offeredElsewhere}, Health: a.health, Diagnose: a.diagnose,
+		Commands: a.commands, Feed: a.store, Hub: a.hub, DB: a.pool, Projections: a.runner, Processes: a.processes.ForReaders(), Log: logKeeper{a},
+		Plugins: pluginProcesses{a.host}, Node: a.installsOn(), Output: outputs{a}, Internal: peers{a}, WorkerOnly: a.opts.Role == eventstore.RoleWorker,
+		Checker: checker{a.drivers, a.offeredElsewhere}, Health: a.health, Diagnose: a.diagnose,
 		Version: a.opts.Version, Logger: a.log, Metrics: a.metrics,
 		AllowFakeSelection: a.opts.AllowFakeSelection,
 	}
+}
+
+// installsOn is the node that plugins are installed on; zero for a process that drives nothing.
+func (a *App) installsOn() domain.NodeID {
+	if !a.drives() {
+		return domain.NodeID{}
+	}
+	return a.process.Node
 }
 
 // health is nil while this process can serve.
@@ -127,20 +137,6 @@ func (c checker) SecretFields(driver string, config json.RawMessage) ([]api.Secr
 		fields = append(fields, api.SecretField(f))
 	}
 	return fields, nil
-}
-
-// outputs opens the journals of this node.
-type outputs struct{ dir func(domain.ExecID) string }
-
-var _ api.OutputReader = outputs{}
-
-// OpenOutput begins at an offset.
-func (o outputs) OpenOutput(_ context.Context, exec domain.ExecID, offset int64) (api.Output, error) {
-	r, err := journal.Open(o.dir(exec), offset)
-	if err != nil {
-		return nil, err
-	}
-	return output{r}, nil
 }
 
 type output struct{ *journal.Reader }

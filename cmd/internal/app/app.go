@@ -44,6 +44,10 @@ import (
 // Options say how to start.
 type Options struct {
 	Version string
+	// Role is what the process does; default [eventstore.RoleServe].
+	Role eventstore.Role
+	// Address is where other processes reach this one; "" for where it listens.
+	Address string
 	// Listen is HOST:PORT; port 0 takes a free one.
 	Listen string
 	// DataDir holds everything of this node.
@@ -148,6 +152,9 @@ func Start(ctx context.Context, opts Options) (*App, error) {
 	if opts.DrainTimeout == 0 {
 		opts.DrainTimeout = 10 * time.Second
 	}
+	if opts.Role == "" {
+		opts.Role = eventstore.RoleServe
+	}
 	tuneGarbage()
 	a := &App{
 		opts: opts, log: opts.Logger, metrics: newMetrics(), failed: make(chan error, 1), heardOf: map[domain.PluginID]bool{}, pluginNews: make(chan struct{}, 1),
@@ -223,7 +230,7 @@ func (a *App) start(ctx context.Context) error {
 	if err := a.makeDrivers(); err != nil {
 		return err
 	}
-	a.process, err = newProcess(node, a.opts.Version)
+	a.process, err = a.newProcess(node)
 	if err != nil {
 		return err
 	}
@@ -241,13 +248,32 @@ func (a *App) start(ctx context.Context) error {
 	a.startResealing(ctx)
 	a.watchRenewals(ctx)
 	a.startBalance(ctx)
-	if err := a.startSupervisor(ctx); err != nil {
+	if err := a.startDriving(ctx); err != nil {
 		return err
 	}
 	if err := a.startFeed(ctx); err != nil {
 		return err
 	}
-	return a.startServer()
+	if err := a.startServer(); err != nil {
+		return err
+	}
+	if a.supervisor != nil {
+		// First of all that is undone: while others take over, this process still hears of what happens.
+		a.onStop("partitions", func(ctx context.Context) error { a.supervisor.HandOver(ctx); return nil })
+	}
+	return nil
+}
+
+// drives reports whether the process takes its part of the work.
+func (a *App) drives() bool { return a.opts.Role != eventstore.RoleAPI }
+
+// startDriving starts the supervisor, or says that this process lives, if it does nothing more.
+func (a *App) startDriving(ctx context.Context) error {
+	a.processes = a.store.Processes()
+	if a.drives() {
+		return a.startSupervisor(ctx)
+	}
+	return a.startBeating(ctx)
 }
 
 // checkListen refuses to serve beyond loopback without TLS unless told to.
@@ -336,7 +362,7 @@ func (a *App) makeDrivers() error {
 	return err
 }
 
-func newProcess(node domain.NodeID, version string) (eventstore.Process, error) {
+func (a *App) newProcess(node domain.NodeID) (eventstore.Process, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return eventstore.Process{}, fmt.Errorf("make an id: %w", err)
@@ -345,7 +371,10 @@ func newProcess(node domain.NodeID, version string) (eventstore.Process, error) 
 	if err != nil {
 		host = "unknown"
 	}
-	return eventstore.Process{ID: domain.WorkerID{UUID: id}, Node: node, Hostname: host, PID: os.Getpid(), Version: version}, nil
+	return eventstore.Process{
+		ID: domain.WorkerID{UUID: id}, Node: node, Hostname: host, PID: os.Getpid(), Version: a.opts.Version,
+		Role: a.opts.Role, Address: a.reachedAt(),
+	}, nil
 }
 
 func (a *App) startProjections(ctx context.Context) error {
@@ -370,12 +399,12 @@ func (a *App) startProjections(ctx context.Context) error {
 }
 
 func (a *App) startSupervisor(ctx context.Context) error {
-	a.processes = a.store.Processes()
 	opts := a.opts.Supervisor
 	opts.DrainTimeout = a.opts.DrainTimeout
 	identity := a.store.Identity()
 	a.supervisor = supervisor.New(supervisor.Deps{
-		Commands: a.commands, Drivers: a.drivers, Todo: todo{a.pool, a.commands.Gaps}, Processes: a.processes, Process: a.process, Installer: shelf{a},
+		Commands: a.commands, Drivers: a.drivers, Todo: todo{a.pool, a.commands.Gaps}, Processes: a.processes, Partitions: a.store, Serves: a.serves,
+		Process: a.process, Installer: shelf{a},
 		Installation: identity.Installation, Epoch: identity.Epoch, Driving: a.driving, Identity: a.identity,
 		JournalDir: a.journalDir, Called: a.driverCalls(), Logger: a.log,
 		Estate: estate{a}, Looked: a.reaperLooks(),
@@ -421,6 +450,24 @@ func (a *App) listen(ctx context.Context) error {
 		return nil
 	})
 	return nil
+}
+
+// reachedAt is where other processes reach this one; "" for an API process, which has nothing for them.
+func (a *App) reachedAt() string {
+	switch {
+	case !a.drives():
+		return ""
+	case a.opts.Address != "":
+		return a.opts.Address
+	}
+	_, port, _ := net.SplitHostPort(a.listener.Addr().String())
+	if ip, err := netip.ParseAddr(a.listenHost()); a.listenHost() == "" || err == nil && ip.IsUnspecified() {
+		// Every address of this machine: its name is the best guess at one that others know.
+		if host, err := os.Hostname(); err == nil {
+			return net.JoinHostPort(host, port)
+		}
+	}
+	return net.JoinHostPort(a.listenHost(), port)
 }
 
 // listenHost is the host of --listen, "" for every address of both families.

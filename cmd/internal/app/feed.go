@@ -20,7 +20,9 @@ func (a *App) startFeed(ctx context.Context) error {
 	a.hub = eventstore.NewHub()
 	a.commands.Ledger().Heed(func(r eventstore.Recorded) {
 		a.hub.Publish(r)
-		a.supervisor.Notify(r)
+		if a.supervisor != nil {
+			a.supervisor.Notify(r)
+		}
 		a.heardPlugin(r)
 	})
 	feed, cancel := context.WithCancel(context.WithoutCancel(ctx))

@@ -11,6 +11,7 @@ import (
 	"github.com/tenure-dev/tenure/cmd/internal/early"
 	_ "github.com/tenure-dev/tenure/cmd/internal/early/container" // the program has this role as well
 	"github.com/tenure-dev/tenure/drivers/supervisor"
+	"github.com/tenure-dev/tenure/eventstore"
 )
 
 // Serve runs an engine until ctx ends, or until it cannot go on.
@@ -21,6 +22,7 @@ func Serve(version string) func(context.Context, cli.ServeOptions, io.Writer) er
 			return err
 		}
 		a, err := Start(ctx, Options{
+			Role: eventstore.Role(o.Role), Address: o.Address,
 			Version: version, Listen: o.Listen, DataDir: o.DataDir, DatabaseURL: o.DatabaseURL, DatabaseDirectURL: o.DatabaseDirectURL,
 			PluginUID: o.PluginUID, PluginEnv: o.PluginEnv, PluginSecretEnv: o.PluginSecretEnv, PublicURL: o.PublicURL, AllowedHosts: o.AllowedHosts,
 			AllowRuntimeURL: o.AllowRuntimeURL, DenyRuntimeURL: o.DenyRuntimeURL, RuntimeCandidates: o.RuntimeCandidates, AgentSocket: o.AgentSocket,

@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/outage"
 	"github.com/tenure-dev/tenure/drivers/supervisor"
 	"github.com/tenure-dev/tenure/projections/deadlines"
@@ -21,32 +22,33 @@ type todo struct {
 var _ supervisor.Todo = todo{}
 
 // Due returns what is due.
-func (t todo) Due(ctx context.Context, now time.Time, limit int) ([]supervisor.Task, error) {
-	rows, _, err := deadlines.Due(ctx, t.pool, now, limit)
+func (t todo) Due(ctx context.Context, scope supervisor.Scope, now time.Time, limit int) ([]supervisor.Task, error) {
+	rows, _, err := deadlines.Due(ctx, t.pool, deadlines.Scope(scope), now, limit)
 	return tasks(rows), err
 }
 
-// Expiring returns the leases whose time is over.
-func (t todo) Expiring(ctx context.Context, now time.Time, limit int) ([]supervisor.Task, error) {
-	rows, err := deadlines.Expiring(ctx, t.pool, now, t.gaps(), limit)
+// Expiring returns the leases of a scope whose time is over.
+func (t todo) Expiring(ctx context.Context, scope supervisor.Scope, now time.Time, limit int) ([]supervisor.Task, error) {
+	rows, err := deadlines.Expiring(ctx, t.pool, scope.Partitions, now, t.gaps(), limit)
 	return tasks(rows), err
 }
 
-// Claimed returns what workers hold.
-func (t todo) Claimed(ctx context.Context) ([]supervisor.Task, error) {
+// Workers returns who has claimed anything.
+func (t todo) Workers(ctx context.Context) ([]domain.WorkerID, error) {
 	workers, _, err := deadlines.Workers(ctx, t.pool)
-	if err != nil {
-		return nil, err
-	}
-	var out []supervisor.Task
-	for _, w := range workers {
-		rows, _, err := deadlines.OfWorker(ctx, t.pool, w)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, tasks(rows)...)
-	}
-	return out, nil
+	return workers, err
+}
+
+// Claimed returns what a worker holds.
+func (t todo) Claimed(ctx context.Context, scope supervisor.Scope, worker domain.WorkerID) ([]supervisor.Task, error) {
+	rows, _, err := deadlines.OfWorker(ctx, t.pool, deadlines.Scope(scope), worker)
+	return tasks(rows), err
+}
+
+// Resident returns what is on a node.
+func (t todo) Resident(ctx context.Context, node domain.NodeID) ([]supervisor.Task, error) {
+	rows, _, err := deadlines.OfNode(ctx, t.pool, node)
+	return tasks(rows), err
 }
 
 func tasks(rows []deadlines.Row) []supervisor.Task {

@@ -85,6 +85,8 @@ type Engine struct {
 	Client *client.Client
 	// Key is the admin key that Client has.
 	Key string
+	// Verb is what is run: serve, or one of its halves, api and worker.
+	Verb string
 	// binary is the program; "" is what Binary builds.
 	binary string
 	cmd    *exec.Cmd
@@ -101,6 +103,9 @@ func WithEnv(kv ...string) Option { return func(e *Engine) { e.Env = append(e.En
 // WithArgs adds arguments.
 func WithArgs(args ...string) Option { return func(e *Engine) { e.Args = append(e.Args, args...) } }
 
+// WithVerb runs api or worker instead of serve.
+func WithVerb(verb string) Option { return func(e *Engine) { e.Verb = verb } }
+
 // Start starts an engine on a fresh data directory; it is stopped after the test.
 func Start(t testing.TB, opts ...Option) *Engine {
 	t.Helper()
@@ -112,7 +117,7 @@ func Start(t testing.TB, opts ...Option) *Engine {
 // New is an engine on a fresh data directory that is not started yet; it is stopped after the test.
 func New(t testing.TB, opts ...Option) *Engine {
 	t.Helper()
-	e := &Engine{t: t, DataDir: filepath.Join(Dir(t), "data")}
+	e := &Engine{t: t, DataDir: filepath.Join(Dir(t), "data"), Verb: "serve"}
 	for _, o := range opts {
 		o(e)
 	}
@@ -135,7 +140,7 @@ func (e *Engine) TryStart() bool {
 		e.binary = Binary(e.t)
 	}
 	e.log = &logBuffer{}
-	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--data-dir", e.DataDir}, e.Args...)
+	args := append([]string{e.Verb, "--listen", "127.0.0.1:0", "--data-dir", e.DataDir}, e.Args...)
 	e.cmd = exec.CommandContext(context.Background(), e.binary, args...)
 	e.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Dir(e.DataDir)}, e.Env...)
 	e.cmd.Stdout, e.cmd.Stderr = e.log, e.log

@@ -29,6 +29,8 @@ type Deps struct {
 	Serve func(ctx context.Context, o ServeOptions, stderr io.Writer) error
 	// Conformance checks a plugin without a server, writes the report and returns how many checks failed.
 	Conformance func(ctx context.Context, o ConformanceOptions, stdout io.Writer) (failed int, err error)
+	// Drain ends the server process of a data directory and returns when it has ended.
+	Drain func(ctx context.Context, dataDir string) error
 	// Keysets changes the keyset of a data directory.
 	Keysets Keysets
 	Stdin   io.Reader

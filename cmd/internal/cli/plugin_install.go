@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"github.com/tenure-dev/tenure/api/client"
@@ -11,7 +12,8 @@ import (
 )
 
 func (r *root) pluginInstall() *cobra.Command {
-	return r.verb(verb{
+	var node string
+	cmd := r.verb(verb{
 		use:   "install DIRECTORY",
 		short: "Install a plugin, or another version of one, from a directory of the server's machine",
 		long: "The server looks at the plugin's manifest and copies its files. A plugin that is new is enabled; leases that an earlier\n" +
@@ -23,11 +25,19 @@ func (r *root) pluginInstall() *cobra.Command {
 			if err != nil {
 				return usagef("DIRECTORY: %s", err)
 			}
+			in := wire.InstallPlugin{Source: source}
+			if node != "" {
+				id, err := uuid.Parse(node)
+				if err != nil {
+					return usagef("--node: %q is not an id", node).mendBy("give a nodeId of GET /api/v1/workers")
+				}
+				in.NodeID = &id
+			}
 			c, err := r.api(ctx)
 			if err != nil {
 				return err
 			}
-			done, err := c.InstallPlugin(ctx, wire.InstallPlugin{Source: source}, client.Wait(callWait))
+			done, err := c.InstallPlugin(ctx, in, client.Wait(callWait))
 			for err == nil && done.Status == wire.InstallRequested {
 				done, err = c.PluginInstall(ctx, done.ID, client.Wait(callWait))
 			}
@@ -45,6 +55,8 @@ func (r *root) pluginInstall() *cobra.Command {
 			return pluginView.show(r, p)
 		},
 	})
+	cmd.Flags().StringVar(&node, "node", "", "`id` of the machine that has the directory (default: the server's, or the only one with a worker)")
+	return cmd
 }
 
 func deref(s *string) string {

@@ -13,8 +13,24 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// Role is what a server process does.
+type Role string
+
+// The roles.
+const (
+	// RoleServe: all of it.
+	RoleServe Role = "serve"
+	// RoleAPI: it answers clients and drives nothing.
+	RoleAPI Role = "api"
+	// RoleWorker: it drives and answers no client.
+	RoleWorker Role = "worker"
+)
+
 // ServeOptions is what a server is told. The CLI has checked what can be checked without touching anything.
 type ServeOptions struct {
+	Role Role
+	// Address is where other processes reach this one; "" is where it listens.
+	Address string
 	// Listen is HOST:PORT; port 0 takes a free one.
 	Listen string
 	// DataDir is where everything of this node is kept.
@@ -71,7 +87,7 @@ type ServeOptions struct {
 // DefaultServeOptions are those of a server that was told nothing.
 func DefaultServeOptions() ServeOptions {
 	return ServeOptions{
-		Listen: "127.0.0.1:7717", ExecUID: -1, LogFormat: "text", LogLevel: "info",
+		Role: RoleServe, Listen: "127.0.0.1:7717", ExecUID: -1, LogFormat: "text", LogLevel: "info",
 		WorkerTTL: 4 * time.Second, SweepInterval: time.Second,
 		ProvisionTimeout: 5 * time.Minute, ReleaseTimeout: 2 * time.Minute, DrainTimeout: 10 * time.Second,
 		Parallel: 64, CleanupAttempts: 12, ReapInterval: time.Minute,
@@ -98,6 +114,14 @@ func (o ServeOptions) Validate() error {
 		}
 		if !isLoopbackHost(host) && !o.InsecureListen {
 			bad("listen", "%q is not a loopback address, and keys would go over the network without TLS; add --insecure-listen if something in front speaks TLS", host)
+		}
+	}
+	if o.Role != RoleServe && o.DatabaseURL == "" {
+		bad("database-url", "is missing; several processes need a Postgres that all of them reach")
+	}
+	if o.Address != "" {
+		if _, port, err := net.SplitHostPort(o.Address); err != nil || port == "" || port == "0" {
+			bad("address", "%q is not HOST:PORT", o.Address)
 		}
 	}
 	if o.DataDir == "" {
@@ -151,12 +175,17 @@ func isLoopbackHost(host string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
+// served describes one of the verbs that run a server.
+type served struct {
+	role        Role
+	listen      string
+	short, long string
+	examples    [2]string
+}
+
 func (r *root) serve() *cobra.Command {
-	o := DefaultServeOptions()
-	var pluginEnv []string
-	var cmd *cobra.Command
-	cmd = r.verb(verb{
-		use:   "serve",
+	return r.server(served{
+		role: RoleServe, listen: DefaultServeOptions().Listen,
 		short: "Run a server: API, workers and, without --database-url, a Postgres of its own",
 		long: "It prints one line \"listening on http://ADDRESS\" to stderr when it is ready, writes the address and the first\n" +
 			"admin key into the data directory, and ends in order on SIGINT or SIGTERM.\n\n" +
@@ -169,10 +198,50 @@ func (r *root) serve() *cobra.Command {
 			"tenure serve",
 			"tenure serve --listen 127.0.0.1:8080 --data-dir /srv/tenure --log-format json",
 		},
-		exits:     exitsOfLocal,
+	})
+}
+
+func (r *root) apiServer() *cobra.Command {
+	return r.server(served{
+		role: RoleAPI, listen: DefaultServeOptions().Listen,
+		short: "Run a server that answers clients and leaves the work to workers",
+		long: "Any number of them, of workers and of serve work together on one Postgres. Each process has a data directory of its own,\n" +
+			"and all have the same keyset.json in it, or the same TENURE_KEYSET. It drives nothing: without a living worker requests\n" +
+			"are accepted and wait. Outputs of commands come from the worker that has them, at its --address.",
+		examples: [2]string{
+			"tenure api --database-url postgres://tenure@db/tenure",
+			"tenure api --listen 127.0.0.1:8080 --data-dir /srv/tenure-api",
+		},
+	})
+}
+
+func (r *root) workerServer() *cobra.Command {
+	cmd := r.server(served{
+		role: RoleWorker, listen: "127.0.0.1:7718",
+		short: "Run a worker: it makes runtimes, runs commands in them and takes them down",
+		long: "Workers share the work evenly; what one that dies had is taken over within five seconds, and one that ends on SIGINT or\n" +
+			"SIGTERM hands its part over first. What runs on one machine only (drivers local and bubblewrap, a local Docker) is driven by\n" +
+			"the worker of that machine. It listens for /api/health, /metrics and the other processes, which show clients the outputs\n" +
+			"of its commands: --address is where they reach it.",
+		examples: [2]string{
+			"tenure worker --database-url postgres://tenure@db/tenure",
+			"tenure worker --listen 10.0.0.7:7718 --insecure-listen --data-dir /srv/tenure-worker",
+		},
+	})
+	cmd.AddCommand(r.workerDrain())
+	return cmd
+}
+
+func (r *root) server(v served) *cobra.Command {
+	o := DefaultServeOptions()
+	o.Role, o.Listen = v.role, v.listen
+	var pluginEnv []string
+	var cmd *cobra.Command
+	cmd = r.verb(verb{
+		use: string(v.role), short: v.short, long: v.long, examples: v.examples, exits: exitsOfLocal,
 		exitNotes: []string{"ended in order, as asked by a signal"},
 		run: func(ctx context.Context, _ []string) error {
-			if err := r.settings.Apply(cmd.Flags(), serveFlags...); err != nil {
+			if err := r.settings.Apply(cmd.Flags(), serveFlags(cmd)...); err != nil {
 				return usagef("%s", err).of(cmd)
 			}
 			o.DataDir, o.Keyset = r.flags.dataDir, r.Env("TENURE_KEYSET")
@@ -188,36 +257,63 @@ func (r *root) serve() *cobra.Command {
 			return r.Serve(ctx, o, r.Stderr)
 		},
 	})
+	o.addFlags(cmd)
+	if v.role != RoleAPI {
+		o.addWorkerFlags(cmd, &pluginEnv)
+	}
+	if v.role != RoleWorker {
+		cmd.Flags().BoolVar(&o.AllowFakeSelection, "allow-fake-selection", false, "let runs that name no environment end up in one whose provider is fake; for tests")
+	}
+	return cmd
+}
+
+// addFlags adds those of every server.
+func (o *ServeOptions) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
+	own := " (default: run one in the data directory)"
+	if o.Role != RoleServe {
+		own = ""
+	}
 	f.StringVar(&o.Listen, "listen", o.Listen, "`address` to listen on; port 0 takes a free one")
-	f.StringVar(&o.DatabaseURL, "database-url", "", "`URL` of a Postgres to use; with a password in it, rather set TENURE_DATABASE_URL; pool_max_conns in it bounds the connections, from 5, default 20, and two more (default: run one in the data directory)")
+	f.StringVar(&o.DatabaseURL, "database-url", "", "`URL` of a Postgres to use; with a password in it, rather set TENURE_DATABASE_URL; pool_max_conns in it bounds the connections, from 5, default 20, and three more"+own)
 	f.StringVar(&o.DatabaseDirectURL, "database-direct-url", "", "`URL` of the same Postgres past a pooler that --database-url leads through; with a password in it, rather set TENURE_DATABASE_DIRECT_URL (default: there is no pooler)")
+	f.BoolVar(&o.InsecureListen, "insecure-listen", false, "allow --listen on an address that others can reach, without TLS")
+	f.StringVar(&o.LogFormat, "log-format", o.LogFormat, "`format` of the log: text or json")
+	f.StringVar(&o.LogLevel, "log-level", o.LogLevel, "least `level` that is logged: debug, info, warn or error")
+	f.DurationVar(&o.WorkerTTL, "worker-ttl", o.WorkerTTL, "how long a process that has gone silent counts as alive")
+	f.DurationVar(&o.DrainTimeout, "drain-timeout", o.DrainTimeout, "bound of the server's end")
+}
+
+// addWorkerFlags adds those of who drives.
+func (o *ServeOptions) addWorkerFlags(cmd *cobra.Command, pluginEnv *[]string) {
+	f := cmd.Flags()
+	f.StringVar(&o.Address, "address", "", "`HOST:PORT` at which other processes reach this one, for outputs (default: where it listens)")
 	f.IntVar(&o.ExecUID, "exec-uid", o.ExecUID, "`uid` that commands of the local driver run as when the server is root; -1 lets it choose one without rights")
 	f.BoolVar(&o.AllowRootExec, "allow-root-exec", false, "let commands of the local driver run as root")
-	f.BoolVar(&o.InsecureListen, "insecure-listen", false, "allow --listen on an address that others can reach, without TLS")
 	f.IntVar(&o.PluginUID, "plugin-uid", 0, "`uid` that workers of plugins run as when the server is root; 0 lets it choose one without rights")
-	f.StringArrayVar(&pluginEnv, "plugin-env", nil, "`PLUGIN=NAME` gives the worker of a plugin the server's variable NAME, and hides its value in what the worker says; PLUGIN=NAME=VALUE gives one that is no secret, since others on this machine can see it here; may be repeated")
+	f.StringArrayVar(pluginEnv, "plugin-env", nil, "`PLUGIN=NAME` gives the worker of a plugin the server's variable NAME, and hides its value in what the worker says; PLUGIN=NAME=VALUE gives one that is no secret, since others on this machine can see it here; may be repeated")
 	f.StringVar(&o.PublicURL, "public-url", "", "`URL` of this server for others, such as runtimes elsewhere; taken as it is written")
 	f.StringArrayVar(&o.AllowedHosts, "allowed-host", nil, "further `host`, host:port or URL by which runtimes reach this server; may be repeated")
 	f.StringArrayVar(&o.AllowRuntimeURL, "allow-runtime-url", nil, "name, address or `prefix` that runtimes may look for this server at although it is denied by default; may be repeated")
 	f.StringArrayVar(&o.DenyRuntimeURL, "deny-runtime-url", nil, "name, address or `prefix` that runtimes may not look for this server at; may be repeated")
-	f.BoolVar(&o.AllowFakeSelection, "allow-fake-selection", false, "let runs that name no environment end up in one whose provider is fake; for tests")
-	f.StringVar(&o.LogFormat, "log-format", o.LogFormat, "`format` of the log: text or json")
-	f.StringVar(&o.LogLevel, "log-level", o.LogLevel, "least `level` that is logged: debug, info, warn or error")
-	f.DurationVar(&o.WorkerTTL, "worker-ttl", o.WorkerTTL, "how long a silent worker keeps its claims")
 	f.DurationVar(&o.SweepInterval, "sweep-interval", o.SweepInterval, "how often deadlines are looked at")
 	f.DurationVar(&o.ProvisionTimeout, "provision-timeout", o.ProvisionTimeout, "bound of one attempt to make a runtime")
 	f.DurationVar(&o.ReleaseTimeout, "release-timeout", o.ReleaseTimeout, "bound of one attempt to take a runtime down")
 	f.IntVar(&o.CleanupAttempts, "cleanup-attempts", o.CleanupAttempts, "how many tries to take a runtime down may fail before its lease is quarantined: it is on the list of leaks, and tried once an hour")
 	f.DurationVar(&o.ReapInterval, "reap-interval", o.ReapInterval, "how often providers are asked what they have; what no lease looks after is destroyed after two looks that agree")
-	f.DurationVar(&o.DrainTimeout, "drain-timeout", o.DrainTimeout, "bound of the server's end")
 	f.IntVar(&o.Parallel, "parallel", o.Parallel, "how many leases are worked on at once")
-	return cmd
 }
 
-// serveFlags are the flags that also have a variable.
-var serveFlags = []string{
-	"listen", "database-url", "database-direct-url", "exec-uid", "allow-root-exec", "insecure-listen", "allow-fake-selection", "plugin-uid", "public-url", "log-format", "log-level",
-	"worker-ttl", "sweep-interval", "provision-timeout", "release-timeout", "drain-timeout", "parallel",
-	"cleanup-attempts", "reap-interval",
+// serveFlags are the flags of a server that also have a variable: those that are no lists.
+func serveFlags(cmd *cobra.Command) (names []string) {
+	for _, name := range []string{
+		"listen", "address", "database-url", "database-direct-url", "exec-uid", "allow-root-exec", "insecure-listen", "allow-fake-selection", "plugin-uid", "public-url", "log-format", "log-level",
+		"worker-ttl", "sweep-interval", "provision-timeout", "release-timeout", "drain-timeout", "parallel",
+		"cleanup-attempts", "reap-interval",
+	} {
+		if cmd.Flags().Lookup(name) != nil {
+			names = append(names, name)
+		}
+	}
+	return names
 }

@@ -143,7 +143,7 @@ func (w *world) start() *engine {
 	})
 	e.Supervisor = supervisor.New(supervisor.Deps{
 		Commands: commands.New(ledger, w.vault), Drivers: registry, Todo: supervisortest.NewTodo(w.store),
-		Processes: w.processes, Process: e.process, Installation: w.installation, Epoch: memory.Epoch,
+		Partitions: w.store, Processes: w.processes, Process: e.process, Installation: w.installation, Epoch: memory.Epoch,
 		JournalDir: func(id domain.ExecID) string { return filepath.Join(w.dir, fmt.Sprintf("journal-%d", n), id.String()) },
 		Logger:     logger, Estate: supervisortest.Estate{Store: w.store, Provider: providerOf},
 	}, options)

@@ -28,15 +28,15 @@ func (p *Processes) Register(_ context.Context, process eventstore.Process, ttl 
 }
 
 // Beat implements [supervisor.Processes].
-func (p *Processes) Beat(_ context.Context, id domain.WorkerID, ttl time.Duration) error {
+func (p *Processes) Beat(_ context.Context, process eventstore.Process, ttl time.Duration) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.silent[id] {
+	if p.silent[process.ID] {
 		return eventstore.ErrUnavailable
 	}
 	for i := range p.rows {
-		if p.rows[i].ID == id {
-			p.rows[i].AliveUntil = time.Now().Add(ttl)
+		if p.rows[i].ID == process.ID {
+			p.rows[i].AliveUntil, p.rows[i].Serves, p.rows[i].Draining = time.Now().Add(ttl), process.Serves, process.Draining
 			return nil
 		}
 	}

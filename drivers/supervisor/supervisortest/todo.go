@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/outage"
 	"github.com/tenure-dev/tenure/drivers/supervisor"
 	"github.com/tenure-dev/tenure/eventstore"
@@ -32,16 +33,20 @@ func NewTodo(store *memory.Store) *Todo {
 }
 
 // Due implements [supervisor.Todo].
-func (d *Todo) Due(ctx context.Context, now time.Time, limit int) ([]supervisor.Task, error) {
+func (d *Todo) Due(ctx context.Context, scope supervisor.Scope, now time.Time, limit int) ([]supervisor.Task, error) {
 	return d.tasks(ctx, limit, func(x deadlines.Deadline) bool {
-		return x.Kind != deadlines.KindExpire && !x.DueAt.IsZero() && !x.DueAt.After(now)
+		return in(scope, x) && x.Kind != deadlines.KindExpire && !x.DueAt.IsZero() && !x.DueAt.After(now)
 	})
 }
 
+func in(scope supervisor.Scope, x deadlines.Deadline) bool {
+	return slices.Contains(scope.Partitions, x.Partition) || !x.Node.IsZero() && x.Node == scope.Node
+}
+
 // Expiring implements [supervisor.Todo].
-func (d *Todo) Expiring(ctx context.Context, now time.Time, limit int) ([]supervisor.Task, error) {
+func (d *Todo) Expiring(ctx context.Context, scope supervisor.Scope, now time.Time, limit int) ([]supervisor.Task, error) {
 	return d.tasks(ctx, limit, func(x deadlines.Deadline) bool {
-		if x.Kind != deadlines.KindExpire {
+		if x.Kind != deadlines.KindExpire || !slices.Contains(scope.Partitions, x.Partition) {
 			return false
 		}
 		early := x.LeaseState.ExpiresAt.Sub(x.DueAt)
@@ -49,9 +54,26 @@ func (d *Todo) Expiring(ctx context.Context, now time.Time, limit int) ([]superv
 	})
 }
 
+// Workers implements [supervisor.Todo].
+func (d *Todo) Workers(ctx context.Context) ([]domain.WorkerID, error) {
+	all, err := d.tasks(ctx, math.MaxInt, func(x deadlines.Deadline) bool { return !x.Worker.IsZero() })
+	var workers []domain.WorkerID
+	for _, task := range all {
+		if !slices.Contains(workers, task.Worker) {
+			workers = append(workers, task.Worker)
+		}
+	}
+	return workers, err
+}
+
 // Claimed implements [supervisor.Todo].
-func (d *Todo) Claimed(ctx context.Context) ([]supervisor.Task, error) {
-	return d.tasks(ctx, math.MaxInt, func(x deadlines.Deadline) bool { return !x.Worker.IsZero() })
+func (d *Todo) Claimed(ctx context.Context, scope supervisor.Scope, worker domain.WorkerID) ([]supervisor.Task, error) {
+	return d.tasks(ctx, math.MaxInt, func(x deadlines.Deadline) bool { return in(scope, x) && x.Worker == worker })
+}
+
+// Resident implements [supervisor.Todo].
+func (d *Todo) Resident(ctx context.Context, node domain.NodeID) ([]supervisor.Task, error) {
+	return d.tasks(ctx, math.MaxInt, func(x deadlines.Deadline) bool { return x.Node == node })
 }
 
 func (d *Todo) tasks(ctx context.Context, limit int, match func(deadlines.Deadline) bool) ([]supervisor.Task, error) {
