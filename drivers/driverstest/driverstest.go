@@ -37,11 +37,13 @@ type Features struct {
 	Repeats int
 	// The following are for drivers with Keep. Lose removes a runtime behind the driver's back, Usurp puts something else in its
 	// place in one of several ways. Peer is another driver of the same runtimes, as another worker has it; nil for none.
-	// Unreachable is nil where there is no way that could be cut.
+	// Unreachable is nil where there is no way that could be cut. NoLock says that nothing there can be locked, so that a resume
+	// and a late teardown in one moment may both succeed, which the driver's documentation says.
 	Lose        func(t *testing.T, d drivers.Driver, h drivers.Handle)
 	Usurp       map[string]Usurper
 	Peer        func(t *testing.T, d drivers.Driver) drivers.Driver
 	Unreachable func(t *testing.T) Unreachable
+	NoLock      bool
 }
 
 // Run tests a driver. The test process must itself have the variable [MarkerName] in its environment, with [Marker] as

@@ -46,7 +46,12 @@ while :; do
   [ -d "$leases" ] || step make_marker mkdir -p -- "$leases"
   if [ -e "$file" ]; then
     if [ -n "$expect" ]; then lock; fi
-    found=$(cat -- "$file") || fail read_marker "the marker cannot be read"
+    if ! found=$(cat -- "$file" 2>/dev/null); then
+      [ ! -e "$file" ] || fail read_marker "the marker cannot be read"
+      tries=$((tries + 1)) # a release took it away in this moment
+      [ $tries -lt 10 ] || fail write_marker "the marker comes and goes"
+      continue
+    fi
     if [ -z "$expect" ] || [ "$found" != "$expect" ]; then
       how=exists
       break

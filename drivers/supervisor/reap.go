@@ -191,7 +191,8 @@ func (s *Supervisor) reapPlace(ctx context.Context, key string, p Place, k known
 	var listed []drivers.ListedRuntime
 	if err == nil {
 		listed, err = call(ctx, s, reapTimeout, func(ctx context.Context) ([]drivers.ListedRuntime, error) {
-			return drivers.ListRuntimes(ctx, driver, drivers.ListRequest{Installation: s.deps.Installation.String(), Config: config})
+			installation, _ := s.identity()
+			return drivers.ListRuntimes(ctx, driver, drivers.ListRequest{Installation: installation.String(), Config: config})
 		}, func([]drivers.ListedRuntime) {})
 	}
 	look := Look{Driver: p.Target.Driver, Provider: p.Target.Provider, Listed: len(listed), Err: err}
@@ -252,12 +253,13 @@ type visit struct {
 func (v visit) things(ctx context.Context, listed []drivers.ListedRuntime) (later int) {
 	s := v.s
 	destroyed := 0
+	_, epoch := s.identity()
 	defer s.reaper.seen.keep(v.key, v.began)
 	for _, r := range listed {
 		if ctx.Err() != nil || s.leases.isClosed() {
 			return later
 		}
-		if r.Epoch > s.deps.Epoch {
+		if r.Epoch > epoch {
 			later++
 			continue
 		}
@@ -281,7 +283,7 @@ func (v visit) things(ctx context.Context, listed []drivers.ListedRuntime) (late
 			s.log.Warn("a runtime that nobody looks after", "runtime", r.RuntimeID, "provider", v.place.Target.Provider, "leak", j.Leak, "why", j.Why)
 		}
 		agreed := !v.began.Before(first.Add(s.opts.ReapInterval))
-		if !agreed || s.reportOnly() || destroyed == reapBatch {
+		if !agreed || s.driving() != nil || destroyed == reapBatch {
 			continue
 		}
 		destroyed++
@@ -290,12 +292,11 @@ func (v visit) things(ctx context.Context, listed []drivers.ListedRuntime) (late
 	return later
 }
 
-func (s *Supervisor) reportOnly() bool { return s.deps.ReportOnly != nil && s.deps.ReportOnly() }
-
 func (v visit) sighting(r drivers.ListedRuntime) commands.Sighting {
 	_, prunes := v.driver.(drivers.Pruner)
+	installation, _ := v.s.identity()
 	return commands.Sighting{
-		Installation: v.s.deps.Installation, Driver: v.place.Target.Driver, Provider: v.place.Target.Provider, RuntimeID: r.RuntimeID,
+		Installation: installation, Driver: v.place.Target.Driver, Provider: v.place.Target.Provider, RuntimeID: r.RuntimeID,
 		ProviderLeaseID: r.ProviderLeaseID, Node: v.node(), Place: v.key, Twice: prunes && v.about.Class != drivers.ClassIdempotent, ListedAt: v.began,
 	}
 }

@@ -102,17 +102,15 @@ func TestWhatIsAnothersOrOfALaterEpochIsLeftAlone(t *testing.T) {
 }
 
 func TestAfterAForkOfTheLogTheReaperOnlyReports(t *testing.T) {
-	var forked atomic.Bool
 	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
-		forked.Store(true)
-		w.reportOnly = forked.Load
+		w.forked.Store(true)
 		w.start(supervisor.Options{})
 		unknown := domain.RuntimeID{UUID: uuid.New()}
 		w.appears(w.label(unknown))
 		w.pass(10 * time.Minute)
 		require.Len(t, w.driver.Live(), 1)
 		require.Equal(t, leak.StatusOpen, w.leak(unknown).Status)
-		forked.Store(false)
+		w.forked.Store(false)
 		w.pass(2 * time.Minute)
 		require.Empty(t, w.driver.Live())
 	})
@@ -244,7 +242,7 @@ func TestAProviderThatIsBackIsAskedAtOnceForWhatIsInQuarantine(t *testing.T) {
 
 func TestALeakThatIsGoneByItselfIsClearedByTwoLists(t *testing.T) {
 	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
-		w.reportOnly = func() bool { return true }
+		w.forked.Store(true)
 		w.start(supervisor.Options{})
 		unknown := domain.RuntimeID{UUID: uuid.New()}
 		w.appears(w.label(unknown))

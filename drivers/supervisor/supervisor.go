@@ -105,8 +105,6 @@ type Deps struct {
 
 	// Estate says where to look for what nobody looks after; without it, nobody looks.
 	Estate Estate
-	// ReportOnly, if set, says that leaks are listed and not destroyed, as after a fork of the log.
-	ReportOnly func() bool
 	// Reaps, if set, says whose runtimes this process looks after. Two that do the same do no harm.
 	Reaps func(drivers.Target) bool
 	// Looked, if set, learns of every look. It must return at once.

@@ -55,9 +55,8 @@ type world struct {
 	environment domain.EnvironmentID
 	// silent makes processes that serve no API.
 	silent bool
-	// installation is that of the log; reportOnly, reaps and looked are every process's.
+	// installation is that of the log; reaps and looked are every process's.
 	installation uuid.UUID
-	reportOnly   func() bool
 	reaps        func(drivers.Target) bool
 	looked       func(supervisor.Look)
 }
@@ -138,7 +137,7 @@ func (w *world) prepareWith(registry *drivers.Registry, opts supervisor.Options,
 	n.Supervisor = supervisor.New(supervisor.Deps{
 		Commands: n.client, Drivers: registry, Todo: supervisortest.NewTodo(w.store), Processes: w.processes, Partitions: n.link,
 		Process: n.process, Installer: w.installer, Installation: w.installation, Epoch: memory.Epoch, Estate: supervisortest.Estate{Store: w.store},
-		ReportOnly: w.reportOnly, Looked: w.looked, Reaps: w.reaps,
+		Looked: w.looked, Reaps: w.reaps,
 		JournalDir: func(id domain.ExecID) string { return filepath.Join(journals, id.String()) },
 		Driving: func() error {
 			if w.forked.Load() {

@@ -170,6 +170,7 @@ func (c *Commands) ListLeak(ctx context.Context, by Caller, s Sighting) (eventst
 // ClaimLeak announces that a thing is about to be destroyed. It is refused if somebody looks after it by now.
 func (c *Commands) ClaimLeak(ctx context.Context, by Caller, s Sighting, worker domain.WorkerID) (eventstore.Outcome, error) {
 	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		w.Drives()
 		j, err := judgeAgain(ctx, w, s)
 		if err != nil {
 			return err

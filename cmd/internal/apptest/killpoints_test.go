@@ -139,6 +139,20 @@ var notPassed = map[string]string{
 	"RuntimeMade":              "behind LeaseProvisioned",
 	"RuntimeDisowned":          "behind LeaseFailed or LeaseDisowned",
 
+	// The scenario's lease is ephemeral.
+	"driver.keep.before":   "no runtime is kept; drivers/supervisor tests the take-over of a worker that keeps or resumes one",
+	"driver.keep.after":    "as driver.keep.before",
+	"driver.resume.before": "as driver.keep.before",
+	"driver.resume.after":  "as driver.keep.before",
+	"LeaseRetained":        "as driver.keep.before",
+	"LeaseRetentionEnded":  "as driver.keep.before",
+	"LeaseRuntimePassed":   "behind LeaseProvisioningStarted",
+	"RuntimeLost":          "behind LeaseProvisioningFailed",
+	"AdmissionIdled":       "behind LeaseRetained",
+	"AdmissionEvicted":     "behind LeaseRequested or AdmissionIdled",
+	"AdmissionHandedBack":  "behind LeaseCanceled",
+	"AdmissionStalled":     "behind LeaseReleaseFailed",
+
 	// A fork of the log is no step on this way; the tests of epochs have them.
 	"LogForked":     "only a database that was failed over, restored or copied leads to it",
 	"LogAdopted":    "as LogForked",

@@ -43,7 +43,7 @@ func TestWhatLivesOnAnSSHHostIsWhatTheLogSays(t *testing.T) {
 			}},
 		},
 		Things: map[string]func() []string{
-			"marker":              func() []string { return names(t, filepath.Join(root, ".tenure", "leases")) },
+			"marker":              func() []string { return markers(t, filepath.Join(root, ".tenure", "leases")) },
 			"temporary directory": func() []string { return names(t, filepath.Join(root, ".tenure", "tmp")) },
 			"workspace": func() []string {
 				return slices.DeleteFunc(names(t, root), func(name string) bool { return name == ".tenure" })
@@ -67,6 +67,17 @@ func killBelow(t *testing.T, program string) (killed int) {
 }
 
 // names are those of the entries of a directory that need not be there.
+// markers are the markers in a directory, and what is left of others there.
+func markers(t *testing.T, dir string) (found []string) {
+	t.Helper()
+	all := names(t, dir)
+	return slices.DeleteFunc(slices.Clone(all), func(name string) bool {
+		beside, hidden := strings.CutPrefix(name, ".")
+		id, _, _ := strings.Cut(beside, ".")
+		return hidden && slices.Contains(all, id)
+	})
+}
+
 func names(t *testing.T, dir string) (found []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
