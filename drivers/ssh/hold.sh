@@ -6,7 +6,7 @@ said=$(ls -d -- "$root/." 2>&1) || fail find_workspace "$said"
 machine
 if [ ! -e "$file" ]; then
   # Only who can look knows that it is not there.
-  [ ! -e "$leases" ] || said=$(ls -- "$leases" 2>&1) || fail read_marker "$said"
+  [ ! -e "$leases" ] || said=$(ls -- "$leases" 2>&1) || [ ! -e "$leases" ] || fail read_marker "$said"
   if [ $mode = keep ]; then end_all "TENURE_RUNTIME_ID=$id"; fi
   printf 'ok\n%s\ngone\n' "$machine"
   exit 0

@@ -30,10 +30,10 @@ func (d *Driver) Release(ctx context.Context, req drivers.ReleaseRequest) error 
 	defer done()
 	if len(d.active.Running(req.RuntimeID)) > 0 && req.Fence != 0 {
 		asking, cancel := within(ctx, cfg.Timeout, "the look at the container")
-		err := e.checkHolder(asking, req)
+		err := holdError(asking, "find_holder", e.checkHolder(asking, req))
 		cancel()
 		if err != nil {
-			return holdError(ctx, "find_holder", err)
+			return err
 		}
 	}
 	d.endCommands(ctx, req.RuntimeID)
