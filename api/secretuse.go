@@ -82,7 +82,7 @@ func (s *Server) leaksThatNeed(c *call, means func(domain.SecretRef) bool, refus
 				return err
 			}
 			refs, err := commands.SecretRefs(l.Config)
-			over := l.Status().Ended() && !l.NeedsTeardown() // else the lease is in the way itself
+			over := l.Over() // else the lease is in the way itself
 			if err == nil && over && slices.ContainsFunc(refs, means) && len(refusal.Blockers) < mostSecretUsers {
 				refusal.Blockers = append(refusal.Blockers, domain.Blocker{Kind: "leak", ID: row.Data.ID.String(), Status: row.Data.Status.String()})
 			}
