@@ -50,13 +50,12 @@ func (s *Server) cleanUp(c *call, command func(commands.Caller, domain.LeaseID) 
 	if o, err = c.done(by, o, err); err != nil {
 		return err
 	}
-	over := func(l lease.State) bool { return l.Status().Ended() && !l.NeedsTeardown() }
-	now, err := c.awaitLease(c.id, o, wait, over)
+	now, err := c.awaitLease(c.id, o, wait, lease.State.Over)
 	if err != nil {
 		return err
 	}
 	status := http.StatusAccepted
-	if over(now.State) {
+	if now.State.Over() {
 		status = http.StatusOK
 	}
 	return s.answerLease(c, status, o, now, nil)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 
 	fastjson "github.com/segmentio/encoding/json"
@@ -27,13 +28,18 @@ type EventSpec[E Event] struct {
 // Spec describes event T of the sum E. Its current revision is one more than the number of upcasters.
 func Spec[T, E Event](upcasters ...Upcaster) EventSpec[E] {
 	var zero T
+	times := timesIn(reflect.TypeFor[T]())
 	return EventSpec[E]{
 		Name:      zero.EventName(),
 		Revision:  len(upcasters) + 1,
 		Upcasters: upcasters,
 		decode: func(raw json.RawMessage) (E, error) {
 			var t T
-			if err := fastjson.Unmarshal(raw, &t); err != nil {
+			err := fastjson.Unmarshal(raw, &t)
+			if err == nil {
+				err = readAgain(raw, &t, times)
+			}
+			if err != nil {
 				var none E
 				return none, err
 			}

@@ -2,10 +2,8 @@ package catalog_test
 
 import (
 	"encoding/json"
-	"errors"
 	"reflect"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
@@ -15,7 +13,7 @@ import (
 )
 
 // Payloads are written by the standard library and read by a quicker one. Whatever the standard library reads, it must read
-// the same, and it must refuse what is no JSON. Of the form of a time it is a lenient reader: 13:00>00Z passes for 13:00:00Z.
+// the same, and it must refuse what is no JSON.
 func FuzzPayloadsAreReadAsTheStandardLibraryReadsThem(f *testing.F) {
 	samples := domaintest.Samples()
 	for i, e := range samples {
@@ -30,9 +28,6 @@ func FuzzPayloadsAreReadAsTheStandardLibraryReadsThem(f *testing.F) {
 		standard := reflect.New(reflect.TypeOf(sample))
 		wanted := json.Unmarshal(payload, standard.Interface())
 		got, err := catalog.Decode(name, revision, payload)
-		if _, lenient := errors.AsType[*time.ParseError](wanted); lenient {
-			return
-		}
 		if wanted != nil {
 			require.Error(t, err, "the standard library says: %v", wanted)
 			return

@@ -330,3 +330,25 @@ func TestTheEndOfAnEnvironmentTakesItsKeptRuntimesAlong(t *testing.T) {
 		require.Equal(t, environment.StatusDeleted, env.State.Status)
 	})
 }
+
+func TestAKeptRuntimeThatCannotBeTakenDownHoldsUpNobodyWhileAnotherOneCan(t *testing.T) {
+	var stuck atomic.Pointer[string]
+	inWorld(t, fake.Options{Hooks: fake.Hooks{BeforeRelease: func(_ context.Context, req drivers.ReleaseRequest) error {
+		if id := stuck.Load(); id != nil && *id == req.RuntimeID {
+			return errors.New("the volume is busy")
+		}
+		return nil
+	}}}, func(t *testing.T, w *world) {
+		w.environment = w.register("fake", 2)
+		w.start(supervisor.Options{})
+		first, kept := w.retained(under(lease.PolicyReuseByEnvironment, "a"))
+		second, _ := w.retained(under(lease.PolicyReuseByEnvironment, "b"))
+		id := kept.Runtime.String()
+		stuck.Store(&id)
+		other := w.acquire()
+		w.pass(5 * time.Second)
+		w.isLease(lease.StatusActive, other)
+		require.Equal(t, lease.CleanupPending, w.lease(first).CleanupStatus())
+		require.Equal(t, lease.CleanupSuccess, w.lease(second).CleanupStatus())
+	})
+}

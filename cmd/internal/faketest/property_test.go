@@ -281,7 +281,7 @@ func (l *life) balance() (problems []string) {
 		must(err)
 		of, err := l.client.Lease(ctx, r.State.Origin.Lease)
 		must(err)
-		over := of.Status().Ended() && !of.NeedsTeardown()
+		over := of.Over()
 		switch listed, status := l.isListed(id), r.State.Status; {
 		case status != runtime.StatusDestroyed && over && !listed:
 			problems = append(problems, fmt.Sprintf("runtime %s is %s, its lease is over, and it is on no list", id, status))
