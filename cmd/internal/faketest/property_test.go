@@ -60,7 +60,7 @@ func live(t *testing.T, s story) (problems []string, logs string) {
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // a directory of the test
 	synctest.Test(t, func(*testing.T) {
-		l := &life{world: newWorld(dir, s.Environments), story: s}
+		l := &life{world: newWorld(dir, s.Environments), story: s, appeared: map[domain.RuntimeID]int{}}
 		writeScript(fake.ScriptPath(l.providerDir()), s.Start)
 		l.start()
 		for _, a := range s.Acts {
@@ -90,6 +90,8 @@ type life struct {
 	story  story
 	leases []held
 	execs  []domain.ExecID
+	// appeared counts what the story itself made under the id of a runtime.
+	appeared map[domain.RuntimeID]int
 }
 
 // held is a lease that was asked for.
@@ -163,6 +165,7 @@ func (l *life) appear(h held) {
 		Config: []byte(`{"script":[]}`),
 	})
 	must(err)
+	l.appeared[s.Runtime]++
 }
 
 // unlessRefused reports whether a command was accepted.
@@ -190,10 +193,8 @@ func (l *life) judge() (problems []string) {
 		if s := r.State.Status; (s == runtime.StatusDestroyed || s == runtime.StatusNone) && !l.placeOf(r.State.Origin.Environment).endless() {
 			problem("runtime %s lives (%s), but the log says %q", e.RuntimeID, e.ID, s)
 		}
-	}
-	for id, entries := range living {
-		if len(entries) > 1 {
-			problem("runtime %s lives %d times", id, len(entries))
+		if n := len(living[e.RuntimeID]); n == max(1, l.appeared[domain.RuntimeID{UUID: id}])+1 {
+			problem("runtime %s lives %d times", e.RuntimeID, n)
 		}
 	}
 	for i, h := range l.leases {
