@@ -623,6 +623,7 @@ CREATE PROCEDURE change_log(
   k_append integer[], k_scope bytea[], k_request bytea[], k_resource uuid[],
   i_append integer[], i_id uuid[], i_company uuid[], i_subject text[], i_value bytea[],
   d_append integer[], d_id uuid[],
+  w_append integer[], w_partition integer[], w_epoch bigint[],
   INOUT o_epoch bigint DEFAULT NULL, INOUT o_status integer[] DEFAULT NULL, INOUT o_first bigint[] DEFAULT NULL,
   INOUT o_recorded_at timestamptz[] DEFAULT NULL
 )
@@ -656,7 +657,8 @@ BEGIN
       p_to, p_seen, p_seen_hash, a_id, a_size, a_not_after, a_drives, a_actor, a_key, a_request, a_cause, s_name, c_id,
       x_append, x_stream, x_expect, x_by,
       e_append, e_stream, e_company, e_name, e_revision, e_payload, e_salt, e_commitment,
-      k_append, k_scope, k_request, k_resource, i_append, i_id, i_company, i_subject, i_value, d_append, d_id) r;
+      k_append, k_scope, k_request, k_resource, i_append, i_id, i_company, i_subject, i_value, d_append, d_id,
+      w_append, w_partition, w_epoch) r;
   COMMIT;
 END;
 $$;

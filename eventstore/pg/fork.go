@@ -322,7 +322,7 @@ type change struct {
 
 const callChange = `
 	CALL change_log($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-	                $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40)`
+	                $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43)`
 
 // change changes the log's epoch and what it waits for, with the event that says so. done is false if the log was not as it
 // was taken for.
