@@ -128,8 +128,7 @@ func TestTheReaperLeavesAloneWhatALeaseGetsBetweenTheListAndTheLog(t *testing.T)
 		AfterList:  func(context.Context) { run(&after) },
 	}}, func(t *testing.T, w *world) {
 		w.start(supervisor.Options{ReapInterval: time.Minute})
-		other := w.start(supervisor.Options{ReapInterval: 24 * time.Hour})
-		other.deaf.Store(true)
+		w.start(supervisor.Options{ReapInterval: 24 * time.Hour})
 		var made, given domain.LeaseID
 		// Whatever the reaper knew before, it is told by the list of a runtime that is a lease's by now, or was.
 		makeOne := func() { made = w.acquire(); <-time.After(time.Second) }
