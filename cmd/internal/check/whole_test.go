@@ -299,4 +299,3 @@ func (w *whole) table(name string) *check.ReadModel {
 	require.GreaterOrEqual(w.t, i, 0, "no such read model")
 	return &w.ReadModels[i]
 }
-
