@@ -436,3 +436,8 @@ func again(t testing.TB, h *check.History) {
 	h.ReadModels = readModels(t, h.Log)
 	seal(h.Log)
 }
+
+// expire is the engine's own wish to end a lease.
+func (s *story) expire(h *held) {
+	s.append(uuid.Nil, on("lease", h.id.UUID, lease.ReleaseRequested{Reason: lease.ReasonExpired}))
+}
