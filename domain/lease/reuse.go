@@ -189,6 +189,9 @@ func (s State) disposition(reason Reason, asked Disposition) (Disposition, error
 // Keeping reports whether the teardown under way is to keep the runtime.
 func (s State) Keeping() bool { return s.End == StatusNone && s.Disposition.Keeps() }
 
+// MayKeep reports whether runtimes of the policy may outlive their leases: what it asks of the provider.
+func (p Policy) MayKeep() bool { return p != PolicyEphemeral }
+
 func (s State) reuses() bool {
 	return s.Policy == PolicyReuseByEnvironment || s.Policy == PolicyReuseByWorkspace
 }
