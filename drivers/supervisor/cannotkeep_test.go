@@ -5,10 +5,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/catalog"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/runtime"
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/fake"
 	"github.com/tenure-dev/tenure/drivers/supervisor"
+	"github.com/tenure-dev/tenure/eventstore/commands"
 )
 
 // A request whose policy nobody could judge ends once a driver is there that cannot keep runtimes: before it is asked for one.
@@ -51,4 +55,42 @@ func TestARuntimeThatNobodyCanKeepAnyMoreIsTakenDown(t *testing.T) {
 		require.True(t, w.isLease(lease.StatusReleased, id).Cleaned)
 		require.Empty(t, w.driver.Live())
 	})
+}
+
+// A runtime that was to be kept and turns out to be gone ends the lease of a failed run as that of any other. The log says by
+// which proof: it was made, and was not there any more.
+func TestARuntimeThatIsGoneWhenARunFailsEndsTheLease(t *testing.T) {
+	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
+		w.start(supervisor.Options{})
+		id := w.acquire(under(lease.PolicyRetainOnFailure, "a"))
+		w.isLease(lease.StatusActive, id)
+		w.driver.Vanish(w.lease(id).Runtime.String())
+		w.giveBack(id, lease.ReasonFailed)
+		l := w.isLease(lease.StatusFailed, id)
+		require.Equal(t, "run_failed", l.FailureCode)
+		require.Equal(t, 1, l.Teardown)
+		require.False(t, l.NeedsTeardown() || l.Kept || l.HoldsSlot())
+		require.Equal(t, []runtime.Proof{runtime.ProofReleased}, w.proofs(l.Runtime))
+
+		plain := w.acquire()
+		w.isLease(lease.StatusActive, plain)
+		w.giveBack(plain, lease.ReasonFailed)
+		require.Equal(t, []runtime.Proof{runtime.ProofReleased}, w.proofs(w.isLease(lease.StatusFailed, plain).Runtime))
+	})
+}
+
+// proofs are those that the log has of a runtime's end.
+func (w *world) proofs(id domain.RuntimeID) (proofs []runtime.Proof) {
+	w.Helper()
+	all, err := w.store.ReadAll(w.Context(), 0, 0)
+	require.NoError(w, err)
+	for _, r := range all {
+		if r.Stream != commands.Runtimes.Stream(id.UUID) || r.Name != "RuntimeDestroyed" {
+			continue
+		}
+		e, err := catalog.Decode(r.Name, r.Revision, r.Payload)
+		require.NoError(w, err)
+		proofs = append(proofs, e.(runtime.Destroyed).Proof)
+	}
+	return proofs
 }
