@@ -2,6 +2,7 @@ package supervisor_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -52,6 +53,7 @@ func TestARuntimeThatNobodyCanKeepAnyMoreIsTakenDown(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, w.prepareWith(registry, supervisor.Options{}).Start(t.Context()))
 		w.giveBack(id, lease.ReasonReleased)
+		w.pass(time.Minute) // the dead one's partitions are taken
 		require.True(t, w.isLease(lease.StatusReleased, id).Cleaned)
 		require.Empty(t, w.driver.Live())
 	})
