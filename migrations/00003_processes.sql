@@ -12,6 +12,8 @@ CREATE TABLE processes (
   serves text[] NOT NULL,
   draining boolean NOT NULL,
   address text NOT NULL,
+  -- clock_jump is by how much the database's clock jumped that the process does not trust since then; null while it does.
+  clock_jump interval,
   started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   alive_until timestamptz NOT NULL
 );

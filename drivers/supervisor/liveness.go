@@ -60,6 +60,7 @@ func (s *Supervisor) beatOnce(ctx context.Context) error {
 func (s *Supervisor) process() eventstore.Process {
 	p := s.deps.Process
 	p.Serves, p.Draining = s.serves(), s.draining.Load()
+	p.ClockJump, p.Doubts = s.clock().Unsure()
 	return p
 }
 
