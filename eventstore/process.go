@@ -26,6 +26,10 @@ type Process struct {
 	Draining bool
 	// Address is where other processes reach it; "" for nowhere.
 	Address string
+	// Doubts says that it does not know whether the database's clock is right, which jumped by ClockJump: it ends no lease by
+	// its time. See [Clock].
+	Doubts    bool
+	ClockJump time.Duration
 
 	StartedAt  time.Time
 	AliveUntil time.Time

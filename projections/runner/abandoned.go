@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/tenure-dev/tenure/projections"
 )
 
 // takeAbandoned takes over read models whose owner has left them behind the end of the log, without a step, for too long.
-// If it is only slow, it finds out at its next page: no page is taken twice.
+// If it is only slow, it finds out at its next page: no page is taken twice. One that has no table yet takes no step while it
+// is built; it is left alone as long as somebody has the right to build it, which ends with the process.
 func (r *Runner) takeAbandoned(ctx context.Context) error {
 	r.mu.Lock()
 	elsewhere := r.elsewhere()
@@ -21,20 +24,29 @@ func (r *Runner) takeAbandoned(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var abandoned []projections.Key
+	var abandoned, unbuilt []projections.Key
 	r.mu.Lock()
 	for _, s := range r.slots {
-		waits := !s.mine && s.generation > 0 && s.stopped == "" && s.position < head.Position
+		waits := !s.mine && s.stopped == "" && (s.generation == 0 || s.position < head.Position)
 		switch {
 		case !waits:
 			s.stillSince = time.Time{}
 		case s.stillSince.IsZero() || s.stillAt != s.position:
 			s.stillSince, s.stillAt = time.Now(), s.position
-		case time.Since(s.stillSince) >= r.opts.TakeOverAfter:
+		case time.Since(s.stillSince) < r.opts.TakeOverAfter:
+		case s.generation == 0:
+			unbuilt = append(unbuilt, s.key)
+			s.stillSince = time.Now() // if it is being built, it is looked at again after that time
+		default:
 			abandoned = append(abandoned, s.key)
 		}
 	}
 	r.mu.Unlock()
+	unbuilt, err = r.notBeingBuilt(ctx, unbuilt)
+	if err != nil {
+		return err
+	}
+	abandoned = append(abandoned, unbuilt...)
 	if len(abandoned) == 0 {
 		return nil
 	}
@@ -45,6 +57,31 @@ func (r *Runner) takeAbandoned(ctx context.Context) error {
 		return err
 	}
 	return r.refresh(ctx)
+}
+
+// notBeingBuilt are those that nobody has the right to build.
+func (r *Runner) notBeingBuilt(ctx context.Context, keys []projections.Key) (free []projections.Key, err error) {
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	// It waits for no turn: this runner's own builds may have them all.
+	err = r.inTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
+		look := buildLock{tx: tx}
+		for _, key := range keys {
+			ok, err := look.try(ctx, "build", key.String())
+			if err != nil {
+				return err
+			}
+			if ok {
+				free = append(free, key)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look who builds: %w", err)
+	}
+	return free, nil
 }
 
 // own writes this runner's token into the pointers.
