@@ -143,6 +143,8 @@ func (s *Supervisor) provision(
 			Err:         errors.New("the worker of the former attempt is gone, and what it made cannot be looked up"),
 			Remediation: "look at the provider for a runtime of this run and remove it there",
 		}
+	case !l.Resuming && l.Policy.MayKeep() && !about.Capabilities.Keep:
+		err = cannotKeep(l)
 	case l.Attempt > takeoverFactor*s.opts.MaxAttempts:
 		err = &drivers.Failure{
 			Outcome: drivers.OutcomeAmbiguous, Code: "too_many_attempts", Err: fmt.Errorf("%d attempts came to nothing", l.Attempt-1),
@@ -434,6 +436,9 @@ func (s *Supervisor) takeDown(
 		err = s.keep(ctx, driver, l, handle)
 		kept = err == nil
 	} else {
+		if l.Keeping() {
+			s.log.Warn("a runtime that was to be kept is taken down: its driver cannot keep any", "lease", id, "runtime", l.Runtime)
+		}
 		_, err = callDriver(ctx, s, driver, VerbRelease, within(l.Deadline.Sub(s.now())), func(ctx context.Context) (struct{}, error) {
 			faults.Point("driver.release.before")
 			err := driver.Release(ctx, drivers.ReleaseRequest{Handle: handle, Attempt: l.Teardown})
