@@ -405,6 +405,12 @@ func (s *Supervisor) release(
 			return err
 		}))
 	}
+	if refused(err) {
+		// The log cannot have this end. It is a failure like any other, or it would be tried again at once and without end.
+		return true, s.releaseFailed(id, l, cause, &drivers.Failure{
+			Outcome: drivers.OutcomeRetryable, Code: "end_refused", Err: err, Remediation: "report it, with the events of the lease and its runtime",
+		})
+	}
 	return false, err
 }
 
