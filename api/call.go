@@ -119,6 +119,9 @@ func (c *call) done(by commands.Caller, o eventstore.Outcome, err error) (events
 	if err != nil {
 		return o, err
 	}
+	if o.Changed || o.Replayed {
+		c.Set(keyDone, true)
+	}
 	if !o.Changed && !o.Replayed && by.Command != nil {
 		found, err := c.server.deps.Commands.Ledger().Store().FindCommand(c.ctx(), *by.Command)
 		switch {
