@@ -120,7 +120,7 @@ func (c *call) done(by commands.Caller, o eventstore.Outcome, err error) (events
 		return o, err
 	}
 	if o.Changed || o.Replayed {
-		c.Set(keyDone, true)
+		c.accepted()
 	}
 	if !o.Changed && !o.Replayed && by.Command != nil {
 		found, err := c.server.deps.Commands.Ledger().Store().FindCommand(c.ctx(), *by.Command)
@@ -136,6 +136,9 @@ func (c *call) done(by commands.Caller, o eventstore.Outcome, err error) (events
 	}
 	return o, nil
 }
+
+// accepted notes that the call's command is in the log, so that nothing that goes wrong from here on is taken for its refusal.
+func (c *call) accepted() { c.Set(keyDone, true) }
 
 // made is the resource of a command that makes one: the first one's, if the command is a repetition.
 func made(o eventstore.Outcome, id uuid.UUID) uuid.UUID {
