@@ -22,8 +22,13 @@ type actor struct {
 	random *rand.Rand
 }
 
-// callLimit is how long a client waits for an answer beyond what it asked the server to wait.
-const callLimit = 20 * time.Second
+// A client waits for an answer, beyond what it asked the server to wait, for as long as its patience lasts, which is mostly short: the
+// server may still be at the call when it comes again.
+const (
+	littlePatience = 2 * time.Second
+	muchPatience   = 6 * time.Second
+	mostPatience   = 25 * time.Second
+)
 
 // tries is how often a client sends a command that gets no answer.
 const tries = 8
@@ -55,15 +60,19 @@ func (w witness) RoundTrip(q *http.Request) (*http.Response, error) {
 // asked makes one call.
 type asked func(ctx context.Context, c *client.Client, opts ...client.CallOption) (check.Answer, error)
 
-// ask sends one call to an API server by chance, and writes down what became of it.
-func (a *actor) ask(ctx context.Context, k check.Call, limit time.Duration, f asked) (check.Call, error) {
+// ask sends one call to an API server by chance, which is to wait for a time, and writes down what became of it.
+func (a *actor) ask(ctx context.Context, k check.Call, wait time.Duration, f asked) (check.Call, error) {
 	c := a.run.anyAPI(a.random)
 	k.Client, k.Request = a.name, uuid.New()
 	opts := []client.CallOption{client.RequestID(k.Request)}
 	if k.Key != "" {
 		opts = append(opts, client.IdempotencyKey(k.Key))
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	most := muchPatience
+	if a.chance(10) {
+		most = mostPatience
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait+a.between(littlePatience, most))
 	defer cancel()
 	t := &told{}
 	k.Sent = time.Now().UTC()
@@ -84,14 +93,14 @@ func (a *actor) ask(ctx context.Context, k check.Call, limit time.Duration, f as
 }
 
 // command sends a command until it is answered, with one key, to one API server after the other.
-func (a *actor) command(ctx context.Context, k check.Call, limit time.Duration, f asked) (check.Call, error) {
+func (a *actor) command(ctx context.Context, k check.Call, wait time.Duration, f asked) (check.Call, error) {
 	k.Key = uuid.NewString()
 	for try := 1; ; try++ {
-		got, err := a.ask(ctx, k, limit, f)
+		got, err := a.ask(ctx, k, wait, f)
 		settled := got.Status != 0 && got.Status < http.StatusInternalServerError
 		if settled || try == tries || ctx.Err() != nil {
 			if settled && a.chance(2) { // repeated although it was answered: the answer is the same
-				_, _ = a.ask(ctx, k, limit, f)
+				_, _ = a.ask(ctx, k, wait, f)
 			}
 			return got, err
 		}
@@ -141,7 +150,7 @@ func (a *actor) life(ctx context.Context) {
 	place := a.run.places[a.random.IntN(len(a.run.places))]
 	wanted := a.wish(place)
 	wait := pick(a, 0, 0, time.Second, 3*time.Second, 8*time.Second)
-	got, _ := a.command(ctx, check.Call{Verb: check.VerbAcquire}, callLimit+wait,
+	got, _ := a.command(ctx, check.Call{Verb: check.VerbAcquire}, wait,
 		func(ctx context.Context, c *client.Client, opts ...client.CallOption) (check.Answer, error) {
 			if wait > 0 {
 				opts = append(opts, client.Wait(wait))
@@ -206,7 +215,7 @@ func (a *actor) becomes(ctx context.Context, id uuid.UUID, now check.Answer) che
 		if now.State != wire.LeaseQueued && now.State != wire.LeaseProvisioning || ctx.Err() != nil {
 			return now
 		}
-		got, err := a.ask(ctx, check.Call{Verb: check.VerbShowLease, Lease: id}, callLimit+wait,
+		got, err := a.ask(ctx, check.Call{Verb: check.VerbShowLease, Lease: id}, wait,
 			func(ctx context.Context, c *client.Client, opts ...client.CallOption) (check.Answer, error) {
 				l, err := c.Lease(ctx, id, append(opts, client.Wait(wait))...)
 				return leaseAnswer(l), err
@@ -221,7 +230,7 @@ func (a *actor) becomes(ctx context.Context, id uuid.UUID, now check.Answer) che
 }
 
 func (a *actor) explain(ctx context.Context, id uuid.UUID) {
-	_, _ = a.ask(ctx, check.Call{Verb: check.VerbOther, Lease: id}, callLimit,
+	_, _ = a.ask(ctx, check.Call{Verb: check.VerbOther, Lease: id}, 0,
 		func(ctx context.Context, c *client.Client, _ ...client.CallOption) (check.Answer, error) {
 			_, err := c.ExplainLease(ctx, id)
 			return check.Answer{}, err
@@ -233,7 +242,7 @@ func (a *actor) giveUp(ctx context.Context, id uuid.UUID) {
 	if a.chance(20) {
 		return
 	}
-	got, _ := a.command(ctx, check.Call{Verb: check.VerbCancel, Lease: id}, callLimit,
+	got, _ := a.command(ctx, check.Call{Verb: check.VerbCancel, Lease: id}, 0,
 		func(ctx context.Context, c *client.Client, opts ...client.CallOption) (check.Answer, error) {
 			l, err := c.CancelLease(ctx, id, wire.Cancel{Reason: "it took too long"}, opts...)
 			return leaseAnswer(l), err
@@ -266,7 +275,7 @@ func (a *actor) exec(ctx context.Context, id uuid.UUID, fence int64) {
 	if a.chance(10) {
 		in.Argv, in.TimeoutMs = []string{"sleep", "30"}, 300
 	}
-	got, err := a.command(ctx, check.Call{Verb: check.VerbExec, Lease: id, Fence: fence}, callLimit,
+	got, err := a.command(ctx, check.Call{Verb: check.VerbExec, Lease: id, Fence: fence}, 0,
 		func(ctx context.Context, c *client.Client, opts ...client.CallOption) (check.Answer, error) {
 			x, err := c.StartExec(ctx, id, fence, in, opts...)
 			return execAnswer(x), err
@@ -276,7 +285,7 @@ func (a *actor) exec(ctx context.Context, id uuid.UUID, fence int64) {
 	}
 	exec := got.Answer.Exec
 	if a.chance(10) {
-		_, _ = a.command(ctx, check.Call{Verb: check.VerbKill, Lease: id, Exec: exec}, callLimit,
+		_, _ = a.command(ctx, check.Call{Verb: check.VerbKill, Lease: id, Exec: exec}, 0,
 			func(ctx context.Context, c *client.Client, opts ...client.CallOption) (check.Answer, error) {
 				x, err := c.KillExec(ctx, exec, wire.KillExec{Why: "no patience"}, opts...)
 				return execAnswer(x), err
@@ -284,7 +293,7 @@ func (a *actor) exec(ctx context.Context, id uuid.UUID, fence int64) {
 	}
 	for range 3 {
 		const wait = 2 * time.Second
-		got, err := a.ask(ctx, check.Call{Verb: check.VerbShowExec, Lease: id, Exec: exec}, callLimit+wait,
+		got, err := a.ask(ctx, check.Call{Verb: check.VerbShowExec, Lease: id, Exec: exec}, wait,
 			func(ctx context.Context, c *client.Client, opts ...client.CallOption) (check.Answer, error) {
 				x, err := c.Exec(ctx, exec, append(opts, client.Wait(wait))...)
 				return execAnswer(x), err
@@ -301,7 +310,7 @@ func (a *actor) renew(ctx context.Context, id uuid.UUID, fence int64) {
 		ttl := a.between(2*time.Second, 20*time.Second).String()
 		in.TTL = &ttl
 	}
-	_, _ = a.command(ctx, check.Call{Verb: check.VerbRenew, Lease: id, Fence: fence}, callLimit,
+	_, _ = a.command(ctx, check.Call{Verb: check.VerbRenew, Lease: id, Fence: fence}, 0,
 		func(ctx context.Context, c *client.Client, opts ...client.CallOption) (check.Answer, error) {
 			l, err := c.RenewLeaseFor(ctx, id, fence, in, opts...)
 			return leaseAnswer(l), err
@@ -329,7 +338,7 @@ func (a *actor) giveBack(ctx context.Context, p place, wanted wire.AcquireLease,
 }
 
 func (a *actor) release(ctx context.Context, id uuid.UUID, fence int64, in wire.Release, wait time.Duration) {
-	_, _ = a.command(ctx, check.Call{Verb: check.VerbRelease, Lease: id, Fence: fence}, callLimit+wait,
+	_, _ = a.command(ctx, check.Call{Verb: check.VerbRelease, Lease: id, Fence: fence}, wait,
 		func(ctx context.Context, c *client.Client, opts ...client.CallOption) (check.Answer, error) {
 			if fence != 0 {
 				opts = append(opts, client.Fence(fence))
@@ -344,7 +353,7 @@ func (a *actor) release(ctx context.Context, id uuid.UUID, fence int64, in wire.
 
 func (a *actor) releaseRun(ctx context.Context, p place, run string) {
 	const wait = 3 * time.Second
-	_, _ = a.command(ctx, check.Call{Verb: check.VerbReleaseRun}, callLimit+wait,
+	_, _ = a.command(ctx, check.Call{Verb: check.VerbReleaseRun}, wait,
 		func(ctx context.Context, c *client.Client, opts ...client.CallOption) (check.Answer, error) {
 			released, err := c.ReleaseRun(ctx, p.company, run, wire.Release{}, append(opts, client.Wait(wait))...)
 			answer := check.Answer{Position: released.Position}

@@ -82,7 +82,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.Uint64Var(&s.seed, "seed", 0, "decides the plan; 0 takes one of the time, and says it")
 	flags.IntVar(&s.api, "api", 3, "API servers")
 	flags.IntVar(&s.workers, "workers", 3, "workers")
-	flags.IntVar(&s.clients, "clients", 40, "clients")
+	flags.IntVar(&s.clients, "clients", 64, "clients")
 	flags.DurationVar(&s.thinking, "thinking", 1500*time.Millisecond, "how long a client rests at most between two leases")
 	list := flags.String("faults", "all", "what goes wrong, separated by commas; all, or none")
 	if err := flags.Parse(args); err != nil {

@@ -122,12 +122,12 @@ func (r *run) furnish(ctx context.Context) error {
 		leases, queued int
 		script         []fake.Step
 	}{
-		{name: "wide", provider: "fake", leases: 20, queued: 60, script: script(fake.Step{Verb: fake.VerbAcquire, Action: fake.ActionDelay, Ms: 30})},
-		{name: "roomy", provider: "fake", leases: 10, queued: 40},
+		{name: "wide", provider: "fake", leases: 30, queued: 80, script: script(fake.Step{Verb: fake.VerbAcquire, Action: fake.ActionDelay, Ms: 30})},
+		{name: "roomy", provider: "fake", leases: 16, queued: 40},
 		{name: "narrow", provider: "fake", leases: 2, queued: 8},
 		{name: "single", provider: "fake", leases: 1, queued: 5},
-		{name: "listable", provider: "fake-listable", leases: 8, queued: 20},
-		{name: "flaky", provider: "fake", leases: 6, queued: 20, script: script(
+		{name: "listable", provider: "fake-listable", leases: 12, queued: 30},
+		{name: "flaky", provider: "fake", leases: 10, queued: 20, script: script(
 			fake.Step{Verb: fake.VerbAcquire, Attempt: 1, Action: fake.ActionFail},
 			fake.Step{Verb: fake.VerbRelease, Attempt: 1, Action: fake.ActionFail},
 			fake.Step{Verb: fake.VerbKeep, Attempt: 1, Action: fake.ActionFail},
