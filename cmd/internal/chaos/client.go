@@ -189,7 +189,7 @@ func (a *actor) life(ctx context.Context) {
 func (a *actor) wish(p place) wire.AcquireLease {
 	in := wire.AcquireLease{
 		EnvironmentID: p.environment, HeartbeatRunID: uuid.NewString(), AgentID: fmt.Sprintf("agent-%d", a.random.IntN(5)),
-		TTL: a.between(3*time.Second, 25*time.Second).String(), IdleTimeout: a.between(2*time.Second, 12*time.Second).String(),
+		TTL: a.between(a.run.lease/4, a.run.lease*2).String(), IdleTimeout: a.between(a.run.lease/6, a.run.lease).String(),
 		Priority: pick(a, "", "", "high", "normal", "low"), NoWait: a.chance(5),
 		LeasePolicy: pick(a, "", "ephemeral", "reuse_by_environment", "reuse_by_execution_workspace", "retain_on_failure"),
 	}
@@ -200,10 +200,10 @@ func (a *actor) wish(p place) wire.AcquireLease {
 		in.ExecutionWorkspaceID = fmt.Sprintf("workspace-%d", a.random.IntN(4))
 	}
 	if in.LeasePolicy != "" && in.LeasePolicy != "ephemeral" {
-		in.RetainFor = a.between(2*time.Second, 15*time.Second).String()
+		in.RetainFor = a.between(a.run.lease/6, a.run.lease).String()
 	}
 	if !in.NoWait && a.chance(40) {
-		in.QueueTimeout = a.between(time.Second, 10*time.Second).String()
+		in.QueueTimeout = a.between(a.run.lease/12, a.run.lease).String()
 	}
 	return in
 }
@@ -307,7 +307,7 @@ func (a *actor) exec(ctx context.Context, id uuid.UUID, fence int64) {
 func (a *actor) renew(ctx context.Context, id uuid.UUID, fence int64) {
 	in := wire.Renew{}
 	if a.chance(40) {
-		ttl := a.between(2*time.Second, 20*time.Second).String()
+		ttl := a.between(a.run.lease/6, a.run.lease*2).String()
 		in.TTL = &ttl
 	}
 	_, _ = a.command(ctx, check.Call{Verb: check.VerbRenew, Lease: id, Fence: fence}, 0,

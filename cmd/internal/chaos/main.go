@@ -41,7 +41,9 @@ type settings struct {
 	workers  int
 	clients  int
 	thinking time.Duration
-	faults   []fault
+	// lease is how long leases go unused at most before they end.
+	lease  time.Duration
+	faults []fault
 }
 
 const usage = `Try the engine out under faults.
@@ -84,6 +86,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.IntVar(&s.workers, "workers", 3, "workers")
 	flags.IntVar(&s.clients, "clients", 64, "clients")
 	flags.DurationVar(&s.thinking, "thinking", 1500*time.Millisecond, "how long a client rests at most between two leases")
+	flags.DurationVar(&s.lease, "lease", 12*time.Second, "about how long leases live that nobody gives back, and runtimes are kept")
 	list := flags.String("faults", "all", "what goes wrong, separated by commas; all, or none")
 	if err := flags.Parse(args); err != nil {
 		return s, err
@@ -106,6 +109,9 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	}
 	if s.thinking <= 0 || s.settle <= 0 {
 		problems = append(problems, errors.New("-thinking, -settle: give more than 0"))
+	}
+	if s.lease < time.Second {
+		problems = append(problems, fmt.Errorf("-lease: %s is too short; give at least 1s", s.lease))
 	}
 	if s.bin, err = filepath.Abs(s.bin); err == nil {
 		_, err = os.Stat(s.bin)
