@@ -54,6 +54,11 @@ func (s *Server) answerErrorOf(c echo.Context, err error) {
 		err = s.deps.Diagnose(err)
 		p, retryAfter = problemOf(err)
 	}
+	if done, _ := c.Get(keyDone).(bool); done && p.Status >= http.StatusInternalServerError {
+		// It was done, and only what became of it cannot be told: nobody may believe that nothing happened.
+		p, retryAfter = problemOf(eventstore.ErrUnknownOutcome)
+		p.Detail = "the command was accepted, and what became of it cannot be read"
+	}
 	p.Type, p.Title, p.RequestID = "urn:tenure:problem:"+p.Code, title(p.Code), request.String()
 	s.metrics.refused(p.Code)
 	if p.Status >= http.StatusInternalServerError && !errors.Is(err, errClosing) {

@@ -124,6 +124,9 @@ func (s *Server) releaseEach(c *call, candidates []leases.Row, release lease.Rel
 	if replayed {
 		c.Response().Header().Set(wire.HeaderReplayed, "true")
 	}
+	if len(asked) > 0 {
+		c.accepted()
+	}
 	return asked, position, errors.Join(faults...)
 }
 
