@@ -226,13 +226,13 @@ func (s *sched) resume(a *actor) {
 func (s *sched) die(a *actor, arrives float64) {
 	s.mu.Lock()
 	a.dead, a.paused = true, false
-	var lost []*item
+	var lost []func()
 	for _, it := range append([]*item(nil), s.items...) {
 		if it.of != a {
 			continue
 		}
 		if it.lost != nil {
-			lost = append(lost, it)
+			lost = append(lost, it.lost)
 		}
 		if it.born || !it.effect || s.chance.Float64() >= arrives {
 			s.drop(it)
@@ -242,8 +242,8 @@ func (s *sched) die(a *actor, arrives float64) {
 	}
 	s.mu.Unlock()
 	close(a.died)
-	for _, it := range lost {
-		it.lost()
+	for _, tell := range lost {
+		tell()
 	}
 }
 

@@ -1,9 +1,12 @@
 package sim
 
 import (
+	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"sync"
 	"testing/synctest"
@@ -13,7 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tenure-dev/tenure/cmd/internal/check"
-	"github.com/tenure-dev/tenure/projections"
+	"github.com/tenure-dev/tenure/cmd/internal/sim/seeds"
 )
 
 // Story is what became of a seed.
@@ -29,6 +32,43 @@ type Story struct {
 	Looked     map[check.Rule]int
 	Violations []check.Violation
 	trace      *trace
+}
+
+// Told is the story in short.
+func (s *Story) Told() seeds.Told {
+	t := seeds.Told{
+		Seed: s.Seed, VirtualMs: s.Virtual.Milliseconds(), Steps: s.Steps, Events: s.Events, Calls: s.Calls, Finished: s.Finished,
+		Faults: map[string]int{}, Looked: s.Looked, Violations: s.Violations, Hash: s.trace.hash(),
+	}
+	for f, n := range s.Counts.Faults {
+		t.Faults[string(f)] = n
+	}
+	for name, n := range map[string]int{"provider_fails": s.Counts.provider, "provider_late": s.Counts.Late, "answer_lost": s.Counts.Lost} {
+		if n > 0 {
+			t.Faults[name] = n
+		}
+	}
+	return t
+}
+
+// write writes the whole trace, and what was found.
+func (s *Story) write(file string) error {
+	f, err := os.Create(file) //nolint:gosec // a file of the developer's choice
+	if err != nil {
+		return fmt.Errorf("write a trace: %w", err)
+	}
+	defer func() { _ = f.Close() }() // it is closed below where that matters
+	b := bufio.NewWriter(f)
+	if err := s.trace.write(b, 0); err != nil {
+		return err
+	}
+	for _, v := range s.Violations {
+		_, _ = fmt.Fprintf(b, "violation: %s\n", v) // Flush tells
+	}
+	if err := errors.Join(b.Flush(), f.Close()); err != nil {
+		return fmt.Errorf("write a trace: %w", err)
+	}
+	return nil
 }
 
 // Counts are the faults of a story.
@@ -174,5 +214,3 @@ func (w *world) restless() string {
 
 // tablesAsRead are the read models as a reader sees them.
 func (m *models) tablesAsRead() []check.ReadModel { return nil }
-
-var _ = projections.NewEvent
