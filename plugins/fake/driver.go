@@ -202,7 +202,7 @@ func (d *Driver) takeDown(h drivers.Handle) error {
 				continue
 			}
 			ids = append(ids, e.ID)
-			entries = append(entries, Entry{Op: OpDestroy, ID: e.ID, RuntimeID: e.RuntimeID})
+			entries = append(entries, Entry{Op: OpDestroy, ID: e.ID, RuntimeID: e.RuntimeID, LeaseID: h.LeaseID, Fence: h.Fence})
 		}
 		return entries
 	})

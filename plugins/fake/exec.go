@@ -132,7 +132,9 @@ func (d *Driver) start(req drivers.ExecRequest) (*program.Run, error) {
 				return nil
 			}
 			r = d.world.enter(found[0].ID)
-			return []Entry{{Op: OpExec, ID: found[0].ID, RuntimeID: req.RuntimeID, ExecID: req.ExecID}}
+			return []Entry{{
+				Op: OpExec, ID: found[0].ID, RuntimeID: req.RuntimeID, LeaseID: req.LeaseID, Fence: req.Fence, ExecID: req.ExecID,
+			}}
 		}
 		return nil
 	}); err != nil {

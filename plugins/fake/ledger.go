@@ -48,7 +48,8 @@ type Entry struct {
 	// DestroyFails is how many tries to destroy it are to fail.
 	DestroyFails int `json:"destroyFails,omitempty"`
 
-	// ExecID is the command that was started in the runtime.
+	// ExecID is the command that was started in the runtime. LeaseID and Fence, of it and of a runtime that was destroyed, are
+	// those of whoever asked.
 	ExecID string `json:"execId,omitempty"`
 
 	// Of a scripted call: whose it is, and the steps that were taken.

@@ -2,6 +2,8 @@ package check
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -67,7 +69,7 @@ const (
 	VerbShowLease   Verb = "show_lease"
 	VerbShowExec    Verb = "show_exec"
 	VerbEnvironment Verb = "environment"
-	// VerbOther is any other command or question; of a command it is still checked that it is in the log once.
+	// VerbOther is any other command or question. That a refused one had no effect is checked of it too.
 	VerbOther Verb = "other"
 )
 
@@ -205,4 +207,49 @@ type Clone struct {
 	Log []eventstore.Recorded
 	// Entries is what the clone's own processes wrote into the providers' ledgers; whoever ran them knows which lines those are.
 	Entries []Entry
+}
+
+// done reports whether the call was acknowledged.
+func (c *Call) done() bool { return c.Status >= 200 && c.Status < 300 }
+
+// answered reports whether the client knows anything of it.
+func (c *Call) answered() bool { return c.Status != 0 && c.Status != 499 }
+
+// refused reports whether the client was told for certain that nothing was done, and why.
+func (c *Call) refused() bool {
+	switch {
+	case c.Status < 400 || c.Status >= 500 || c.Status == 408 || c.Status == 499:
+		return false
+	case c.Code == "lease_failed":
+		return false // the lease was asked for, and came to a bad end
+	}
+	return true
+}
+
+func (c *Call) String() string {
+	told := "no answer"
+	if c.Status != 0 {
+		told = fmt.Sprintf("%d %s", c.Status, c.Code)
+	}
+	s := fmt.Sprintf("%s of %s at %s (request %s", c.Verb, c.Client, at(c.Sent), c.Request)
+	if c.Key != "" {
+		s += ", key " + c.Key
+	}
+	return s + ", " + strings.TrimSpace(told) + ")"
+}
+
+// own reports whether an entry is of this log's installation, as far as it says.
+func (l *Ledger) own(e Entry) bool {
+	return l.Installation == "" || e.Installation == "" || e.Installation == l.Installation
+}
+
+func (e Entry) String() string {
+	s := fmt.Sprintf("%s of %s at %s", e.Op, e.Thing, at(e.At))
+	if e.Exec != uuid.Nil {
+		s += ", " + execName(e.Exec)
+	}
+	if e.By != "" {
+		s += " by " + e.By
+	}
+	return s
 }

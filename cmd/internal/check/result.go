@@ -60,7 +60,18 @@ type Result struct {
 var rules = []struct {
 	name  Rule
 	check func(*judge)
-}{}
+}{
+	{RuleHolders, holders},
+	{RuleCommands, acknowledged},
+	{RuleKeys, oneOutcome},
+	{RuleOrder, order},
+	{RuleDeadlines, deadlines},
+	{RuleRuntimes, runtimes},
+	{RuleProjections, folded},
+	{RuleEnds, ends},
+	{RuleForks, forkedRests},
+	{RuleExecs, execs},
+}
 
 // Rules lists all rules.
 func Rules() []Rule {
