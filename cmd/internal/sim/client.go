@@ -73,7 +73,7 @@ func (c *client) act() {
 		c.rest(5 * time.Second)
 		switch c.chance.IntN(8) {
 		case 0, 1:
-			c.renew(id)
+			c.renew(id, l.Fence)
 		case 2:
 			c.show(id)
 		case 3:
@@ -148,23 +148,42 @@ func (c *client) show(id domain.LeaseID) (l lease.State, ok bool) {
 	return l, told.Status == 200
 }
 
-func (c *client) renew(id domain.LeaseID) {
+func (c *client) renew(id domain.LeaseID, fence int64) {
+	fence = c.mistake(fence)
 	r := commands.Renewal{}
 	if c.odds(2) {
 		ttl := time.Duration(10+c.chance.IntN(60)) * time.Second
 		r.TTL = &ttl
 	}
-	c.insist(check.Call{Verb: check.VerbRenew, Lease: id.UUID}, "renew", c.sum(id, r.TTL), func(ctx context.Context, e *engine, by commands.Caller) (eventstore.Outcome, error) {
+	c.insist(check.Call{Verb: check.VerbRenew, Lease: id.UUID, Fence: fence}, "renew", c.sum(id, fence, r.TTL != nil), func(ctx context.Context, e *engine, by commands.Caller) (eventstore.Outcome, error) {
 		by.Command.Resource = id.UUID
+		if err := match(ctx, e, id, fence); err != nil {
+			return eventstore.Outcome{}, err
+		}
 		return e.c.RenewLease(ctx, by, id, r)
 	}, about(id))
 }
 
+// mistake is a fence, or now and then that of another lease.
+func (c *client) mistake(fence int64) int64 {
+	if len(c.former) > 1 && c.odds(5) {
+		return c.former[c.chance.IntN(len(c.former))].fence
+	}
+	return fence
+}
+
+// match looks at a fence before a command, as the API does.
+func match(ctx context.Context, e *engine, id domain.LeaseID, fence int64) error {
+	now, err := e.c.Lease(ctx, id)
+	if err != nil {
+		return err
+	}
+	return now.CheckFence(fence)
+}
+
 // exec runs a command and may wait for its end, or end it. Now and then it has the fence of another lease.
 func (c *client) exec(id domain.LeaseID, fence int64) {
-	if len(c.former) > 1 && c.odds(4) {
-		fence = c.former[c.chance.IntN(len(c.former))].fence
-	}
+	fence = c.mistake(fence)
 	takes := rand64(c.chance, 8*time.Second)
 	if c.odds(5) {
 		takes *= 6
@@ -227,7 +246,9 @@ func (c *client) end(id domain.LeaseID) {
 }
 
 func about(id domain.LeaseID) func(eventstore.Outcome, uuid.UUID) check.Answer {
-	return func(o eventstore.Outcome, _ uuid.UUID) check.Answer { return check.Answer{Lease: id.UUID, Position: o.Position} }
+	return func(o eventstore.Outcome, _ uuid.UUID) check.Answer {
+		return check.Answer{Lease: id.UUID, Position: o.Position}
+	}
 }
 
 // sum is the hash of a request.
@@ -337,8 +358,19 @@ func statusOf(err error) (status int, code string) {
 			return 409, r.Code
 		}
 	}
-	if errors.Is(err, eventstore.ErrCommandReused) {
+	switch {
+	case errors.Is(err, eventstore.ErrCommandReused):
 		return 422, "idempotency_key_reused"
+	case errors.Is(err, eventstore.ErrUnknownOutcome):
+		return 503, "outcome_unknown"
+	case errors.Is(err, eventstore.ErrUnavailable):
+		return 503, "unavailable"
+	case errors.Is(err, eventstore.ErrConflict):
+		return 409, "conflict"
+	case errors.Is(err, eventstore.ErrTooLate):
+		return 409, "too_late"
+	case errors.Is(err, context.DeadlineExceeded):
+		return 503, "timeout"
 	}
-	return 503, "unavailable"
+	return 500, "internal"
 }

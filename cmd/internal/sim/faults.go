@@ -37,6 +37,7 @@ var faults = []fault{
 // strike lets a fault happen, now and then, at the moment when something is about to. It reports whether that does not
 // happen any more.
 func (w *world) strike(it *item) bool {
+	w.watch()
 	if w.healed || len(w.plan.faults) == 0 {
 		return false
 	}
@@ -102,6 +103,9 @@ func (w *world) strike(it *item) bool {
 		now := w.store.Clock().Now()
 		by := time.Duration(w.chance.IntN(240)-60) * time.Second
 		w.store.Clock().Observe(now.Add(by))
+		w.jumped += by.Abs()
+		// Until it is trusted again nobody ends anything.
+		w.away = append(w.away, check.Interval{From: now, To: now.Add(max(by, 0) + settle + 3*sweep)})
 	case faultLose, faultUsurp:
 		o := w.outsides[w.chance.IntN(len(w.outsides))]
 		live := o.core.Live()
@@ -119,6 +123,25 @@ func (w *world) strike(it *item) bool {
 		w.edit(w.places[w.chance.IntN(len(w.places))], f)
 	}
 	return false
+}
+
+// watch notes the times in which no engine can do anything.
+func (w *world) watch() {
+	able := false
+	for _, n := range w.nodes {
+		for _, e := range n.engines() {
+			able = able || e.started && !e.actor.dead && !e.actor.paused && !e.actor.cut.After(time.Now())
+		}
+	}
+	now := w.store.Clock().Now()
+	switch {
+	case able == w.unable.IsZero():
+	case able:
+		w.away = append(w.away, check.Interval{From: w.unable, To: now})
+		w.unable = time.Time{}
+	default:
+		w.unable = now
+	}
 }
 
 func (w *world) struck(f fault, whom string) {
@@ -204,8 +227,8 @@ func (w *world) heal() {
 	w.trace.note("fault", "no more")
 	w.models.heldUp = time.Time{}
 	for _, n := range w.nodes {
-		for _, e := range append(n.frozen, n.now) {
-			if e == nil || e.actor.dead {
+		for _, e := range n.engines() {
+			if e.actor.dead {
 				continue
 			}
 			if e.actor.paused {

@@ -152,10 +152,8 @@ func Tell(seed uint64, opts Options) *Story {
 	s := &Story{Seed: seed, Counts: w.counts, Virtual: time.Since(w.trace.began), Steps: w.sched.steps, Calls: len(w.calls), trace: w.trace}
 	w.judge(s, quiet)
 	for _, n := range w.nodes {
-		for _, e := range append(n.frozen, n.now) {
-			if e != nil {
-				w.kill(e, 0)
-			}
+		for _, e := range n.engines() {
+			w.kill(e, 0)
 		}
 	}
 	w.sched.items = nil
@@ -190,7 +188,7 @@ func (w *world) judge(s *Story, quiet bool) {
 	}
 	h.ReadModels = w.models.tablesAsRead()
 	h.Limits = check.Limits{
-		End: w.store.Clock().Now(), Settled: quiet, Sweep: sweep, Slack: 45 * time.Second, Skew: 5 * time.Minute, Reaper: 3 * reap,
+		End: w.store.Clock().Now(), Settled: quiet, Sweep: sweep, Slack: 45 * time.Second, Skew: 2*time.Second + w.jumped, Reaper: 3 * reap,
 	}
 	found := check.Check(h)
 	s.Violations, s.Looked, s.Finished = found.Violations, found.Looked, found.Finished

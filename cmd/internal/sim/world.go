@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -44,6 +45,10 @@ type world struct {
 	clients      []*client
 	calls        []check.Call
 	away         []check.Interval
+	// jumped is how far the database's clock jumped, in all.
+	jumped time.Duration
+	// unable is since when no engine can do anything; zero while one can.
+	unable time.Time
 	// healed says that no fault happens any more.
 	healed bool
 }
@@ -63,6 +68,14 @@ type node struct {
 	now *engine
 	// frozen are former ones that stand still and were replaced.
 	frozen []*engine
+}
+
+// engines are all that may still live on a node.
+func (n *node) engines() []*engine {
+	if n.now == nil {
+		return n.frozen
+	}
+	return append(slices.Clone(n.frozen), n.now)
 }
 
 // engine is one incarnation of a process that serves clients and drives.
@@ -93,7 +106,7 @@ func (w *world) options() supervisor.Options {
 		Parallel: 4, LivenessTTL: liveness, SweepInterval: sweep, ProvisionTimeout: 20 * time.Second, ReleaseTimeout: 10 * time.Second,
 		StartTimeout: 6 * time.Second, MaxAttempts: 4, MaxResumes: 4, RetryBase: 500 * time.Millisecond, RetryLimit: 4 * time.Second,
 		DrainTimeout: 2 * time.Second, CleanupAttempts: 5, QuarantineRetry: 15 * time.Second, ReapInterval: reap,
-		CapacityBase: time.Second, CapacityLimit: 4 * time.Second, ClockSettle: 8 * time.Second, GapCap: time.Minute,
+		CapacityBase: time.Second, CapacityLimit: 4 * time.Second, ClockSettle: settle, GapCap: time.Minute,
 	}
 }
 
@@ -101,6 +114,8 @@ const (
 	liveness = 6 * time.Second
 	sweep    = 2 * time.Second
 	reap     = 12 * time.Second
+	// settle is for how long readings of the clock have to agree after a jump.
+	settle = 8 * time.Second
 	// staleness bounds how old a list may be: two looks a reaper's period apart cannot both be of a time before something was made.
 	staleness = 4 * time.Second
 )
@@ -251,8 +266,8 @@ func (w *world) append(a eventstore.Append) (eventstore.Result, error) {
 		w.trace.logged(&events[i])
 	}
 	for _, n := range w.nodes {
-		for _, e := range append(n.frozen, n.now) {
-			if e != nil && !e.actor.dead {
+		for _, e := range n.engines() {
+			if !e.actor.dead {
 				w.tell(e, events)
 			}
 		}

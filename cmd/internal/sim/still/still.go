@@ -3,10 +3,11 @@
 //
 // Virtual time and one goroutine at a time are not enough for a run to be repeated exactly: a select among several cases
 // that are ready, the order of a map, timers of the same instant, the order of math/rand, and the moment at which the
-// runtime takes a goroutine off its processor are all left to chance or to the machine's speed. Here each of them follows
-// from a generator of the bubble's own, which starts anew with each bubble, and no goroutine is taken off its processor
-// before it waits for something. With GOMAXPROCS=1 and no garbage collection within the bubble, a run is then a function of
-// what the program puts into it.
+// runtime takes a goroutine off its processor are all left to chance or to the machine's speed. Here all but math/rand follow
+// from the bubble's time, and no goroutine is taken off its processor before it waits for something; math/rand/v2 draws from a
+// generator of the bubble's own, which starts anew with each bubble. (What draws from a generator must not be what a program
+// does once and for all, such as filling a cache of encoding/json: the first bubble in a process would draw more than the next.)
+// With GOMAXPROCS=1 and no garbage collection within the bubble, a run is then a function of what the program puts into it.
 package still
 
 import (
@@ -29,45 +30,62 @@ func (e Edit) Apply(text string) (string, error) {
 	return strings.Replace(text, e.Old, e.New, 1), nil
 }
 
-// edits are what is changed of the runtime, by files of runtime/.
+// edits are what is changed of the runtime and of math/rand/v2.
 var edits = []Edit{
-	{"synctest.go", "type synctestBubble struct {\n", "type synctestBubble struct {\n\tchance  uint64 // the state of its generator\n"},
-	{"rand.go", "func rand() uint64 {\n", `func rand() uint64 {
+	{"runtime/synctest.go", "type synctestBubble struct {\n", "type synctestBubble struct {\n\tchance  uint64 // the state of its generator\n"},
+	{"runtime/rand.go", "func rand() uint64 {\n", `func rand() uint64 {
 	if b := getg().bubble; b != nil {
-		return b.draw()
+		return mixed(uint64(b.now))
 	}
 `},
-	{"rand.go", "\tmp.cheaprand = rand()\n", "\tmp.cheaprand = bootstrapRand()\n"},
-	{"rand.go", "// rand32 is uint32(rand()), called from compiler-generated code.\n", `// draw is the next value of the bubble's generator (splitmix64).
+	{"runtime/rand.go", "\tmp.cheaprand = rand()\n", "\tmp.cheaprand = bootstrapRand()\n"},
+	{"runtime/rand.go", "// rand32 is uint32(rand()), called from compiler-generated code.\n", `// mixed is the last step of splitmix64.
 //
 //go:nosplit
-func (b *synctestBubble) draw() uint64 {
-	b.chance += 0x9e3779b97f4a7c15
-	x := b.chance
+func mixed(x uint64) uint64 {
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31
 }
 
+// draw is the next value of the bubble's generator.
+//
+//go:nosplit
+func (b *synctestBubble) draw() uint64 {
+	b.chance += 0x9e3779b97f4a7c15
+	return mixed(b.chance)
+}
+
+// mathRand is what math/rand/v2 draws from.
+//
+//go:linkname mathRand
+func mathRand() uint64 {
+	if b := getg().bubble; b != nil {
+		return b.draw()
+	}
+	return rand()
+}
+
 // rand32 is uint32(rand()), called from compiler-generated code.
 `},
+	{"math/rand/v2/rand.go", "//go:linkname runtime_rand runtime.rand\n", "//go:linkname runtime_rand runtime.mathRand\n"},
 	// The hash of a map's keys is the same in each process, so that its order is.
-	{"rand.go", "\tif len(startupRand) >= 16 &&\n", "\tif seed[0] = 1; len(startupRand) < 0 &&\n"},
-	{"rand.go", "\t\tif readRandom(seed[:]) != len(seed) || allZero(seed[:]) {\n", "\t\tif allZero(seed[:]) {\n"},
-	{"select.go", "\t\tj := cheaprandn(uint32(norder + 1))\n", `		var j uint32
+	{"runtime/rand.go", "\tif len(startupRand) >= 16 &&\n", "\tif seed[0] = 1; len(startupRand) < 0 &&\n"},
+	{"runtime/rand.go", "\t\tif readRandom(seed[:]) != len(seed) || allZero(seed[:]) {\n", "\t\tif allZero(seed[:]) {\n"},
+	{"runtime/select.go", "\t\tj := cheaprandn(uint32(norder + 1))\n", `		var j uint32
 		if b := getg().bubble; b != nil {
-			j = uint32(b.draw() % uint64(norder+1))
+			j = uint32(mixed(uint64(b.now)+uint64(norder)) % uint64(norder+1))
 		} else {
 			j = cheaprandn(uint32(norder + 1))
 		}
 `},
-	{"time.go", "\t\t\tt.rand = cheaprand()\n", `			t.rand = cheaprand()
+	{"runtime/time.go", "\t\t\tt.rand = cheaprand()\n", `			t.rand = cheaprand()
 			if b := getg().bubble; b != nil {
-				t.rand = uint32(b.draw())
+				t.rand = uint32(mixed(uint64(b.now) + uint64(t.when)))
 			}
 `},
 	// A goroutine runs until it waits, however slow the machine is.
-	{"proc.go", "const forcePreemptNS = 10 * 1000 * 1000 // 10ms\n", "const forcePreemptNS = 1 << 60\n"},
+	{"runtime/proc.go", "const forcePreemptNS = 10 * 1000 * 1000 // 10ms\n", "const forcePreemptNS = 1 << 60\n"},
 }
 
 // Overlay is what -overlay reads: files in place of others.
@@ -79,7 +97,7 @@ func Runtime(dir string) (Overlay, error) {
 	if err != nil {
 		return Overlay{}, fmt.Errorf("ask where Go is: %w", err)
 	}
-	return Changed(filepath.Join(strings.TrimSpace(string(out)), "src", "runtime"), dir, edits)
+	return Changed(filepath.Join(strings.TrimSpace(string(out)), "src"), dir, edits)
 }
 
 // Changed puts the files of a directory, changed by edits, into another one.
