@@ -212,9 +212,6 @@ type Clone struct {
 // done reports whether the call was acknowledged.
 func (c *Call) done() bool { return c.Status >= 200 && c.Status < 300 }
 
-// answered reports whether the client knows anything of it.
-func (c *Call) answered() bool { return c.Status != 0 && c.Status != 499 }
-
 // refused reports whether the client was told for certain that nothing was done, and why.
 func (c *Call) refused() bool {
 	switch {

@@ -339,6 +339,7 @@ func ledgerHolders(j *judge, led *Ledger) {
 			}
 			things[e.Thing] = &thing{entry: *e, fence: e.Fence, lease: e.Lease}
 			continue
+		case OpDestroy, OpHold, OpKeep, OpExec, OpVanish:
 		}
 		if t == nil {
 			j.broken(subject, e.String()+": it was never made")

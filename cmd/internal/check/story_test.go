@@ -35,7 +35,11 @@ type story struct {
 	company domain.CompanyID
 	env     domain.EnvironmentID
 	worker  domain.WorkerID
-	// actions are what happens in a row at one moment: see at.
+	// fences are of the leases that were granted, states how those ended that did, holder who holds each runtime.
+	fences       map[domain.LeaseID]int64
+	states       map[domain.LeaseID]string
+	holder       map[domain.RuntimeID]domain.LeaseID
+	count        *count
 	installation string
 }
 
@@ -43,7 +47,8 @@ const provider = "fake"
 
 func newStory(t testing.TB) *story {
 	t.Helper()
-	s := &story{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), epoch: 1, installation: "here"}
+	s := &story{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), epoch: 1, installation: "here", count: newCount()}
+	s.fences, s.states, s.holder = map[domain.LeaseID]int64{}, map[domain.LeaseID]string{}, map[domain.RuntimeID]domain.LeaseID{}
 	s.company, s.env, s.worker = domain.CompanyID{UUID: s.id()}, domain.EnvironmentID{UUID: s.id()}, domain.WorkerID{UUID: s.id()}
 	s.Ledgers = []check.Ledger{{Provider: provider, Class: check.ClassIdempotent, Installation: s.installation}}
 	s.Limits = check.Limits{Settled: true, Sweep: time.Second, Slack: 5 * time.Second, Skew: 50 * time.Millisecond, Reaper: time.Minute}
@@ -87,24 +92,56 @@ func (s *story) append(request uuid.UUID, facts ...fact) {
 			By: eventstore.Attribution{Request: request}, Payload: payload,
 		})
 	}
-	renumber(s.Log[len(s.Log)-len(facts):], int64(len(s.Log)-len(facts)), s.Log)
+	fresh := s.Log[len(s.Log)-len(facts):]
+	s.count.number(fresh)
+	for i, f := range facts {
+		s.remember(fresh[i], f)
+	}
 }
 
-// renumber gives positions and versions to the records of a log from one on.
-func renumber(records []eventstore.Recorded, position int64, log []eventstore.Recorded) {
+// remember notes what later steps need to know.
+func (s *story) remember(r eventstore.Recorded, f fact) {
+	id, err := f.stream.ID()
+	require.NoError(s.t, err)
+	switch e := f.event.(type) {
+	case lease.Granted:
+		s.fences[domain.LeaseID{UUID: id}] = r.Epoch<<40 + r.Position
+	case lease.Released, lease.Expired, lease.Failed, lease.Canceled, lease.Retained:
+		s.states[domain.LeaseID{UUID: id}] = strings.ToLower(strings.TrimPrefix(r.Name, "Lease"))
+	case runtime.Held:
+		s.holder[domain.RuntimeID{UUID: id}] = e.Lease
+	case runtime.Freed:
+		delete(s.holder, domain.RuntimeID{UUID: id})
+	}
+}
+
+// count is where a log has got to.
+type count struct {
+	position  int64
+	versions  map[eventstore.Stream]int64
+	companies map[domain.CompanyID]int64
+}
+
+func newCount() *count {
+	return &count{versions: map[eventstore.Stream]int64{}, companies: map[domain.CompanyID]int64{}}
+}
+
+// number gives positions and versions to what comes next.
+func (c *count) number(records []eventstore.Recorded) {
 	for i := range records {
 		r := &records[i]
-		position++
-		r.Position, r.Version, r.CompanyPosition = position, 1, 1
-		for _, before := range log[:position-1] {
-			if before.Stream == r.Stream {
-				r.Version = before.Version + 1
-			}
-			if before.Company == r.Company {
-				r.CompanyPosition = before.CompanyPosition + 1
-			}
-		}
+		c.position++
+		c.versions[r.Stream]++
+		c.companies[r.Company]++
+		r.Position, r.Version, r.CompanyPosition = c.position, c.versions[r.Stream], c.companies[r.Company]
 	}
+}
+
+// cutTo takes away all that comes after the first events.
+func (s *story) cutTo(n int) {
+	s.Log = s.Log[:n:n]
+	s.count = newCount()
+	s.count.number(s.Log)
 }
 
 func (s *story) pass(d time.Duration) { s.now = s.now.Add(d) }
@@ -124,14 +161,7 @@ type held struct {
 	request  uuid.UUID
 }
 
-func (s *story) fence(h *held) int64 {
-	for _, r := range s.Log {
-		if r.Name == "LeaseGranted" && r.Stream == eventstore.StreamOf("lease", h.id.UUID) {
-			return r.Epoch<<40 + r.Position
-		}
-	}
-	return 0
-}
+func (s *story) fence(h *held) int64 { return s.fences[h.id] }
 
 const (
 	ttl    = time.Hour
@@ -302,15 +332,8 @@ func (s *story) startTeardown(h *held, attempt int) {
 	s.append(uuid.Nil, facts...)
 }
 
-// holds reports whether the runtime's last holder is the lease.
-func (s *story) holds(h *held) bool {
-	for _, r := range slices.Backward(s.Log) {
-		if r.Stream == eventstore.StreamOf("runtime", h.runtime.UUID) {
-			return r.Name == "RuntimeHeld"
-		}
-	}
-	return false
-}
+// holds reports whether the lease holds its runtime.
+func (s *story) holds(h *held) bool { return s.holder[h.runtime] == h.id }
 
 // destroy ends a lease's teardown: the thing goes, the lease ends, and its slot is free for whoever is next.
 func (s *story) destroy(h *held, end lease.Event, next *held) {
@@ -331,18 +354,9 @@ func (s *story) destroy(h *held, end lease.Event, next *held) {
 
 // told shows the lease to a client.
 func (s *story) told(h *held) {
-	state := ""
-	for _, r := range s.Log {
-		if r.Stream == eventstore.StreamOf("lease", h.id.UUID) {
-			switch r.Name {
-			case "LeaseReleased", "LeaseExpired", "LeaseFailed", "LeaseCanceled", "LeaseRetained":
-				state = strings.ToLower(strings.TrimPrefix(r.Name, "Lease"))
-			}
-		}
-	}
 	s.call(check.Call{
 		Verb: check.VerbShowLease, Lease: h.id.UUID, Status: 200,
-		Answer: check.Answer{Lease: h.id.UUID, State: state, Fence: s.fence(h), Position: s.head()},
+		Answer: check.Answer{Lease: h.id.UUID, State: s.states[h.id], Fence: s.fence(h), Position: s.head()},
 	})
 }
 
@@ -418,7 +432,12 @@ func readModels(t testing.TB, log []eventstore.Recorded) (tables []check.ReadMod
 // again numbers and chains a log whose events were moved about, and folds it anew.
 func again(t testing.TB, h *check.History) {
 	t.Helper()
-	renumber(h.Log, 0, h.Log)
+	newCount().number(h.Log)
 	h.ReadModels = readModels(t, h.Log)
 	seal(h.Log)
+}
+
+// expire is the engine's own wish to end a lease.
+func (s *story) expire(h *held) {
+	s.append(uuid.Nil, on("lease", h.id.UUID, lease.ReleaseRequested{Reason: lease.ReasonExpired}))
 }

@@ -165,7 +165,7 @@ func (w *whole) fork(s *story) {
 	s.claim(w.lost, nil)
 	s.provide(w.lost, nil)
 	s.Lost = slices.Clone(s.Log[kept:])
-	s.Log = s.Log[:kept:kept]
+	s.cutTo(kept)
 	s.epoch++
 	s.pass(time.Second)
 	s.append(uuid.Nil, on(epoch.Category, epoch.ID, epoch.Forked{Findings: []epoch.Finding{epoch.FindingLost}, FromEpoch: 1, Head: int64(kept)}))
@@ -299,4 +299,3 @@ func (w *whole) table(name string) *check.ReadModel {
 	require.GreaterOrEqual(w.t, i, 0, "no such read model")
 	return &w.ReadModels[i]
 }
-
