@@ -114,7 +114,8 @@ func actOnLease(ctx context.Context, w *eventstore.Work, id domain.LeaseID, cmd 
 	if err := settleKept(ctx, w, id, before, after); err != nil {
 		return nil, err
 	}
-	if ended && !after.Runtime.IsZero() && !after.CleanupNeeded {
+	// Who takes a runtime down says itself what became of it.
+	if ended && !before.TearingDown && !after.Runtime.IsZero() && !after.CleanupNeeded {
 		neverMade := runtime.ConfirmDestroyed{Proof: runtime.ProofNeverMade}
 		if _, err := eventstore.Act(ctx, w, Runtimes, after.Runtime.UUID, runtime.Command(neverMade)); err != nil {
 			return nil, err
