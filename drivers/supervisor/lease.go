@@ -34,6 +34,10 @@ func (s *Supervisor) stepLease(ctx context.Context, id domain.LeaseID, cause uui
 			whose = matter{of: id.UUID} // its time is over whether anybody can drive it or not
 		}
 		right, mine, err := s.turn(ctx, whose)
+		if !mine && (l.Attempting || l.TearingDown) && l.Worker == s.deps.Process.ID {
+			// A claim stays with who has it, whoever has its partition by now: nobody takes it from a process that lives.
+			right, mine = nil, true
+		}
 		if err != nil || !mine {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/drivers"
@@ -277,5 +278,26 @@ func TestALeaseThatEndsEveryProcessWhichDrivesItIsGivenUp(t *testing.T) {
 		l := w.isLease(lease.StatusFailed, id)
 		require.Equal(t, "too_many_attempts", l.FailureCode)
 		require.Equal(t, lease.CleanupSuccess, l.CleanupStatus())
+	})
+}
+
+func TestAClaimThatItsHolderDoesNotKnowOfIsStillItsOwnWhenItsPartitionIsAnothers(t *testing.T) {
+	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
+		one := w.start(supervisor.Options{})
+		one.link.lose.Store(1000)
+		var ids []domain.LeaseID
+		for range 16 {
+			ids = append(ids, w.acquire())
+		}
+		w.settled()
+		for _, id := range ids {
+			require.Equal(t, lease.StatusProvisioning, w.lease(id).Status(), "the claim is in the log, and its holder was not told")
+		}
+		w.start(supervisor.Options{}) // it takes half of the partitions
+		one.link.lose.Store(0)
+		w.pass(time.Minute)
+		for _, id := range ids {
+			w.isLease(lease.StatusActive, id)
+		}
 	})
 }
