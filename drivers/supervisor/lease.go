@@ -220,6 +220,8 @@ func (s *Supervisor) provisioned(id domain.LeaseID, l lease.State, cause uuid.UU
 		return err
 	})
 	switch {
+	case (lostClaim(err) || unknown(err)) && l.Resuming:
+		// It made nothing. Who took the attempt over has the runtime, or has taken it down.
 	case lostClaim(err), unknown(err):
 		l.ProviderLeaseID, l.Metadata = made.ProviderLeaseID, made.Metadata
 		s.discardLater(id, l)
@@ -312,6 +314,9 @@ func (s *Supervisor) discardOnce(ctx context.Context, id domain.LeaseID, l lease
 	now, err := s.deps.Commands.Lease(ctx, id)
 	if err != nil && !unknown(err) {
 		return err
+	}
+	if err == nil && (now.Kept || now.Keeping() || !now.PassedTo.IsZero()) {
+		return nil // the runtime outlives its lease; what there may be beside it goes with it, or by the reaper
 	}
 	ended := err != nil || now.ReleaseReason != "" || now.End != lease.StatusNone
 	if !ended {

@@ -98,6 +98,27 @@ func TestARuntimeThatAPausedWorkerMakesAfterTheEndOfItsLeaseIsDestroyed(t *testi
 	})
 }
 
+func TestALateResultLeavesTheRuntimeAloneThatIsKept(t *testing.T) {
+	g := make(chan *gate, 1)
+	inWorld(t, fake.Options{Hooks: fake.Hooks{AfterAcquire: firstAttempt(g)}}, func(t *testing.T, w *world) {
+		slow := newGate()
+		g <- slow
+		a := w.start(supervisor.Options{})
+		id := w.acquire(reusing)
+		w.isLease(lease.StatusProvisioning, id)
+		w.start(supervisor.Options{})
+		w.processes.Silence(a.process.ID)
+		w.pass(within)
+		w.isLease(lease.StatusActive, id)
+		w.giveBack(id, lease.ReasonReleased)
+		w.isLease(lease.StatusRetained, id)
+		w.processes.Speak(a.process.ID)
+		slow.open()
+		w.pass(time.Minute)
+		require.Len(t, w.driver.Live(), 1, "the next lease is to have it")
+	})
+}
+
 func TestAReleaseTakesOverTheOpenAttemptOfADeadProcess(t *testing.T) {
 	g := make(chan *gate, 1)
 	inWorld(t, fake.Options{Hooks: fake.Hooks{BeforeAcquire: firstAttempt(g)}}, func(t *testing.T, w *world) {
