@@ -49,7 +49,7 @@ func (o *outside) change(op check.Op, by string, h drivers.Handle, attempt int, 
 	before := o.core.Live()
 	err := do()
 	after := o.core.Live()
-	entry := func(op check.Op, i fake.Instance) {
+	entry := func(op check.Op, h drivers.Handle, i fake.Instance) {
 		e := check.Entry{
 			Op: op, At: time.Now(), Thing: i.ProviderLeaseID, Runtime: parse(h.RuntimeID), Installation: h.Installation, Lease: parse(h.LeaseID),
 			Epoch: i.Request.Epoch, Fence: h.Fence, Attempt: attempt, By: by,
@@ -62,9 +62,9 @@ func (o *outside) change(op check.Op, by string, h drivers.Handle, attempt int, 
 		if !slices.ContainsFunc(after, func(x fake.Instance) bool { return x.Serial == i.Serial }) {
 			changed = true
 			if op == check.OpVanish {
-				entry(check.OpVanish, i)
+				entry(check.OpVanish, h, i)
 			} else {
-				entry(check.OpDestroy, i)
+				entry(check.OpDestroy, h, i)
 			}
 			o.endAll(func(r *run) bool { return r.serial == i.Serial }, "lease_released")
 		}
@@ -74,16 +74,18 @@ func (o *outside) change(op check.Op, by string, h drivers.Handle, attempt int, 
 		switch {
 		case n < 0 && op == check.OpVanish:
 			changed = true
-			entry(check.OpAppear, i)
+			h := h
+			h.Installation, h.LeaseID, h.Fence = i.Request.Installation, "", 0
+			entry(check.OpAppear, h, i)
 		case n < 0:
 			changed = true
-			entry(check.OpCreate, i)
+			entry(check.OpCreate, h, i)
 		case i.Hold == before[n].Hold:
 		case i.Hold.Kept:
-			entry(check.OpKeep, i)
+			entry(check.OpKeep, h, i)
 			o.endAll(func(r *run) bool { return r.serial == i.Serial }, "lease_released")
 		default:
-			entry(check.OpHold, i)
+			entry(check.OpHold, h, i)
 			o.endAll(func(r *run) bool { return r.serial == i.Serial && r.fence < i.Hold.Fence }, "lease_released")
 		}
 	}
