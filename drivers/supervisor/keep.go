@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/admission"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/eventstore/commands"
@@ -49,6 +50,15 @@ func (s *Supervisor) resume(
 		faults.Point("driver.resume.after")
 		return made, err
 	}, func(drivers.Runtime) {})
+}
+
+// cannotKeep is the failure of an attempt whose driver cannot do what the policy of the lease asks for. Whoever took the request
+// refuses what is known; this is for what was not known then. The driver is not asked, so nothing is made.
+func cannotKeep(l lease.State) error {
+	c := admission.PolicyConstraint(admission.Facts{Provider: l.Provider, Policy: string(l.Policy), Keeping: admission.KeepingUnable})
+	return &drivers.Failure{
+		Outcome: drivers.OutcomeDefinite, Code: admission.CodePolicyUnsupported, Err: errors.New(c.Detail), Remediation: c.Remediation,
+	}
 }
 
 // resumeFailed records why a kept runtime could not be resumed. Only the driver's word that it is gone, or that another one has

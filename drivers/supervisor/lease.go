@@ -147,6 +147,8 @@ func (s *Supervisor) provision(
 			Err:         errors.New("the worker of the former attempt is gone, and what it made cannot be looked up"),
 			Remediation: "look at the provider for a runtime of this run and remove it there",
 		}
+	case !l.Resuming && l.Policy.MayKeep() && !about.Capabilities.Keep:
+		err = cannotKeep(l)
 	case l.Attempt > takeoverFactor*s.opts.MaxAttempts:
 		err = &drivers.Failure{
 			Outcome: drivers.OutcomeAmbiguous, Code: "too_many_attempts", Err: fmt.Errorf("%d attempts came to nothing", l.Attempt-1),
@@ -412,6 +414,12 @@ func (s *Supervisor) release(
 			return err
 		}))
 	}
+	if refused(err) {
+		// The log cannot have this end. It is a failure like any other, or it would be tried again at once and without end.
+		return true, s.releaseFailed(id, l, cause, &drivers.Failure{
+			Outcome: drivers.OutcomeRetryable, Code: "end_refused", Err: err, Remediation: "report it, with the events of the lease and its runtime",
+		})
+	}
 	return false, err
 }
 
@@ -443,6 +451,9 @@ func (s *Supervisor) takeDown(
 		err = s.keep(ctx, driver, l, handle)
 		kept = err == nil
 	} else {
+		if l.Keeping() {
+			s.log.Warn("a runtime that was to be kept is taken down: its driver cannot keep any", "lease", id, "runtime", l.Runtime)
+		}
 		_, err = callDriver(ctx, s, driver, VerbRelease, within(l.Deadline.Sub(s.now())), func(ctx context.Context) (struct{}, error) {
 			faults.Point("driver.release.before")
 			err := driver.Release(ctx, drivers.ReleaseRequest{Handle: handle, Attempt: l.Teardown})
