@@ -34,6 +34,10 @@ func (s *Supervisor) stepLease(ctx context.Context, id domain.LeaseID, cause uui
 			whose = matter{of: id.UUID} // its time is over whether anybody can drive it or not
 		}
 		right, mine, err := s.turn(ctx, whose)
+		if !mine && (l.Attempting || l.TearingDown) && l.Worker == s.deps.Process.ID {
+			// A claim stays with who has it, whoever has its partition by now: nobody takes it from a process that lives.
+			right, mine = nil, true
+		}
 		if err != nil || !mine {
 			return err
 		}
@@ -218,6 +222,8 @@ func (s *Supervisor) provisioned(id domain.LeaseID, l lease.State, cause uuid.UU
 		return err
 	})
 	switch {
+	case (lostClaim(err) || unknown(err)) && l.Resuming:
+		// It made nothing. Who took the attempt over has the runtime, or has taken it down.
 	case lostClaim(err), unknown(err):
 		l.ProviderLeaseID, l.Metadata = made.ProviderLeaseID, made.Metadata
 		s.discardLater(id, l)
@@ -310,6 +316,9 @@ func (s *Supervisor) discardOnce(ctx context.Context, id domain.LeaseID, l lease
 	now, err := s.deps.Commands.Lease(ctx, id)
 	if err != nil && !unknown(err) {
 		return err
+	}
+	if err == nil && (now.Kept || now.Keeping() || !now.PassedTo.IsZero()) {
+		return nil // the runtime outlives its lease; what there may be beside it goes with it, or by the reaper
 	}
 	ended := err != nil || now.ReleaseReason != "" || now.End != lease.StatusNone
 	if !ended {
