@@ -34,6 +34,10 @@ func (s *Supervisor) stepLease(ctx context.Context, id domain.LeaseID, cause uui
 			whose = matter{of: id.UUID} // its time is over whether anybody can drive it or not
 		}
 		right, mine, err := s.turn(ctx, whose)
+		if !mine && (l.Attempting || l.TearingDown) && l.Worker == s.deps.Process.ID {
+			// A claim stays with who has it, whoever has its partition by now: nobody takes it from a process that lives.
+			right, mine = nil, true
+		}
 		if err != nil || !mine {
 			return err
 		}
@@ -218,6 +222,8 @@ func (s *Supervisor) provisioned(id domain.LeaseID, l lease.State, cause uuid.UU
 		return err
 	})
 	switch {
+	case (lostClaim(err) || unknown(err)) && l.Resuming:
+		// It made nothing. Who took the attempt over has the runtime, or has taken it down.
 	case lostClaim(err), unknown(err):
 		l.ProviderLeaseID, l.Metadata = made.ProviderLeaseID, made.Metadata
 		s.discardLater(id, l)
@@ -311,6 +317,9 @@ func (s *Supervisor) discardOnce(ctx context.Context, id domain.LeaseID, l lease
 	if err != nil && !unknown(err) {
 		return err
 	}
+	if err == nil && (now.Kept || now.Keeping() || !now.PassedTo.IsZero()) {
+		return nil // the runtime outlives its lease; what there may be beside it goes with it, or by the reaper
+	}
 	ended := err != nil || now.ReleaseReason != "" || now.End != lease.StatusNone
 	if !ended {
 		return s.prune(ctx, id, l, now, driver)
@@ -375,12 +384,14 @@ func (s *Supervisor) release(
 		return false, nil
 	}
 	need, unreadable := s.need(l.Config, secretread.Read{Purpose: secretread.PurposeRelease, Lease: id, Environment: l.Environment})
+	_, epoch := s.identity()
 	l, got, err := s.deps.Commands.ClaimRelease(ctx, s.as(right, cause), id, lease.StartRelease{
 		Worker: s.deps.Process.ID, Deadline: now.Add(s.opts.ReleaseTimeout), WorkerDead: orphaned,
 	}, need)
 	if err != nil {
 		return false, err
 	}
+	l.Fence = fenceIn(epoch, l.Fence)
 	var config json.RawMessage
 	if unreadable == nil {
 		config, unreadable = s.open(l.Config, got)
@@ -404,6 +415,12 @@ func (s *Supervisor) release(
 			_, err := s.deps.Commands.SettleForced(ctx, s.me(cause), id)
 			return err
 		}))
+	}
+	if refused(err) {
+		// The log cannot have this end. It is a failure like any other, or it would be tried again at once and without end.
+		return true, s.releaseFailed(id, l, cause, &drivers.Failure{
+			Outcome: drivers.OutcomeRetryable, Code: "end_refused", Err: err, Remediation: "report it, with the events of the lease and its runtime",
+		})
 	}
 	return false, err
 }
