@@ -39,6 +39,8 @@ type victim struct {
 	pool   *pgxpool.Pool
 	trace  string
 	during string
+	// arm, if set, is the file that says where it dies.
+	arm string
 	// died says that it did; reborn is when it was started again.
 	died   bool
 	reborn time.Time
@@ -159,7 +161,11 @@ func (v *victim) restart() {
 	require.False(v.t, v.died, "the engine ended again:\n%s", v.Log())
 	require.Contains(v.t, v.Log(), "faults: ending at ", "the engine ended of something else")
 	v.died, v.reborn = true, time.Now()
-	v.Disarm()
+	if v.arm != "" {
+		v.dieAt("")
+	} else {
+		v.Disarm()
+	}
 	v.Start()
 }
 
