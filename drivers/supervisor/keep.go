@@ -51,20 +51,24 @@ func (s *Supervisor) resume(
 		faults.Point("driver.resume.after")
 		return made, err
 	}, func(drivers.Runtime) {})
-	if isGone(err) {
+	if leaves(driver, err) {
 		return made, s.clear(ctx, driver, id, l, config, err)
 	}
 	return made, err
 }
 
-// isGone reports whether a driver says that a runtime does not exist any more, and that nothing else has its name.
-func isGone(err error) bool {
-	return errors.Is(err, drivers.ErrGone) && !errors.Is(err, drivers.ErrMismatch)
+// leaves reports whether a driver says that a runtime does not exist any more, and may have something under its id all the same.
+// Not if another thing has the name: that is somebody else's. Who is blind has nothing by id.
+func leaves(driver drivers.Driver, err error) bool {
+	return errors.Is(err, drivers.ErrGone) && !errors.Is(err, drivers.ErrMismatch) && driver.Describe().Class != drivers.ClassBlind
 }
+
+// clearTries is up to which attempt trouble with what is left is a reason for another one: a replacement is wanted.
+const clearTries = 3
 
 // clear takes down what a runtime that is gone may have left under its id, such as the half of one that an acquisition was
 // killed over: nobody else will look for it, since its place is another one's from now on. It returns that it is gone, or, as
-// long as there are tries left, why that failed: then all of it is tried again.
+// long as it is tried, why that failed: then all of it is tried again.
 func (s *Supervisor) clear(
 	ctx context.Context, driver drivers.Driver, id domain.LeaseID, l lease.State, config json.RawMessage, gone error,
 ) error {
@@ -77,10 +81,10 @@ func (s *Supervisor) clear(
 		faults.Point("driver.clear.after")
 		return struct{}{}, err
 	}, nothing)
-	if err == nil || isGone(err) {
+	if err == nil || errors.Is(err, drivers.ErrGone) {
 		return gone
 	}
-	if l.Attempt >= s.opts.MaxResumes {
+	if l.Attempt >= min(clearTries, s.opts.MaxResumes) {
 		s.log.Warn("what a runtime that is gone has left may still be there", "lease", id, "runtime", l.Runtime, "error", err)
 		return gone
 	}

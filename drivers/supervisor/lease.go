@@ -436,7 +436,7 @@ func (s *Supervisor) takeDown(
 		err = s.keep(ctx, driver, l, handle)
 		kept = err == nil
 	}
-	if !kept && (err == nil || isGone(err)) { // one that is gone may have left something
+	if !kept && (err == nil || leaves(driver, err)) {
 		if l.Keeping() && err == nil {
 			s.log.Warn("a runtime that was to be kept is taken down: its driver cannot keep any", "lease", id, "runtime", l.Runtime)
 		}
