@@ -452,8 +452,9 @@ func (s *Supervisor) takeDown(
 	if l.Keeping() && driver.Describe().Capabilities.Keep {
 		err = s.keep(ctx, driver, l, handle)
 		kept = err == nil
-	} else {
-		if l.Keeping() {
+	}
+	if !kept && (err == nil || leaves(driver, err)) {
+		if l.Keeping() && err == nil {
 			s.log.Warn("a runtime that was to be kept is taken down: its driver cannot keep any", "lease", id, "runtime", l.Runtime)
 		}
 		_, err = callDriver(ctx, s, driver, VerbRelease, within(l.Deadline.Sub(s.now())), func(ctx context.Context) (struct{}, error) {

@@ -1,6 +1,9 @@
 package supervisor_test
 
 import (
+	"context"
+	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -95,4 +98,68 @@ func (w *world) proofs(id domain.RuntimeID) (proofs []runtime.Proof) {
 		proofs = append(proofs, e.(runtime.Destroyed).Proof)
 	}
 	return proofs
+}
+
+// What is gone may have left something under its id, such as the half of one that an acquisition was killed over: it is taken
+// down before another runtime takes its place, and trouble on the way to that holds nobody up for ever.
+func TestWhatARuntimeThatIsGoneHasLeftIsTakenDownBeforeItIsReplaced(t *testing.T) {
+	for name, fails := range map[string]int32{"at once": 0, "in the end": 2, "never": 1000} {
+		t.Run(name, func(t *testing.T) {
+			var released []drivers.ReleaseRequest
+			var left atomic.Int32
+			hooks := fake.Hooks{BeforeRelease: func(_ context.Context, req drivers.ReleaseRequest) error {
+				released = append(released, req)
+				if left.Add(-1) >= 0 {
+					return errors.New("no way there")
+				}
+				return nil
+			}}
+			inWorld(t, fake.Options{Hooks: hooks}, func(t *testing.T, w *world) {
+				w.start(supervisor.Options{})
+				_, kept := w.retained(reusing)
+				require.Empty(t, released)
+				w.driver.Vanish(kept.Runtime.String())
+				left.Store(fails)
+				id := w.acquire(reusing)
+				w.pass(5 * time.Minute)
+				l := w.isLease(lease.StatusActive, id)
+				require.Equal(t, lease.AcquisitionReplacement, l.Acquisition)
+				require.Equal(t, "runtime_gone", l.AcquisitionReason)
+				require.NotEqual(t, kept.Runtime, l.Runtime)
+				require.Len(t, released, min(int(fails)+1, 3))
+				for _, r := range released {
+					require.Equal(t, kept.Runtime.String(), r.RuntimeID)
+					require.Equal(t, l.Fence, r.Fence)
+				}
+				require.Len(t, w.driver.Live(), 1)
+			})
+		})
+	}
+}
+
+// The same at the end of a lease that was to keep it.
+func TestWhatARuntimeThatIsGoneHasLeftIsTakenDownAtTheEndOfItsLease(t *testing.T) {
+	var released atomic.Int32
+	hooks := fake.Hooks{BeforeRelease: func(context.Context, drivers.ReleaseRequest) error { released.Add(1); return nil }}
+	inWorld(t, fake.Options{Hooks: hooks}, func(t *testing.T, w *world) {
+		w.start(supervisor.Options{})
+		id := w.acquire(reusing)
+		w.driver.Vanish(w.isLease(lease.StatusActive, id).Runtime.String())
+		w.giveBack(id, lease.ReasonReleased)
+		w.isLease(lease.StatusReleased, id)
+		require.EqualValues(t, 1, released.Load())
+	})
+}
+
+// What has taken a runtime's name is another one's, and is not asked to go.
+func TestWhatHasTheNameOfAKeptRuntimeIsNotTakenDown(t *testing.T) {
+	var released atomic.Int32
+	hooks := fake.Hooks{BeforeRelease: func(context.Context, drivers.ReleaseRequest) error { released.Add(1); return nil }}
+	inWorld(t, fake.Options{Hooks: hooks}, func(t *testing.T, w *world) {
+		w.start(supervisor.Options{})
+		_, kept := w.retained(reusing)
+		w.driver.Usurp(kept.Runtime.String())
+		require.Equal(t, "identity_mismatch", w.isLease(lease.StatusActive, w.acquire(reusing)).AcquisitionReason)
+		require.Zero(t, released.Load())
+	})
 }
