@@ -27,10 +27,12 @@ func (r *Runner) takeAbandoned(ctx context.Context) error {
 	var abandoned, unbuilt []projections.Key
 	r.mu.Lock()
 	for _, s := range r.slots {
-		waits := !s.mine && s.stopped == "" && (s.generation == 0 || s.position < head.Position)
+		waits := !s.mine && s.stopped == "" && (s.generation == 0 || s.position < head.Position || s.nobodys)
 		switch {
 		case !waits:
 			s.stillSince = time.Time{}
+		case s.nobodys && s.generation > 0:
+			abandoned = append(abandoned, s.key)
 		case s.stillSince.IsZero() || s.stillAt != s.position:
 			s.stillSince, s.stillAt = time.Now(), s.position
 		case time.Since(s.stillSince) < r.opts.TakeOverAfter:
@@ -82,6 +84,24 @@ func (r *Runner) notBeingBuilt(ctx context.Context, keys []projections.Key) (fre
 		return nil, fmt.Errorf("look who builds: %w", err)
 	}
 	return free, nil
+}
+
+// giveUpLimit bounds how long the end of a runner waits to say so.
+const giveUpLimit = 2 * time.Second
+
+// giveUp says that this runner keeps nothing any more, so that another one need not wait.
+func (r *Runner) giveUp(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveUpLimit)
+	defer cancel()
+	// Pages hold the rows one after the other in the order of their names; each row by itself cannot hold them up.
+	for _, key := range r.keys() {
+		_, err := r.pool.Exec(ctx, `UPDATE projection_pointers SET owner = NULL WHERE name = $1 AND revision = $2 AND owner = $3`,
+			key.Name, key.Revision, r.owner)
+		if err != nil {
+			r.opts.Logger.Debug("could not say that the read models are nobody's", "error", err)
+			return
+		}
+	}
 }
 
 // own writes this runner's token into the pointers.

@@ -160,6 +160,9 @@ func TestWhoWaitsForTheFirstTablesBuildsThemIfTheirBuilderDies(t *testing.T) {
 	waits, _ := next()
 	_, stop := next()
 	stop()
+	// As if it had died.
+	_, err = pool.Exec(t.Context(), `UPDATE projection_pointers SET owner = gen_random_uuid()`)
+	require.NoError(t, err)
 	dead := owner()
 	require.Never(t, func() bool { return owner() != dead }, 3*opts.TakeOverAfter, 20*time.Millisecond, "it is being built")
 	kill()
