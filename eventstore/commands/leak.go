@@ -247,6 +247,8 @@ func runtimeProof(proof leak.Proof) runtime.Proof {
 		return runtime.ProofAbsent
 	case leak.ProofPerson:
 		return runtime.ProofPerson
+	case leak.ProofForgotten:
+		return runtime.ProofForgotten
 	case leak.ProofDestroyed, leak.ProofAdopted:
 	}
 	return runtime.ProofReleased
