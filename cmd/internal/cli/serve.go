@@ -60,6 +60,8 @@ type ServeOptions struct {
 	ReleaseTimeout   time.Duration
 	// CleanupAttempts is how many teardowns of a lease may fail before it goes into quarantine.
 	CleanupAttempts int
+	// NodeGrace is how long a node may be without a process before it counts as lost.
+	NodeGrace time.Duration
 	// ReapInterval is how often providers are asked what they have.
 	ReapInterval time.Duration
 	// DrainTimeout bounds the end of the server.
@@ -90,7 +92,7 @@ func DefaultServeOptions() ServeOptions {
 		Role: RoleServe, Listen: "127.0.0.1:7717", ExecUID: -1, LogFormat: "text", LogLevel: "info",
 		WorkerTTL: 4 * time.Second, SweepInterval: time.Second,
 		ProvisionTimeout: 5 * time.Minute, ReleaseTimeout: 2 * time.Minute, DrainTimeout: 10 * time.Second,
-		Parallel: 64, CleanupAttempts: 12, ReapInterval: time.Minute,
+		Parallel: 64, CleanupAttempts: 12, ReapInterval: time.Minute, NodeGrace: time.Minute,
 	}
 }
 
@@ -155,6 +157,7 @@ func (o ServeOptions) Validate() error {
 		{"provision-timeout", o.ProvisionTimeout, time.Second},
 		{"release-timeout", o.ReleaseTimeout, time.Second},
 		{"reap-interval", o.ReapInterval, time.Second},
+		{"node-grace", o.NodeGrace, time.Second},
 		{"drain-timeout", o.DrainTimeout, 0},
 	} {
 		if d.value < d.least {
@@ -281,6 +284,7 @@ func (o *ServeOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.LogFormat, "log-format", o.LogFormat, "`format` of the log: text or json")
 	f.StringVar(&o.LogLevel, "log-level", o.LogLevel, "least `level` that is logged: debug, info, warn or error")
 	f.DurationVar(&o.WorkerTTL, "worker-ttl", o.WorkerTTL, "how long a process that has gone silent counts as alive")
+	f.DurationVar(&o.NodeGrace, "node-grace", o.NodeGrace, "how long a node may be without a process before it counts as lost; the same for all servers")
 	f.DurationVar(&o.DrainTimeout, "drain-timeout", o.DrainTimeout, "bound of the server's end")
 }
 
@@ -309,7 +313,7 @@ func serveFlags(cmd *cobra.Command) (names []string) {
 	for _, name := range []string{
 		"listen", "address", "database-url", "database-direct-url", "exec-uid", "allow-root-exec", "insecure-listen", "allow-fake-selection", "plugin-uid", "public-url", "log-format", "log-level",
 		"worker-ttl", "sweep-interval", "provision-timeout", "release-timeout", "drain-timeout", "parallel",
-		"cleanup-attempts", "reap-interval",
+		"cleanup-attempts", "reap-interval", "node-grace",
 	} {
 		if cmd.Flags().Lookup(name) != nil {
 			names = append(names, name)
