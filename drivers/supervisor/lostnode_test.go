@@ -73,7 +73,7 @@ func (w *world) activeOn(m *machine, opts ...func(*commands.Acquire)) domain.Lea
 func TestATeardownWaitsForItsLostNodeAndGoesOnWhenThatIsBack(t *testing.T) {
 	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
 		a, b := w.machine(fake.Options{}), w.machine(fake.Options{})
-		released, expiring, idle := w.activeOn(a), w.activeOn(a, lasting(time.Hour, time.Hour)), w.activeOn(a)
+		released, expiring, idle := w.activeOn(a), w.activeOn(a, lasting(5*time.Minute, time.Hour)), w.activeOn(a, lasting(time.Hour, 6*time.Minute))
 		x := w.exec(idle, "sleep")
 		w.isExec(execution.StatusRunning, x)
 		a.crash()
@@ -87,7 +87,7 @@ func TestATeardownWaitsForItsLostNodeAndGoesOnWhenThatIsBack(t *testing.T) {
 		require.Equal(t, lease.CodeNodeLost, l.TeardownCode)
 		require.Equal(t, "node_lost", w.hasEnded(execution.EndStartFailed, unstarted).Code)
 
-		w.pass(24 * time.Hour)
+		w.pass(10 * time.Minute)
 		for _, id := range []domain.LeaseID{released, expiring, idle} {
 			l := w.isLease(lease.StatusPendingCleanup, id)
 			require.True(t, l.Awaiting())
@@ -222,7 +222,7 @@ func TestANodeThatIsBackAfterItWasForgottenDestroysWhatWas(t *testing.T) {
 		// Having been forgotten once says nothing of the next time.
 		a.crash()
 		w.release(again)
-		w.pass(time.Hour)
+		w.pass(5 * time.Minute)
 		require.True(t, w.isLease(lease.StatusPendingCleanup, again).Awaiting())
 		require.Zero(t, b.outside.Released())
 	})
@@ -326,5 +326,32 @@ func TestADriftedRuntimeOnALostNodeHoldsNobodyUp(t *testing.T) {
 		a.back()
 		w.pass(2 * time.Second)
 		require.Empty(t, a.outside.Live())
+	})
+}
+
+// What is listed as left on a node goes off the list with it, and comes back on it if the node does and has it still.
+func TestTheLeaksOfAForgottenNodeAreNotListedAnyMore(t *testing.T) {
+	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
+		a := w.machine(fake.Options{})
+		w.machine(fake.Options{})
+		forced := w.activeOn(a)
+		a.crash()
+		w.release(forced)
+		w.pass(grace)
+		w.isLease(lease.StatusPendingCleanup, forced)
+		w.force(forced)
+		l := w.isLease(lease.StatusReleased, forced)
+		require.Equal(t, lease.CleanupFailed, l.CleanupStatus())
+		w.pass(5 * time.Minute)
+		require.Equal(t, leak.StatusOpen, w.leak(l.Runtime).Status, "nobody can look")
+		w.forget(a)
+		w.pass(2 * time.Minute)
+		require.Equal(t, leak.ProofForgotten, w.leak(l.Runtime).Cleared.Proof)
+		require.Equal(t, runtime.ProofForgotten, w.runtime(l.Runtime).Proof)
+		require.Equal(t, lease.CleanupSuccess, w.lease(forced).CleanupStatus())
+		a.back()
+		w.pass(4 * time.Minute)
+		require.Empty(t, a.outside.Live())
+		require.Equal(t, leak.ProofDestroyed, w.leak(l.Runtime).Cleared.Proof)
 	})
 }

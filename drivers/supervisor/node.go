@@ -189,3 +189,19 @@ func (s *Supervisor) forgottenHere(ctx context.Context, add func(Place) string) 
 	s.lookBack.Store(false)
 	return nil
 }
+
+// forgetLeak takes a leak off the list that is on a node which was given up.
+func (s *Supervisor) forgetLeak(ctx context.Context, found Leak) (given bool, err error) {
+	on := found.Found.Node
+	if on.IsZero() || on == s.deps.Process.Node {
+		return false, nil
+	}
+	said, err := s.deps.Commands.KnownNode(ctx, on)
+	if err != nil || !said.Forgotten {
+		return false, err
+	}
+	if _, err := s.deps.Commands.ForgetLeak(ctx, s.me(uuid.Nil), found.ID, on); err != nil && !refused(err) {
+		s.log.Warn("a leak on a node that was given up could not be cleared", "leak", found.ID, "node", on, "error", err)
+	}
+	return true, nil
+}

@@ -158,6 +158,11 @@ func (s *Supervisor) survey(ctx context.Context) (map[string]Place, known, error
 		return nil, k, err
 	}
 	for _, found := range leaks {
+		if given, err := s.forgetLeak(ctx, found); err != nil {
+			return nil, k, err
+		} else if given {
+			continue
+		}
 		k.leaks[found.Found.Place] = append(k.leaks[found.Found.Place], found)
 		if _, there := places[found.Found.Place]; there || found.Found.Lease.IsZero() {
 			continue

@@ -79,12 +79,8 @@ func (c *Commands) LoseNode(ctx context.Context, by Caller, id domain.LeaseID, l
 // process of the node lives again.
 func (c *Commands) ForgetRuntime(ctx context.Context, by Caller, id domain.LeaseID, forgotten domain.NodeID) (eventstore.Outcome, error) {
 	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
-		n, err := eventstore.View(ctx, w, Nodes, forgotten.UUID)
-		if err != nil {
+		if err := needForgotten(ctx, w, forgotten); err != nil {
 			return err
-		}
-		if !n.Forgotten {
-			return domain.Refuse(domain.KindStale, "node_not_forgotten", "the node is not given up, or is back")
 		}
 		l, err := eventstore.View(ctx, w, Leases, id.UUID)
 		if err != nil || l.Over() || l.Status() == lease.StatusGranted {
@@ -103,4 +99,27 @@ func (c *Commands) ForgetRuntime(ctx context.Context, by Caller, id domain.Lease
 		}
 		return clearLeak(ctx, w, leak.OfRuntime(l.Runtime), leak.ProofForgotten)
 	})
+}
+
+// ForgetLeak takes what is listed as left on a node off the list, once that node was given up. It is refused once a process of
+// the node lives again.
+func (c *Commands) ForgetLeak(ctx context.Context, by Caller, id domain.LeakID, forgotten domain.NodeID) (eventstore.Outcome, error) {
+	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
+		if err := needForgotten(ctx, w, forgotten); err != nil {
+			return err
+		}
+		s, err := eventstore.View(ctx, w, Leaks, id.UUID)
+		if err != nil || s.Found.Node != forgotten {
+			return err
+		}
+		return settleLeak(ctx, w, id, s, leak.ProofForgotten)
+	})
+}
+
+func needForgotten(ctx context.Context, w *eventstore.Work, id domain.NodeID) error {
+	n, err := eventstore.View(ctx, w, Nodes, id.UUID)
+	if err == nil && !n.Forgotten {
+		err = domain.Refuse(domain.KindStale, "node_not_forgotten", "the node is not given up, or is back")
+	}
+	return err
 }
