@@ -112,6 +112,8 @@ func (s *Server) routes() []route {
 		{method: post, path: "/api/v1/log/adopt", action: access.LogAdopt, handle: s.adoptLog},
 		{method: get, path: "/api/v1/events", action: access.LogRead, handle: s.listEvents},
 		{method: get, path: "/api/v1/workers", action: access.WorkerRead, handle: s.listWorkers},
+		{method: get, path: "/api/v1/nodes", action: access.NodeList, handle: s.listNodes},
+		{method: post, path: "/api/v1/nodes/:nodeId/forget", action: access.NodeForget, handle: s.forgetNode},
 		{method: get, path: "/api/v1/clock", action: access.ClockRead, handle: s.getClock},
 		{method: post, path: "/api/v1/clock/confirm", action: access.ClockConfirm, handle: s.confirmClock},
 		{method: get, path: "/metrics", action: s.metricsAction(), handle: s.showMetrics, worker: true},

@@ -30,6 +30,10 @@ type Deps struct {
 	// Projections keeps the read models.
 	Projections *runner.Runner
 	Processes   Processes
+	// Partitions are who has which part of the work.
+	Partitions Partitions
+	// NodeGrace is how long a node may be without a process before it counts as lost; 0 is the default.
+	NodeGrace time.Duration
 	// Log knows the log's own life.
 	Log LogKeeper
 	// Plugins knows the processes of plugins; nil where there are none.
@@ -66,6 +70,11 @@ type CompanyReader interface {
 // Processes lists who drives.
 type Processes interface {
 	List(ctx context.Context) ([]eventstore.Process, error)
+}
+
+// Partitions lists who has which part of the work.
+type Partitions interface {
+	Partitions(ctx context.Context) ([]eventstore.Partition, error)
 }
 
 // EnvironmentChecker knows the drivers.

@@ -40,6 +40,9 @@ func (s *Server) startExec(c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := s.reachable(c.ctx(), by, c.id); err != nil {
+		return err
+	}
 	o, err := s.deps.Commands.RequestExec(c.ctx(), by, commands.StartExec{
 		Exec: domain.ExecID{UUID: id}, Lease: domain.LeaseID{UUID: c.id}, Fence: fence, Argv: in.Argv, Cwd: in.Cwd, TimeoutMs: in.TimeoutMs,
 		Values: commands.Values{Env: in.Env, Stdin: stdin},

@@ -63,10 +63,13 @@ func (s *Server) cleanUp(c *call, command func(commands.Caller, domain.LeaseID) 
 
 // showCleanup is null for a lease that nothing was taken down of yet.
 func showCleanup(l lease.State) *wire.Cleanup {
-	if l.Teardown == 0 && !l.Forced {
+	if l.Teardown == 0 && !l.Forced && !l.TeardownFailed && !l.Forgotten {
 		return nil
 	}
 	out := &wire.Cleanup{Attempts: l.Teardown, LastError: showCleanupError(l), Quarantined: l.Quarantined && l.NeedsTeardown(), Forced: l.Forced}
+	if !l.Node.IsZero() {
+		out.NodeID, out.NodeLost, out.NodeForgotten = &l.Node.UUID, l.Awaiting(), l.Forgotten
+	}
 	if l.NeedsTeardown() && !l.TearingDown {
 		out.NextTryAt = timeOrNull(l.TeardownRetryAt)
 	}

@@ -41,6 +41,9 @@ func (s *Server) listWorkers(c *call) error {
 	}
 	out := wire.List[wire.Worker]{Items: make([]wire.Worker, 0, len(list)), Position: head.Position}
 	for _, p := range list {
+		if p.Left {
+			continue
+		}
 		out.Items = append(out.Items, wire.Worker{
 			ID: p.ID.UUID, NodeID: p.Node.UUID, Hostname: p.Hostname, PID: p.PID, Version: p.Version,
 			StartedAt: p.StartedAt.UTC(), AliveUntil: p.AliveUntil.UTC(), Alive: p.Alive,

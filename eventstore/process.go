@@ -34,6 +34,9 @@ type Process struct {
 	StartedAt  time.Time
 	AliveUntil time.Time
 	Alive      bool
+	// SeenAt is when it last said that it lives. Left says that it ended in order.
+	SeenAt time.Time
+	Left   bool
 }
 
 // Role is what a process does.
@@ -50,6 +53,23 @@ const (
 )
 
 func (r Role) String() string { return string(r) }
+
+// DefaultNodeGrace is how long a node may be without a process before it counts as lost: long enough for a restart.
+const DefaultNodeGrace = time.Minute
+
+// NodeLost reports whether a node has been without a process for longer than grace, by the rows of all. A node of which no
+// row is left has been gone for long.
+func NodeLost(rows []Process, node domain.NodeID, now time.Time, grace time.Duration) bool {
+	for _, p := range rows {
+		if p.Node == node && (p.Alive || now.Before(p.AliveUntil.Add(grace))) {
+			return false
+		}
+	}
+	return true
+}
+
+// ProcessKept is how long the row of a process that is gone is kept.
+const ProcessKept = 7 * 24 * time.Hour
 
 // Drives reports whether the process takes its share of the work.
 func (p Process) Drives() bool { return p.Alive && p.Role != RoleAPI && !p.Draining }

@@ -1,6 +1,7 @@
 -- +goose Up
--- Who drives. One row per incarnation of a process, kept alive by the database's clock. These rows are not history: what a
--- process did is in the log.
+-- Who drives. One row per node, of the last incarnation of its process, kept alive by the database's clock. A row outlives its
+-- process for a while, so that it is known which machine that was and since when it is away. These rows are not history: what
+-- a process did is in the log.
 CREATE TABLE processes (
   id uuid PRIMARY KEY,
   node_id uuid NOT NULL,
@@ -14,6 +15,9 @@ CREATE TABLE processes (
   address text NOT NULL,
   -- clock_jump is by how much the database's clock jumped that the process does not trust since then; null while it does.
   clock_jump interval,
+  -- left_at is when it ended in order; null while it lives, or if it never said so. seen_at is when it last said that it lives.
+  left_at timestamptz,
+  seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   alive_until timestamptz NOT NULL
 );

@@ -91,6 +91,7 @@ func TestOpenAPISchemasHaveTheFieldsOfTheWireTypes(t *testing.T) {
 		wire.Lease{}, wire.LeaseContext{}, wire.Selection{}, wire.Acquisition{}, wire.SelectFrom{}, wire.AcquireLease{}, wire.Acquired{}, wire.Release{}, wire.Cancel{}, wire.ReleasedLease{}, wire.RunReleased{},
 		wire.Event{}, wire.StreamDigest{}, wire.Sealed{}, wire.OutputLine{}, wire.ExecResult{}, wire.Exec{}, wire.StartExec{}, wire.KillExec{},
 		wire.Rebuild{}, wire.RebuildStarted{}, wire.Projection{}, wire.ParkedStream{}, wire.Worker{},
+		wire.Node{}, wire.NodeProcess{}, wire.NodeForgetting{}, wire.ForgetNode{},
 		wire.Plugin{}, wire.PluginVersion{}, wire.PluginProcess{}, wire.InstallPlugin{}, wire.PluginInstall{}, wire.DisablePlugin{},
 		wire.ProbeSettings{}, wire.RetireEnvironment{}, wire.Blocker{}, wire.Probe{}, wire.ProbeResult{}, wire.Diagnostic{},
 		wire.Constraint{}, wire.Queue{}, wire.QueueEntry{}, wire.SlotHolder{}, wire.Explanation{}, wire.Waiting{}, wire.GrantDecision{}, wire.LeaseWork{},

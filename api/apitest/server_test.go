@@ -74,7 +74,7 @@ func startOn(t *testing.T, pool *pgxpool.Pool, adminKey string, opts ...option) 
 	s.worker = newWorker(s.commands)
 	models := runner.New(pool, store, catalog.All(), runner.Options{PollInterval: 20 * time.Millisecond})
 	deps := api.Deps{
-		Commands: s.commands, Node: domain.NodeID{UUID: uuid.New()}, Feed: store, Hub: hub, DB: pool, Projections: models, Processes: store.Processes(), Output: s.worker,
+		Commands: s.commands, Node: domain.NodeID{UUID: uuid.New()}, Feed: store, Hub: hub, DB: pool, Projections: models, Processes: store.Processes(), Partitions: store, Output: s.worker,
 		Checker: checker{}, Log: &keeper{}, Health: s.health, Version: "test", Logger: slog.New(slog.NewTextHandler(s.log, nil)), Metrics: newRegistry(),
 	}
 	for _, o := range opts {

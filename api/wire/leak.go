@@ -18,6 +18,11 @@ type Cleanup struct {
 	Quarantined bool `json:"quarantined"`
 	// Forced says that the lease was ended without a proof that its runtime is gone.
 	Forced bool `json:"forced"`
+	// NodeID is the node that the runtime can be driven on only; null for one that any can drive. NodeLost says that it has no
+	// process and the removal waits for it; NodeForgotten that it was given up, which nobody saw the runtime gone by.
+	NodeID        *uuid.UUID `json:"nodeId"`
+	NodeLost      bool       `json:"nodeLost"`
+	NodeForgotten bool       `json:"nodeForgotten"`
 }
 
 // ForceCleanup ends a lease whose runtime cannot be made or taken down.
@@ -54,7 +59,7 @@ type Leak struct {
 	// Failure is why it could not be destroyed yet.
 	Failure   *string    `json:"failure"`
 	ClearedAt *time.Time `json:"clearedAt"`
-	// Proof is why it was cleared: destroyed, absent, adopted or person; Reason is the person's.
+	// Proof is why it was cleared: destroyed, absent, adopted, node_forgotten or person; Reason is the person's.
 	Proof    *string `json:"proof"`
 	Reason   *string `json:"reason"`
 	Version  int64   `json:"version"`

@@ -68,6 +68,8 @@ var wanted = map[access.Action]struct{ roles, scoped, noun string }{
 	access.MetricsRead:         {"-aoA", "none", ""},
 	access.ClockRead:           {"-aoA", "none", ""},
 	access.ClockConfirm:        {"--oA", "none", ""},
+	access.NodeList:            {"-aoA", "none", ""},
+	access.NodeForget:          {"--oA", "none", "node"},
 }
 
 func may(t *testing.T, p access.Principal, a access.Action, owner domain.CompanyID) (domain.Kind, bool) {

@@ -81,6 +81,9 @@ const (
 	LogAdopt   Action = "log.adopt"
 	WorkerRead Action = "worker.read"
 	ClockRead  Action = "clock.read"
+	NodeList   Action = "node.list"
+	// NodeForget gives a node up, with the leases of every company on it.
+	NodeForget Action = "node.forget"
 	// ClockConfirm says that the database's clock is right after a jump.
 	ClockConfirm Action = "clock.confirm"
 	MetricsRead  Action = "metrics.read"
@@ -174,6 +177,8 @@ var table = map[Action]row{
 	WorkerRead: {readers, scopeUnscoped, ""},
 	ClockRead:  {readers, scopeUnscoped, ""},
 
+	NodeList:     {readers, scopeUnscoped, ""},
+	NodeForget:   {operators, scopeUnscoped, "node"},
 	ClockConfirm: {operators, scopeUnscoped, ""},
 	MetricsRead:  {readers, scopeUnscoped, ""},
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/key"
 	"github.com/tenure-dev/tenure/domain/leak"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/node"
 	"github.com/tenure-dev/tenure/domain/outage"
 	"github.com/tenure-dev/tenure/domain/plugin"
 	"github.com/tenure-dev/tenure/domain/probe"
@@ -55,6 +56,7 @@ var parts = []Part{
 	part(outage.Category, outage.Codec),
 	part(epoch.Category, epoch.Codec),
 	part(leak.Category, leak.Codec),
+	part(node.Category, node.Codec),
 }
 
 func part[E domain.Event](category string, codec domain.Codec[E]) Part {

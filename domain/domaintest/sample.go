@@ -16,6 +16,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/key"
 	"github.com/tenure-dev/tenure/domain/leak"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/node"
 	"github.com/tenure-dev/tenure/domain/outage"
 	"github.com/tenure-dev/tenure/domain/plugin"
 	"github.com/tenure-dev/tenure/domain/probe"
@@ -165,6 +166,11 @@ func Samples() []domain.Event {
 		lease.Quarantined{Attempts: 12, Code: "busy"},
 		lease.CleanupRetryRequested{},
 		lease.CleanupForced{Reason: "the provider is gone for good"},
+		lease.NodeLost{Node: Node},
+		lease.NodeForgotten{Node: Node},
+
+		node.Forgotten{Reason: "the machine was scrapped", Hostname: "build-7"},
+		node.Returned{Worker: Worker},
 
 		leak.Found{
 			Company: Company, Environment: Environment, Lease: Lease, Runtime: Runtime, Driver: "docker", Provider: "docker",

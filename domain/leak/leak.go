@@ -105,6 +105,8 @@ const (
 	ProofAdopted Proof = "adopted"
 	// ProofPerson: a person says why it need not be looked after.
 	ProofPerson Proof = "person"
+	// ProofForgotten: a person gave up the node that it was on.
+	ProofForgotten Proof = "node_forgotten"
 )
 
 func (Found) EventName() string           { return "LeakFound" }
@@ -246,7 +248,7 @@ func find(s State, c Find) ([]Event, error) {
 
 func clearLeak(s State, c Clear) ([]Event, error) {
 	switch c.Proof {
-	case ProofDestroyed, ProofAbsent, ProofAdopted:
+	case ProofDestroyed, ProofAbsent, ProofAdopted, ProofForgotten:
 		if s.Status != StatusOpen {
 			return nil, nil
 		}

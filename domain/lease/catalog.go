@@ -30,4 +30,6 @@ var Codec = domain.NewCodec(
 	domain.Spec[Quarantined, Event](),
 	domain.Spec[CleanupRetryRequested, Event](),
 	domain.Spec[CleanupForced, Event](),
+	domain.Spec[NodeLost, Event](),
+	domain.Spec[NodeForgotten, Event](),
 )

@@ -89,7 +89,9 @@ type Release struct {
 
 // StartRelease claims the next teardown attempt for a worker.
 type StartRelease struct {
-	Worker     domain.WorkerID
+	Worker domain.WorkerID
+	// Node is that of the worker: it must be the runtime's, if that can be driven on one only.
+	Node       domain.NodeID
 	Now        time.Time
 	Deadline   time.Time
 	WorkerDead bool

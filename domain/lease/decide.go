@@ -51,6 +51,10 @@ func Decide(s State, cmd Command) ([]Event, error) {
 		return forceCleanup(s, c)
 	case ConfirmCleanup:
 		return confirmCleanup(s)
+	case LoseNode:
+		return loseNode(s, c)
+	case ForgetNode:
+		return forgetNode(s, c)
 	}
 	return nil, domain.Refuse(domain.KindInvalid, "unknown_command", "the lease does not know this command")
 }
@@ -170,6 +174,11 @@ func startProvisioning(s State, c StartProvisioning) ([]Event, error) {
 	}
 	started := ProvisioningStarted{
 		Attempt: s.Attempt + 1, Runtime: c.Runtime, Worker: c.Worker, Deadline: c.Deadline, Plugin: c.Plugin, Node: c.Node, Fingerprint: c.Fingerprint,
+	}
+	if !s.Runtime.IsZero() || c.Resume != nil {
+		if err := checkPlace(s, c.Node); err != nil {
+			return nil, err
+		}
 	}
 	switch {
 	case s.Resuming:
@@ -299,6 +308,9 @@ func releaseAs(s State, c Release) ([]Event, error) {
 func startRelease(s State, c StartRelease) ([]Event, error) {
 	if !s.NeedsTeardown() {
 		return nil, stale("the lease is %s and needs no teardown", s.Status())
+	}
+	if err := checkPlace(s, c.Node); err != nil {
+		return nil, err
 	}
 	var events []Event
 	if s.Attempting {

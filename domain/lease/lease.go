@@ -114,6 +114,10 @@ type State struct {
 	// Listed says that its runtime stands on the list of leaks, or did.
 	Listed bool `json:",omitempty"`
 
+	// AwaitsNode says that the teardown waits for the node, which is lost; Forgotten that the node was given up.
+	AwaitsNode bool `json:",omitempty"`
+	Forgotten  bool `json:",omitempty"`
+
 	Worker   domain.WorkerID
 	Deadline time.Time
 
@@ -234,7 +238,7 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.ReleaseReason, s.ReleaseMessage, s.Disposition = e.Reason, e.Message, e.Disposition
 	case ReleaseStarted:
 		s.Teardown, s.TearingDown = e.Attempt, true
-		s.Worker, s.Deadline = e.Worker, e.Deadline
+		s.Worker, s.Deadline, s.AwaitsNode = e.Worker, e.Deadline, false
 	case ReleaseFailed:
 		s.TearingDown, s.TeardownFailed, s.TeardownRetryAt = false, true, e.RetryAt
 		s.TeardownCode, s.TeardownMessage, s.TeardownFails = e.Code, e.Message, s.TeardownFails+1
@@ -263,6 +267,10 @@ func Evolve(s State, e Event, m domain.Meta) State {
 		s.Quarantined, s.Listed = true, true
 	case CleanupRetryRequested:
 		s.Quarantined, s.TeardownFails, s.TeardownRetryAt = false, 0, time.Time{}
+	case NodeLost:
+		return s.awaitsNode(e)
+	case NodeForgotten:
+		s.Forgotten, s.AwaitsNode, s.Attempting, s.TearingDown = true, false, false, false
 	case CleanupForced:
 		s.Forced, s.Listed, s.Attempting, s.TearingDown = true, true, false, false
 	}

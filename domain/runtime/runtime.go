@@ -82,6 +82,8 @@ const (
 	ProofAbsent Proof = "absent"
 	// ProofPerson: a person says so.
 	ProofPerson Proof = "person"
+	// ProofForgotten: a person gave up the node that it was on. Nobody saw that it is gone.
+	ProofForgotten Proof = "node_forgotten"
 )
 
 func (Intended) EventName() string        { return "RuntimeIntended" }
@@ -182,6 +184,8 @@ type State struct {
 	ProviderLeaseID *string
 	// Holder is the lease that holds it; zero for none. Last is the one that held it last, or that it was intended for.
 	Holder, Last domain.LeaseID
+	// Proof is why it is known to be gone; "" before.
+	Proof Proof `json:",omitempty"`
 }
 
 // Decider is the runtime's decider.
@@ -296,7 +300,7 @@ func disown(s State) ([]Event, error) {
 
 func confirmDestroyed(s State, c ConfirmDestroyed) ([]Event, error) {
 	switch c.Proof {
-	case ProofReleased, ProofNeverMade, ProofAbsent, ProofPerson:
+	case ProofReleased, ProofNeverMade, ProofAbsent, ProofPerson, ProofForgotten:
 	default:
 		return nil, domain.Refuse(domain.KindInvalid, "unknown_proof", "%q does not prove that the runtime is gone", string(c.Proof)).
 			On("proof").Mend("use %s, %s or %s", ProofReleased, ProofNeverMade, ProofAbsent)
@@ -333,7 +337,7 @@ func Evolve(s State, e Event, _ domain.Meta) State {
 	case DestroyIntended:
 		s.Status = StatusDestroying
 	case Destroyed:
-		s.Status = StatusDestroyed
+		s.Status, s.Proof = StatusDestroyed, e.Proof
 	case Disowned:
 		s.Status, s.Holder = StatusDisowned, domain.LeaseID{}
 	}

@@ -38,7 +38,12 @@ func (s *Supervisor) stepExec(ctx context.Context, id domain.ExecID, cause uuid.
 		if err != nil || !gone {
 			return err
 		}
-		right, mine, err := s.turn(ctx, matter{of: x.Request.Lease.UUID, node: x.Request.Node})
+		// That its worker is gone needs no driver, and nobody waits for a node to say it.
+		of := matter{of: x.Request.Lease.UUID, node: x.Request.Node}
+		if where, err := s.whereIs(ctx, of.node); err != nil || where != nodeAlive {
+			of.node = domain.NodeID{}
+		}
+		right, mine, err := s.turn(ctx, of)
 		if err != nil || !mine {
 			return err
 		}

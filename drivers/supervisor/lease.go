@@ -29,9 +29,9 @@ func (s *Supervisor) stepLease(ctx context.Context, id domain.LeaseID, cause uui
 		if l.Over() {
 			s.residents.remove(id.UUID)
 		}
-		whose := matter{of: id.UUID, node: l.Node, target: target(l)}
-		if l.Status() == lease.StatusActive {
-			whose = matter{of: id.UUID} // its time is over whether anybody can drive it or not
+		whose, err := s.matterOf(ctx, id, l)
+		if err != nil {
+			return err
 		}
 		right, mine, err := s.turn(ctx, whose)
 		if !mine && (l.Attempting || l.TearingDown) && l.Worker == s.deps.Process.ID {
@@ -40,6 +40,11 @@ func (s *Supervisor) stepLease(ctx context.Context, id domain.LeaseID, cause uui
 		}
 		if err != nil || !mine {
 			return err
+		}
+		if !l.Node.IsZero() && l.Node != s.deps.Process.Node {
+			if done, err := s.elsewhere(ctx, id, l, right, cause); done || err != nil {
+				return err
+			}
 		}
 		orphaned, err := s.orphaned(ctx, l)
 		if err != nil {
@@ -107,20 +112,24 @@ func (s *Supervisor) provision(
 		return false, fmt.Errorf("make an id: %w", err)
 	}
 	var node domain.NodeID
-	if about.NodeBound {
+	if about.NodeBound || l.Node == s.deps.Process.Node {
 		node = s.deps.Process.Node
 	}
 	need, unreadable := s.provisioningNeed(ctx, id, l)
 	if transient(unreadable) {
 		return false, unreadable
 	}
+	granted := l.Node // where the runtime is that came with its slot
 	l, got, err := s.deps.Commands.ClaimProvisioning(ctx, s.as(right, cause), id, node, lease.StartProvisioning{
 		Runtime: domain.RuntimeID{UUID: runtime}, Worker: s.deps.Process.ID, Deadline: now.Add(s.opts.ProvisionTimeout), WorkerDead: orphaned,
 		Plugin: pluginOf(about, l),
 	}, need)
-	if commands.FormerFirst(err) {
+	switch {
+	case commands.FormerFirst(err):
 		s.later(commands.Leases.Stream(id.UUID), cause, now.Add(formerLook))
 		return false, nil
+	case commands.FormerAway(err):
+		return false, s.formerElsewhere(ctx, id, granted, right, cause)
 	}
 	if err != nil {
 		return false, err
@@ -386,7 +395,7 @@ func (s *Supervisor) release(
 	need, unreadable := s.need(l.Config, secretread.Read{Purpose: secretread.PurposeRelease, Lease: id, Environment: l.Environment})
 	_, epoch := s.identity()
 	l, got, err := s.deps.Commands.ClaimRelease(ctx, s.as(right, cause), id, lease.StartRelease{
-		Worker: s.deps.Process.ID, Deadline: now.Add(s.opts.ReleaseTimeout), WorkerDead: orphaned,
+		Worker: s.deps.Process.ID, Node: s.deps.Process.Node, Deadline: now.Add(s.opts.ReleaseTimeout), WorkerDead: orphaned,
 	}, need)
 	if err != nil {
 		return false, err

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tenure-dev/tenure/domain/outage"
+	"github.com/tenure-dev/tenure/eventstore"
 )
 
 // Options are times and bounds. The zero value of each is its default.
@@ -14,6 +15,8 @@ type Options struct {
 	Parallel int
 	// LivenessTTL is how long a silent process counts as alive; default 4 s. It beats four times within it.
 	LivenessTTL time.Duration
+	// NodeGrace is how long a node may be without a process before it counts as lost; default 1 min.
+	NodeGrace time.Duration
 	// SweepInterval is how often the to-do list is read; default 1 s.
 	SweepInterval time.Duration
 	// ProvisionTimeout, ReleaseTimeout and StartTimeout bound one call of a driver that makes a runtime, takes it down,
@@ -51,6 +54,7 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	o.Parallel = orDefault(o.Parallel, 64)
 	o.LivenessTTL = orDefault(o.LivenessTTL, 4*time.Second)
+	o.NodeGrace = orDefault(o.NodeGrace, eventstore.DefaultNodeGrace)
 	o.SweepInterval = orDefault(o.SweepInterval, time.Second)
 	o.ProvisionTimeout = orDefault(o.ProvisionTimeout, 5*time.Minute)
 	o.ReleaseTimeout = orDefault(o.ReleaseTimeout, 2*time.Minute)
@@ -107,6 +111,7 @@ func (o Options) Validate() error {
 	count("CleanupAttempts", o.CleanupAttempts)
 	// Shorter ones would make a busy loop of a beat, a sweep or a retry.
 	atLeast("LivenessTTL", o.LivenessTTL, 40*time.Millisecond)
+	atLeast("NodeGrace", o.NodeGrace, time.Millisecond)
 	atLeast("SweepInterval", o.SweepInterval, 10*time.Millisecond)
 	atLeast("RetryBase", o.RetryBase, time.Millisecond)
 	atLeast("RetryLimit", o.RetryLimit, o.RetryBase)

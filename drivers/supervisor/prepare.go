@@ -46,6 +46,9 @@ func (s *Supervisor) prepare(ctx context.Context, id domain.ExecID, x execution.
 	if err != nil || !mine {
 		return launch{}, cmp.Or(err, errElsewhere)
 	}
+	if !l.Node.IsZero() && l.Node != s.deps.Process.Node {
+		return launch{right: right}, errNodeLost(l.Node)
+	}
 	driver, err := s.deps.Drivers.Resolve(target(l))
 	if err != nil {
 		return launch{right: right}, err

@@ -51,6 +51,8 @@ type Estate interface {
 	Stuck(ctx context.Context) ([]domain.LeaseID, error)
 	// Leaks are those on the list.
 	Leaks(ctx context.Context) ([]Leak, error)
+	// Forgotten are leases whose runtimes were given up with a node.
+	Forgotten(ctx context.Context, node domain.NodeID) ([]domain.LeaseID, error)
 }
 
 // Leak is a leak on the list.
@@ -156,6 +158,11 @@ func (s *Supervisor) survey(ctx context.Context) (map[string]Place, known, error
 		return nil, k, err
 	}
 	for _, found := range leaks {
+		if given, err := s.forgetLeak(ctx, found); err != nil {
+			return nil, k, err
+		} else if given {
+			continue
+		}
 		k.leaks[found.Found.Place] = append(k.leaks[found.Found.Place], found)
 		if _, there := places[found.Found.Place]; there || found.Found.Lease.IsZero() {
 			continue
@@ -165,6 +172,9 @@ func (s *Supervisor) survey(ctx context.Context) (map[string]Place, known, error
 			return nil, k, err
 		}
 		add(placeOf(found.Found.Lease, l))
+	}
+	if err := s.forgottenHere(ctx, add); err != nil {
+		return nil, k, err
 	}
 	s.reaper.remember(places, s.now())
 	return places, k, nil

@@ -46,7 +46,9 @@ func TestStopLetsDriverCallsFinishAndEndsCommandsAfterTheDrain(t *testing.T) {
 		w.isLease(lease.StatusGranted, late)
 		rows, err := w.processes.List(t.Context())
 		require.NoError(t, err)
-		require.Empty(t, rows)
+		require.Len(t, rows, 1)
+		require.True(t, rows[0].Left)
+		require.False(t, rows[0].Alive)
 	})
 }
 

@@ -63,6 +63,8 @@ type Todo interface {
 	Workers(ctx context.Context) ([]domain.WorkerID, error)
 	// Claimed returns what of a scope a worker holds.
 	Claimed(ctx context.Context, scope Scope, worker domain.WorkerID) ([]Task, error)
+	// Waiting returns what waits for the node of a scope, and what of its partitions is on a node that is given up.
+	Waiting(ctx context.Context, scope Scope, limit int) ([]Task, error)
 	// Resident returns all that can be driven on a node only.
 	Resident(ctx context.Context, node domain.NodeID) ([]Task, error)
 }
@@ -125,6 +127,8 @@ type Supervisor struct {
 	// expiries is how many leases may be ended by their time.
 	expiries *budget
 	reaper   *reaper
+	// lookBack says that the reaper is to look where something may be left that was given up with this node.
+	lookBack atomic.Bool
 
 	// standing is who has what; residents are the leases on this node.
 	standing  atomic.Pointer[standing]
@@ -178,6 +182,10 @@ func (s *Supervisor) Start(ctx context.Context) error {
 	if _, err := s.share(ctx); err != nil {
 		return fmt.Errorf("start the supervisor: %w", err)
 	}
+	if err := s.comeBack(ctx); err != nil {
+		return fmt.Errorf("start the supervisor: %w", err)
+	}
+	s.lookBack.Store(true)
 	resident, err := s.deps.Todo.Resident(ctx, s.deps.Process.Node)
 	if err != nil {
 		return fmt.Errorf("start the supervisor: %w", err)

@@ -46,6 +46,16 @@ func (s *Supervisor) sweep(ctx context.Context) error {
 	for _, task := range due {
 		s.look(task)
 	}
+	if err := s.comeBack(ctx); err != nil {
+		return err
+	}
+	waiting, err := s.deps.Todo.Waiting(ctx, scope, sweepLimit)
+	if err != nil {
+		return err
+	}
+	for _, task := range waiting {
+		s.look(task)
+	}
 	if err := s.sweepExpiring(ctx, Scope{Partitions: now.list()}); err != nil {
 		return err
 	}

@@ -93,17 +93,19 @@ type matter struct {
 	target drivers.Target
 }
 
-// turn reports whether this process is to act on a matter, and by which right: the one whose node the runtime is on, while
-// that node lives; else the owner of the partition; or in its place, if it lacks the driver, one that has it.
+// turn reports whether this process is to act on a matter, and by which right: the one whose node the runtime is on; if that
+// node is lost, the owner of the partition, which calls no driver. All else is for the owner too, or in its place, if it lacks
+// the driver, for one that has it.
 func (s *Supervisor) turn(ctx context.Context, m matter) (right *eventstore.Ownership, mine bool, err error) {
 	if m.node == s.deps.Process.Node && !m.node.IsZero() {
 		return nil, true, nil
 	}
 	if !m.node.IsZero() {
-		lives, err := s.nodeLives(ctx, m.node)
-		if err != nil || lives {
+		where, err := s.whereIs(ctx, m.node)
+		if err != nil || where == nodeAlive || where == nodeAway {
 			return nil, false, err
 		}
+		m.target = drivers.Target{} // nobody can drive it
 	}
 	now := s.standing.Load()
 	partition := now.partitions[eventstore.PartitionOf(m.of)]
@@ -159,19 +161,6 @@ func (t *standing) instead(m matter) *eventstore.Process {
 		}
 	}
 	return chosen
-}
-
-// nodeLives reports whether a process of a node lives. A node that seems dead is looked at afresh: it may just have come
-// back.
-func (s *Supervisor) nodeLives(ctx context.Context, node domain.NodeID) (bool, error) {
-	lives := func(list []eventstore.Process) bool {
-		return slices.ContainsFunc(list, func(p eventstore.Process) bool { return p.Node == node && p.Alive })
-	}
-	if lives(s.standing.Load().processes) {
-		return true, nil
-	}
-	list, err := s.deps.Processes.List(ctx)
-	return lives(list), err
 }
 
 // errElsewhere says that another process is to act.

@@ -25,12 +25,15 @@ var wakers = func(events ...domain.Event) map[string]bool {
 	return m
 }(
 	lease.Granted{}, lease.ReleaseRequested{}, lease.Failed{}, lease.ProvisioningAbandoned{}, lease.RetentionEnded{},
-	lease.CleanupRetryRequested{},
+	lease.CleanupRetryRequested{}, lease.NodeLost{},
 	execution.Requested{}, execution.KillRequested{}, probe.Requested{}, install.Requested{}, environment.RetirementRequested{},
 )
 
 // Notify takes note of an event and returns at once.
 func (s *Supervisor) Notify(r eventstore.Recorded) {
+	if isForgetting(r) {
+		signal(s.gained) // whatever of this process's partitions is there has something to do
+	}
 	if wakers[r.Name] && s.concerns(r) || s.endedElsewhere(r) {
 		s.queueOf(r.Stream).add(r.Stream, r.AppendID)
 	}

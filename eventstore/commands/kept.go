@@ -102,6 +102,8 @@ func inherit(ctx context.Context, w *eventstore.Work, l lease.State, claim *leas
 		return false, err
 	}
 	switch {
+	case former.Kept && former.Fingerprint == claim.Fingerprint && former.Node != claim.Node:
+		return false, errFormerAway
 	case former.Kept && former.Fingerprint == claim.Fingerprint:
 		claim.Resume = &lease.Resume{
 			Lease: l.From, Runtime: former.Runtime, ProviderLeaseID: former.ProviderLeaseID, Metadata: former.Metadata,

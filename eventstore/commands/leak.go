@@ -202,17 +202,24 @@ func (c *Commands) onLeak(ctx context.Context, by Caller, id domain.LeakID, cmd 
 func (c *Commands) SettleLeak(ctx context.Context, by Caller, id domain.LeakID, proof leak.Proof) (eventstore.Outcome, error) {
 	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
 		s, err := eventstore.View(ctx, w, Leaks, id.UUID)
-		if err != nil || s.Status != leak.StatusOpen {
+		if err != nil {
 			return err
 		}
-		w.Company(s.Found.Company)
-		if s.Found.Why != leak.WhyExtra && !s.Found.Runtime.IsZero() {
-			if err := settleRuntime(ctx, w, s.Found.Runtime, runtimeProof(proof)); err != nil {
-				return err
-			}
-		}
-		return clearLeak(ctx, w, id, proof)
+		return settleLeak(ctx, w, id, s, proof)
 	})
+}
+
+func settleLeak(ctx context.Context, w *eventstore.Work, id domain.LeakID, s leak.State, proof leak.Proof) error {
+	if s.Status != leak.StatusOpen {
+		return nil
+	}
+	w.Company(s.Found.Company)
+	if s.Found.Why != leak.WhyExtra && !s.Found.Runtime.IsZero() {
+		if err := settleRuntime(ctx, w, s.Found.Runtime, runtimeProof(proof)); err != nil {
+			return err
+		}
+	}
+	return clearLeak(ctx, w, id, proof)
 }
 
 // SettleRuntime says that a runtime is gone. It is refused while a lease holds it or a worker is at it; a lease whose
@@ -247,6 +254,8 @@ func runtimeProof(proof leak.Proof) runtime.Proof {
 		return runtime.ProofAbsent
 	case leak.ProofPerson:
 		return runtime.ProofPerson
+	case leak.ProofForgotten:
+		return runtime.ProofForgotten
 	case leak.ProofDestroyed, leak.ProofAdopted:
 	}
 	return runtime.ProofReleased

@@ -117,7 +117,7 @@ func actOnLease(ctx context.Context, w *eventstore.Work, id domain.LeaseID, cmd 
 	if err := settleKept(ctx, w, id, before, after); err != nil {
 		return nil, err
 	}
-	if ended && !before.TearingDown && !after.Runtime.IsZero() && !after.CleanupNeeded { // what a teardown shows, its end says
+	if ended && !after.Runtime.IsZero() && !after.CleanupNeeded && !after.Cleaned {
 		neverMade := runtime.ConfirmDestroyed{Proof: runtime.ProofNeverMade}
 		if _, err := eventstore.Act(ctx, w, Runtimes, after.Runtime.UUID, runtime.Command(neverMade)); err != nil {
 			return nil, err

@@ -32,16 +32,17 @@ func (s *Store) Processes() *Processes { return &Processes{store: s, pool: s.kee
 func (p *Processes) ForReaders() *Processes { return &Processes{store: p.store, pool: p.store.pool} }
 
 // Register makes the row of a new incarnation and removes those of the node's earlier ones: only one process at a time owns
-// a node's data directory, so they are gone.
+// a node's data directory, so they are gone. It also removes those of nodes that have long been gone.
 func (p *Processes) Register(ctx context.Context, process eventstore.Process, ttl time.Duration) error {
 	epoch := p.store.Epoch()
 	err := p.pool.QueryRow(ctx, `
-		WITH earlier AS (DELETE FROM processes WHERE node_id = $2 AND id <> $1)
+		WITH earlier AS (DELETE FROM processes WHERE node_id = $2 AND id <> $1 OR alive_until < clock_timestamp() - $12::interval)
 		INSERT INTO processes (id, node_id, hostname, pid, version, role, serves, draining, address, clock_jump, alive_until)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $11, clock_timestamp() + $10)
 		RETURNING started_at`,
 		process.ID.UUID, process.Node.UUID, process.Hostname, process.PID, process.Version,
-		process.Role.String(), array(process.Serves), process.Draining, process.Address, ttl, jumpOf(process)).Scan(&process.StartedAt)
+		process.Role.String(), array(process.Serves), process.Draining, process.Address, ttl, jumpOf(process),
+		eventstore.ProcessKept).Scan(&process.StartedAt)
 	if err != nil {
 		return unavailable(wrap(err, "register this process"))
 	}
@@ -56,8 +57,9 @@ func (p *Processes) Register(ctx context.Context, process eventstore.Process, tt
 func (p *Processes) Beat(ctx context.Context, process eventstore.Process, ttl time.Duration) error {
 	var now time.Time
 	err := p.pool.QueryRow(ctx, `
-		UPDATE processes SET alive_until = clock_timestamp() + $2, serves = $3, draining = $4, clock_jump = $5
-		 WHERE id = $1
+		UPDATE processes
+		   SET alive_until = clock_timestamp() + $2, serves = $3, draining = $4, clock_jump = $5, seen_at = clock_timestamp()
+		 WHERE id = $1 AND left_at IS NULL
 		RETURNING clock_timestamp()`, process.ID.UUID, ttl, array(process.Serves), process.Draining, jumpOf(process)).Scan(&now)
 	if err == pgx.ErrNoRows { //nolint:errorlint // QueryRow returns it bare
 		return p.gone(ctx, process, ttl)
@@ -93,17 +95,19 @@ func (p *Processes) gone(ctx context.Context, process eventstore.Process, ttl ti
 	return p.Register(ctx, process, ttl)
 }
 
-// Leave removes the row: the process ends in order, and its claims may be taken over at once.
+// Leave says that the process ends in order: its claims may be taken over at once. The row stays, as that of a dead process.
 func (p *Processes) Leave(ctx context.Context, id domain.WorkerID) error {
-	_, err := p.pool.Exec(ctx, `DELETE FROM processes WHERE id = $1`, id.UUID)
-	return unavailable(wrap(err, "remove this process"))
+	_, err := p.pool.Exec(ctx, `
+		UPDATE processes SET alive_until = clock_timestamp(), left_at = clock_timestamp(), draining = false
+		 WHERE id = $1`, id.UUID)
+	return unavailable(wrap(err, "say that this process ends"))
 }
 
-// List returns every process, those that have gone silent too.
+// List returns the last process of every node, those that are gone too.
 func (p *Processes) List(ctx context.Context) ([]eventstore.Process, error) {
 	rows, err := p.pool.Query(ctx, `
 		SELECT id, node_id, hostname, pid, version, role, serves, draining, address, clock_jump, started_at, alive_until,
-		       alive_until > clock_timestamp()
+		       alive_until > clock_timestamp(), seen_at, left_at IS NOT NULL
 		  FROM processes
 		 ORDER BY started_at, id`)
 	if err != nil {
@@ -113,7 +117,7 @@ func (p *Processes) List(ctx context.Context) ([]eventstore.Process, error) {
 		var q eventstore.Process
 		var jump *time.Duration
 		err := row.Scan((*[16]byte)(&q.ID.UUID), (*[16]byte)(&q.Node.UUID), &q.Hostname, &q.PID, &q.Version,
-			(*string)(&q.Role), &q.Serves, &q.Draining, &q.Address, &jump, &q.StartedAt, &q.AliveUntil, &q.Alive)
+			(*string)(&q.Role), &q.Serves, &q.Draining, &q.Address, &jump, &q.StartedAt, &q.AliveUntil, &q.Alive, &q.SeenAt, &q.Left)
 		if jump != nil {
 			q.Doubts, q.ClockJump = true, *jump
 		}

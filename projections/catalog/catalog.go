@@ -11,6 +11,7 @@ import (
 	"github.com/tenure-dev/tenure/projections/keys"
 	"github.com/tenure-dev/tenure/projections/leaks"
 	"github.com/tenure-dev/tenure/projections/leases"
+	"github.com/tenure-dev/tenure/projections/nodes"
 	"github.com/tenure-dev/tenure/projections/plugins"
 	"github.com/tenure-dev/tenure/projections/runtimes"
 	"github.com/tenure-dev/tenure/projections/secrets"
@@ -22,5 +23,6 @@ func All() []projections.Model {
 		activeleases.Model, companies.Model, deadlines.Model, environments.Model,
 		executions.Model, keys.Model, leases.Model, plugins.Model, runtimes.Model, secrets.Model,
 		leaks.Model,
+		nodes.Model,
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/tenure-dev/tenure/projections/keys"
 	"github.com/tenure-dev/tenure/projections/leaks"
 	"github.com/tenure-dev/tenure/projections/leases"
+	"github.com/tenure-dev/tenure/projections/nodes"
 	"github.com/tenure-dev/tenure/projections/plugins"
 	"github.com/tenure-dev/tenure/projections/runtimes"
 	"github.com/tenure-dev/tenure/projections/secrets"
@@ -35,14 +36,14 @@ var frozen = map[string]string{
 	"active_leases v2": "a145b5f417f416b9",
 	"active_leases v3": "e7852710c5635f7a",
 	"active_leases v4": "38c03336cafa782d",
-	"active_leases v5": "fd75450f86fb4b7e",
+	"active_leases v5": "7006af9447b54384",
 	"companies v1":     "cb692c64646ba9f1",
 	"companies v2":     "a7fbcea0d6a0172a",
 	"deadlines v1":     "fd4dc90274ec3933",
 	"deadlines v2":     "1d27e7bae9ab7ba4",
 	"deadlines v3":     "ef48ba57bb1e1ab5",
 	"deadlines v4":     "42b16d8676efb7cd",
-	"deadlines v5":     "616940603abf129c",
+	"deadlines v5":     "9a225aa083cb8b8d",
 	"environments v1":  "e6e8ddc4e7bd8dc0",
 	"environments v2":  "e56bbc64fd647837",
 	"environments v3":  "811b85a506ef83e5",
@@ -54,11 +55,12 @@ var frozen = map[string]string{
 	"leases v2":        "1be671bfd210d2af",
 	"leases v3":        "6c33b0cbe1c628ff",
 	"leases v4":        "332887fc1e07049b",
-	"leases v5":        "0d83cd8677b9eb25",
+	"leases v5":        "c2502b18f95a9244",
+	"nodes v1":         "d8d4d30a99803a93",
 	"plugins v1":       "9e88027d57f651b3",
 	"plugins v2":       "d5af9027bf03f7fb",
 	"runtimes v1":      "b6d482ccad272cbd",
-	"runtimes v2":      "10d83f44d5b10130",
+	"runtimes v2":      "7f7f5e4147356d68",
 	"secrets v1":       "a59ced4e03331b69",
 }
 
@@ -69,6 +71,7 @@ func TestWhatARevisionStoresIsFrozen(t *testing.T) {
 		"environments": environments.Row{}.Data, "executions": executions.Row{}.Data, "keys": keys.Row{}.Data,
 		"leases": leases.Row{}.Data, "plugins": plugins.Row{}.Data, "runtimes": runtimes.Row{}.Data,
 		"secrets": secrets.Row{}.Data, "leaks": leaks.Row{}.Data,
+		"nodes": nodes.Row{}.Data,
 	}
 	for _, m := range catalog.All() {
 		key := m.Key()

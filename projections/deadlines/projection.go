@@ -39,6 +39,8 @@ const (
 	KindRelease Kind = "release"
 	// KindRetain: a runtime that is kept for another lease goes at DueAt.
 	KindRetain Kind = "retain"
+	// KindNode: a lease's runtime is to be taken down once its node is back. It is due for that node only; see [Waiting].
+	KindNode Kind = "node"
 	// KindExec: a command is to be run; or Worker has it, then it is due only by that worker's death.
 	KindExec Kind = "exec"
 	// KindKill: Worker is to end a command.
@@ -94,6 +96,7 @@ var Model = &projections.Definition[Deadline]{
 	Indexes: []string{
 		"(due_at) WHERE kind <> 'expire' AND due_at IS NOT NULL", "(due_at, used_at, hard_at, partition) WHERE kind = 'expire'",
 		"(worker_id) WHERE worker_id IS NOT NULL", "(node_id) WHERE node_id IS NOT NULL",
+		"(node_id) WHERE kind = 'node'",
 	},
 	Apply: apply,
 	Clone: func(d *Deadline) {
@@ -156,6 +159,8 @@ func applyLease(d *Deadline, e *projections.Event) (bool, error) {
 		d.Kind, d.Worker, d.DueAt = KindRelease, s.Worker, s.Deadline
 	case s.Kept:
 		d.Kind, d.DueAt = KindRetain, s.KeptUntil
+	case s.Awaiting():
+		d.Kind = KindNode
 	case s.NeedsTeardown():
 		d.Kind, d.DueAt = KindRelease, orNow(s.TeardownRetryAt, e)
 	case status == lease.StatusActive:

@@ -4,6 +4,8 @@ package runtimes
 import (
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/runtime"
 	"github.com/tenure-dev/tenure/projections"
@@ -32,9 +34,21 @@ var Model = &projections.Definition[Runtime]{
 		{Name: "lease_id", Type: "uuid", Of: func(r *Runtime) any { return r.Last.UUID }},
 		{Name: "node_id", Type: "uuid", Of: func(r *Runtime) any { return r.Origin.Node.UUID }},
 		{Name: "status", Type: "text NOT NULL", Of: func(r *Runtime) any { return r.Status.String() }},
+		{Name: "forgotten_on", Type: "uuid", Of: forgottenOn},
 	},
-	Indexes: []string{"(company_id, created)", "(lease_id)", "(created) WHERE status NOT IN ('destroyed', 'disowned')"},
-	Apply:   apply,
+	Indexes: []string{
+		"(company_id, created)", "(lease_id)", "(created) WHERE status NOT IN ('destroyed', 'disowned')",
+		"(forgotten_on) WHERE forgotten_on IS NOT NULL",
+	},
+	Apply: apply,
+}
+
+// forgottenOn is the node with which the runtime was given up.
+func forgottenOn(r *Runtime) any {
+	if r.Proof != runtime.ProofForgotten {
+		return uuid.Nil
+	}
+	return r.Origin.Node.UUID
 }
 
 func apply(r *Runtime, e *projections.Event) (bool, error) {

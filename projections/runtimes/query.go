@@ -42,6 +42,18 @@ func List(ctx context.Context, db projections.DB, f Filter, opts projections.Opt
 	return Model.List(ctx, db, q, projections.NewestFirst, opts)
 }
 
+// ForgottenOn answers with the leases whose runtimes were given up with a node.
+func ForgottenOn(ctx context.Context, db projections.DB, node domain.NodeID) ([]domain.LeaseID, error) {
+	var q projections.Question
+	q.Where("forgotten_on = $", node.UUID)
+	rows, _, err := Model.Rows(ctx, db, q, "created", 0)
+	ids := make([]domain.LeaseID, len(rows))
+	for i, r := range rows {
+		ids[i] = r.Data.Last
+	}
+	return ids, err
+}
+
 // Existing is a runtime that is not known to be gone.
 type Existing struct {
 	ID     domain.RuntimeID

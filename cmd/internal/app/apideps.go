@@ -22,7 +22,7 @@ import (
 
 func (a *App) apiDeps() api.Deps {
 	return api.Deps{
-		Commands: a.commands, Feed: a.store, Hub: a.hub, DB: a.pool, Projections: a.runner, Processes: a.processes.ForReaders(), Log: logKeeper{a},
+		Commands: a.commands, Feed: a.store, Hub: a.hub, DB: a.pool, Projections: a.runner, Processes: a.processes.ForReaders(), Partitions: a.store, NodeGrace: a.opts.Supervisor.NodeGrace, Log: logKeeper{a},
 		Plugins: pluginProcesses{a.host}, Node: a.installsOn(), Output: outputs{a}, Internal: peers{a}, WorkerOnly: a.opts.Role == eventstore.RoleWorker,
 		Checker: checker{a.drivers, a.offeredElsewhere, a.keepsElsewhere}, Health: a.health, Diagnose: a.diagnose,
 		Version: a.opts.Version, Logger: a.log, Metrics: a.metrics,

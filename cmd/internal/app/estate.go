@@ -17,6 +17,7 @@ import (
 	"github.com/tenure-dev/tenure/projections/environments"
 	"github.com/tenure-dev/tenure/projections/leaks"
 	"github.com/tenure-dev/tenure/projections/leases"
+	"github.com/tenure-dev/tenure/projections/runtimes"
 )
 
 // estate is where the reaper looks, from the read models.
@@ -67,6 +68,11 @@ func (e estate) Leaks(ctx context.Context) ([]supervisor.Leak, error) {
 		return leaks.List(ctx, e.app.pool, leaks.Filter{Status: leak.StatusOpen}, opts)
 	}, func(row leaks.Row) { open = append(open, supervisor.Leak{ID: row.Data.ID, State: row.Data.State}) })
 	return open, err
+}
+
+// Forgotten are leases whose runtimes were given up with a node.
+func (e estate) Forgotten(ctx context.Context, node domain.NodeID) ([]domain.LeaseID, error) {
+	return runtimes.ForgottenOn(ctx, e.app.pool, node)
 }
 
 // pages reads a list to its end.

@@ -32,7 +32,7 @@ func Serve(version string) func(context.Context, cli.ServeOptions, io.Writer) er
 			Supervisor: supervisor.Options{
 				Parallel: o.Parallel, LivenessTTL: o.WorkerTTL, SweepInterval: o.SweepInterval,
 				ProvisionTimeout: o.ProvisionTimeout, ReleaseTimeout: o.ReleaseTimeout,
-				CleanupAttempts: o.CleanupAttempts, ReapInterval: o.ReapInterval,
+				CleanupAttempts: o.CleanupAttempts, ReapInterval: o.ReapInterval, NodeGrace: o.NodeGrace,
 				ExpiryRate: o.ExpiryRate, ClockJump: o.ClockJump, ClockSettle: o.ClockSettle, GapCap: o.GapCap,
 			},
 		})

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -10,6 +11,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/outage"
 	"github.com/tenure-dev/tenure/drivers/supervisor"
 	"github.com/tenure-dev/tenure/projections/deadlines"
+	"github.com/tenure-dev/tenure/projections/nodes"
 )
 
 // todo is the supervisor's to-do list, from the read model of deadlines.
@@ -31,6 +33,20 @@ func (t todo) Due(ctx context.Context, scope supervisor.Scope, now time.Time, li
 func (t todo) Expiring(ctx context.Context, scope supervisor.Scope, now time.Time, limit int) ([]supervisor.Task, error) {
 	rows, err := deadlines.Expiring(ctx, t.pool, scope.Partitions, now, t.gaps(), limit)
 	return tasks(rows), err
+}
+
+// Waiting returns what waits for the node of a scope, and what of its partitions is on a node that is given up.
+func (t todo) Waiting(ctx context.Context, scope supervisor.Scope, limit int) ([]supervisor.Task, error) {
+	waiting, err := deadlines.Waiting(ctx, t.pool, deadlines.Scope(scope))
+	if err != nil {
+		return nil, err
+	}
+	forgotten, err := nodes.Forgotten(ctx, t.pool)
+	if err != nil {
+		return nil, err
+	}
+	left, err := deadlines.LeftOn(ctx, t.pool, deadlines.Scope(scope), forgotten, limit)
+	return tasks(slices.Concat(waiting, left)), err
 }
 
 // Workers returns who has claimed anything.

@@ -167,6 +167,12 @@ var notPassed = map[string]string{
 	"LogAdopted":    "as LogForked",
 	"LeaseDisowned": "only a copy of the log lets go of leases",
 
+	// The scenario's node is back before it is lost.
+	"LeaseNodeLost":      "only another process says that a node is lost",
+	"LeaseNodeForgotten": "as LeaseNodeLost",
+	"NodeForgotten":      "an operator's, one append",
+	"NodeReturned":       "the node was never given up; drivers/supervisor tests it",
+
 	// Not between a request and its released lease.
 	"EnvironmentArchived":            "an operator's, one append",
 	"EnvironmentReconfigured":        "an operator's, one append",

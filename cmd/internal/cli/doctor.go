@@ -104,6 +104,7 @@ func (d *examination) examine(ctx context.Context) error {
 	d.log(ctx)
 	d.projections(ctx)
 	d.workers(ctx)
+	d.nodes(ctx)
 	d.clock(ctx)
 	d.leases(ctx, companies)
 	d.leaks(ctx)

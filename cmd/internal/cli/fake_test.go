@@ -33,6 +33,7 @@ type fake struct {
 	secrets   []*wire.Secret
 	leases    []*wire.Lease
 	leaks     []*wire.Leak
+	nodes     []*wire.Node
 	byKey     map[string]*wire.Lease
 	execs     []*fakeExec
 	plugins   []*wire.Plugin
@@ -85,6 +86,7 @@ func newFake() *fake {
 		"GET /execs/{id}": f.getExec, "POST /execs/{id}/kill": f.killExec,
 		"POST /leases/{id}/cleanup/retry": f.retryCleanup, "POST /leases/{id}/cleanup/force": f.forceCleanup,
 		"GET /leaks": f.listLeaks, "POST /leaks/{id}/clear": f.clearLeak, "GET /balance": f.balance,
+		"GET /nodes": f.listNodes, "POST /nodes/{id}/forget": f.forgetNode,
 		"GET /projections": f.listProjections, "GET /workers": f.listWorkers,
 		"GET /log": f.showLog, "POST /log/adopt": f.adoptLog,
 		"GET /projections/{name}/parked": f.listParked, "POST /projections/{name}/parked/{stream}/{verb}": f.unpark,
@@ -434,6 +436,9 @@ func (f *fake) releaseLease(r *http.Request) (int, any) {
 	if in.Message == "stick" {
 		f.stick(l)
 		return http.StatusAccepted, l
+	}
+	if in.Message == "lose the node" {
+		f.loseNode()
 	}
 	f.end(l, orReleased(in.Status))
 	return http.StatusOK, l

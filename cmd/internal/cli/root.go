@@ -87,7 +87,7 @@ func (r *root) command() *cobra.Command {
 
 	cmd.SetHelpCommand(r.helpCommand())
 	cmd.AddCommand(
-		r.serve(), r.apiServer(), r.workerServer(), r.run(), r.companyGroup(), r.keyGroup(), r.envGroup(), r.secretGroup(), r.keysetGroup(), r.leaseGroup(), r.leakGroup(), r.queue(), r.exec(), r.pluginGroup(), r.projectionGroup(),
+		r.serve(), r.apiServer(), r.workerServer(), r.run(), r.companyGroup(), r.keyGroup(), r.envGroup(), r.secretGroup(), r.keysetGroup(), r.leaseGroup(), r.leakGroup(), r.nodeGroup(), r.queue(), r.exec(), r.pluginGroup(), r.projectionGroup(),
 		r.logGroup(), r.clockGroup(),
 		r.doctor(), r.completion(), r.version(),
 	)

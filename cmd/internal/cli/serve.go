@@ -60,6 +60,8 @@ type ServeOptions struct {
 	ReleaseTimeout   time.Duration
 	// CleanupAttempts is how many teardowns of a lease may fail before it goes into quarantine.
 	CleanupAttempts int
+	// NodeGrace is how long a node may be without a process before it counts as lost.
+	NodeGrace time.Duration
 	// ReapInterval is how often providers are asked what they have.
 	ReapInterval time.Duration
 	// ExpiryRate bounds how many leases a second this process ends by their time.
@@ -97,7 +99,7 @@ func DefaultServeOptions() ServeOptions {
 		Role: RoleServe, Listen: "127.0.0.1:7717", ExecUID: -1, LogFormat: "text", LogLevel: "info",
 		WorkerTTL: 4 * time.Second, SweepInterval: time.Second,
 		ProvisionTimeout: 5 * time.Minute, ReleaseTimeout: 2 * time.Minute, DrainTimeout: 10 * time.Second,
-		Parallel: 64, CleanupAttempts: 12, ReapInterval: time.Minute,
+		Parallel: 64, CleanupAttempts: 12, ReapInterval: time.Minute, NodeGrace: time.Minute,
 		ExpiryRate: 200, ClockJump: time.Minute, ClockSettle: 30 * time.Second, GapCap: time.Hour,
 	}
 }
@@ -166,6 +168,7 @@ func (o ServeOptions) Validate() error {
 		{"clock-jump", o.ClockJump, time.Second},
 		{"clock-settle", o.ClockSettle, time.Second},
 		{"gap-cap", o.GapCap, time.Second},
+		{"node-grace", o.NodeGrace, time.Second},
 		{"drain-timeout", o.DrainTimeout, 0},
 	} {
 		if d.value < d.least {
@@ -304,6 +307,7 @@ func (o *ServeOptions) addFlags(cmd *cobra.Command) {
 	f.DurationVar(&o.ClockJump, "clock-jump", o.ClockJump, "how far the database's clock may jump before it is doubted, and no lease ends by its time")
 	f.DurationVar(&o.ClockSettle, "clock-settle", o.ClockSettle, "for how long a clock that jumped has to agree with itself to be trusted again; tenure clock confirm does it at once")
 	f.DurationVar(&o.GapCap, "gap-cap", o.GapCap, "bound of how far idle deadlines move for a time in which no lease could be renewed; give all processes the same")
+	f.DurationVar(&o.NodeGrace, "node-grace", o.NodeGrace, "how long a node may be without a process before it counts as lost; the same for all servers")
 	f.DurationVar(&o.DrainTimeout, "drain-timeout", o.DrainTimeout, "bound of the server's end")
 }
 
@@ -333,7 +337,7 @@ func serveFlags(cmd *cobra.Command) (names []string) {
 	for _, name := range []string{
 		"listen", "address", "database-url", "database-direct-url", "exec-uid", "allow-root-exec", "insecure-listen", "allow-fake-selection", "plugin-uid", "public-url", "log-format", "log-level",
 		"worker-ttl", "sweep-interval", "provision-timeout", "release-timeout", "drain-timeout", "parallel",
-		"cleanup-attempts", "reap-interval", "expiry-rate", "clock-jump", "clock-settle", "gap-cap",
+		"cleanup-attempts", "reap-interval", "node-grace", "expiry-rate", "clock-jump", "clock-settle", "gap-cap",
 	} {
 		if cmd.Flags().Lookup(name) != nil {
 			names = append(names, name)

@@ -219,12 +219,20 @@ func (t todo) Resident(ctx context.Context, node domain.NodeID) ([]supervisor.Ta
 	return read(ctx, t.l, "resident", func() ([]supervisor.Task, error) { return t.l.w.models.resident(node) })
 }
 
+func (t todo) Waiting(ctx context.Context, scope supervisor.Scope, limit int) ([]supervisor.Task, error) {
+	return read(ctx, t.l, "waiting", func() ([]supervisor.Task, error) { return t.l.w.models.waiting(scope, limit) })
+}
+
 type estate struct{ l *link }
 
 var _ supervisor.Estate = estate{}
 
 func (e estate) Places(ctx context.Context) ([]supervisor.Place, error) {
 	return read(ctx, e.l, "places", func() ([]supervisor.Place, error) { return e.l.w.models.places() })
+}
+
+func (e estate) Forgotten(ctx context.Context, node domain.NodeID) ([]domain.LeaseID, error) {
+	return read(ctx, e.l, "forgotten", func() ([]domain.LeaseID, error) { return e.l.w.models.forgotten(node) })
 }
 
 func (e estate) Stuck(ctx context.Context) ([]domain.LeaseID, error) {

@@ -7,12 +7,12 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tenure-dev/tenure/cmd/internal/check"
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/leak"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/outage"
+	"github.com/tenure-dev/tenure/domain/runtime"
 	"github.com/tenure-dev/tenure/drivers/supervisor"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
@@ -22,6 +22,8 @@ import (
 	"github.com/tenure-dev/tenure/projections/deadlines"
 	"github.com/tenure-dev/tenure/projections/environments"
 	"github.com/tenure-dev/tenure/projections/leaks"
+	"github.com/tenure-dev/tenure/projections/nodes"
+	"github.com/tenure-dev/tenure/projections/runtimes"
 )
 
 // models are the read models that engines work by. They stand where the log stood a while ago: each reading brings them
@@ -45,11 +47,13 @@ const (
 	tableEnvironments
 	tableActive
 	tableLeaks
+	tableNodes
+	tableRuntimes
 )
 
 func newModels(store *memory.Store) *models {
 	m := &models{store: store}
-	for _, model := range []projections.Model{deadlines.Model, environments.Model, activeleases.Model, leaks.Model} {
+	for _, model := range []projections.Model{deadlines.Model, environments.Model, activeleases.Model, leaks.Model, nodes.Model, runtimes.Model} {
 		m.tables = append(m.tables, &table{model: model, rows: map[eventstore.Stream]projections.Stored{}})
 	}
 	return m
@@ -151,6 +155,20 @@ func (m *models) expiring(scope supervisor.Scope, now time.Time, limit int) ([]s
 	})
 }
 
+func (m *models) waiting(scope supervisor.Scope, limit int) ([]supervisor.Task, error) {
+	if err := m.catchUp(); err != nil {
+		return nil, err
+	}
+	said := m.tables[tableNodes].rows
+	return m.tasks(limit, func(x deadlines.Deadline) bool {
+		if x.Node == scope.Node {
+			return x.Kind == deadlines.KindNode
+		}
+		node, ok := said[commands.Nodes.Stream(x.Node.UUID)].(*nodes.Row)
+		return ok && node.Data.Forgotten && slices.Contains(scope.Partitions, x.Partition)
+	})
+}
+
 func (m *models) workers() ([]domain.WorkerID, error) {
 	all, err := m.sorted(tableDeadlines)
 	var workers []domain.WorkerID
@@ -209,4 +227,13 @@ func (m *models) open() ([]supervisor.Leak, error) {
 	return open, err
 }
 
-var _ = check.Check
+func (m *models) forgotten(node domain.NodeID) ([]domain.LeaseID, error) {
+	rows, err := m.sorted(tableRuntimes)
+	var given []domain.LeaseID
+	for _, row := range rows {
+		if r := row.(*runtimes.Row).Data; r.Proof == runtime.ProofForgotten && r.Origin.Node == node {
+			given = append(given, r.Last)
+		}
+	}
+	return given, err
+}

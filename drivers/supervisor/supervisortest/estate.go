@@ -8,6 +8,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/leak"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/runtime"
 	"github.com/tenure-dev/tenure/drivers/supervisor"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/memory"
@@ -15,6 +16,7 @@ import (
 	"github.com/tenure-dev/tenure/projections/activeleases"
 	"github.com/tenure-dev/tenure/projections/environments"
 	"github.com/tenure-dev/tenure/projections/leaks"
+	"github.com/tenure-dev/tenure/projections/runtimes"
 )
 
 // Estate is a [supervisor.Estate] of the read models of a log, which it folds anew at each question.
@@ -64,6 +66,17 @@ func (e Estate) Leaks(ctx context.Context) (open []supervisor.Leak, err error) {
 		}
 	}
 	return open, err
+}
+
+// Forgotten implements [supervisor.Estate].
+func (e Estate) Forgotten(ctx context.Context, node domain.NodeID) (given []domain.LeaseID, err error) {
+	rows, err := fold(ctx, e.Store, runtimes.Model)
+	for _, row := range rows {
+		if r := row.(*runtimes.Row).Data; r.Proof == runtime.ProofForgotten && r.Origin.Node == node {
+			given = append(given, r.Last)
+		}
+	}
+	return given, err
 }
 
 // fold is a read model of a log as it is now.

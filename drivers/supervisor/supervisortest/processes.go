@@ -22,7 +22,7 @@ func (p *Processes) Register(_ context.Context, process eventstore.Process, ttl 
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.rows = slices.DeleteFunc(p.rows, func(old eventstore.Process) bool { return old.Node == process.Node })
-	process.AliveUntil = time.Now().Add(ttl)
+	process.AliveUntil, process.SeenAt = time.Now().Add(ttl), time.Now()
 	p.rows = append(p.rows, process)
 	return nil
 }
@@ -35,7 +35,8 @@ func (p *Processes) Beat(_ context.Context, process eventstore.Process, ttl time
 		return eventstore.ErrUnavailable
 	}
 	for i := range p.rows {
-		if p.rows[i].ID == process.ID {
+		if p.rows[i].ID == process.ID && !p.rows[i].Left {
+			p.rows[i].SeenAt = time.Now()
 			p.rows[i].AliveUntil, p.rows[i].Serves, p.rows[i].Draining = time.Now().Add(ttl), process.Serves, process.Draining
 			p.rows[i].Doubts, p.rows[i].ClockJump = process.Doubts, process.ClockJump
 			return nil
@@ -48,7 +49,11 @@ func (p *Processes) Beat(_ context.Context, process eventstore.Process, ttl time
 func (p *Processes) Leave(_ context.Context, id domain.WorkerID) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.rows = slices.DeleteFunc(p.rows, func(old eventstore.Process) bool { return old.ID == id })
+	for i := range p.rows {
+		if p.rows[i].ID == id {
+			p.rows[i].AliveUntil, p.rows[i].Left = time.Now(), true
+		}
+	}
 	return nil
 }
 

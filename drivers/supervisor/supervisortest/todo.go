@@ -15,6 +15,7 @@ import (
 	"github.com/tenure-dev/tenure/eventstore/memory"
 	"github.com/tenure-dev/tenure/projections"
 	"github.com/tenure-dev/tenure/projections/deadlines"
+	"github.com/tenure-dev/tenure/projections/nodes"
 )
 
 // Todo is the deadlines read model. It catches up with the log at each question.
@@ -51,6 +52,21 @@ func (d *Todo) Expiring(ctx context.Context, scope supervisor.Scope, now time.Ti
 		}
 		early := x.LeaseState.ExpiresAt.Sub(x.DueAt)
 		return !x.LeaseState.EndsAt(d.outages.Gaps).Add(-early).After(now)
+	})
+}
+
+// Waiting implements [supervisor.Todo].
+func (d *Todo) Waiting(ctx context.Context, scope supervisor.Scope, limit int) ([]supervisor.Task, error) {
+	rows, err := fold(ctx, d.store, nodes.Model)
+	if err != nil {
+		return nil, err
+	}
+	return d.tasks(ctx, limit, func(x deadlines.Deadline) bool {
+		if x.Node == scope.Node {
+			return x.Kind == deadlines.KindNode
+		}
+		said, ok := rows[commands.Nodes.Stream(x.Node.UUID)].(*nodes.Row)
+		return ok && said.Data.Forgotten && slices.Contains(scope.Partitions, x.Partition)
 	})
 }
 
