@@ -31,8 +31,6 @@ type call struct {
 	id    uuid.UUID
 	owner domain.CompanyID
 	body  []byte
-	// acted says that what the call asks for is in the log: by it, or by an earlier one that it repeats.
-	acted bool
 }
 
 func (c *call) ctx() context.Context { return c.Request().Context() }
@@ -121,9 +119,6 @@ func (c *call) done(by commands.Caller, o eventstore.Outcome, err error) (events
 	if err != nil {
 		return o, err
 	}
-	if o.Changed || o.Replayed {
-		c.accepted()
-	}
 	if !o.Changed && !o.Replayed && by.Command != nil {
 		found, err := c.server.deps.Commands.Ledger().Store().FindCommand(c.ctx(), *by.Command)
 		switch {
@@ -136,7 +131,9 @@ func (c *call) done(by commands.Caller, o eventstore.Outcome, err error) (events
 	if o.Replayed {
 		c.Response().Header().Set(wire.HeaderReplayed, "true")
 	}
-	c.acted = c.acted || o.Changed || o.Replayed
+	if o.Changed || o.Replayed {
+		c.accepted()
+	}
 	return o, nil
 }
 

@@ -163,7 +163,7 @@ func (s *Server) serve(r route) echo.HandlerFunc {
 		if err := c.readBody(); err != nil {
 			return err
 		}
-		return c.honest(r.handle(c))
+		return r.handle(c)
 	}
 }
 
