@@ -74,7 +74,7 @@ func execution1(w *whole) domain.ExecID { return w.exec }
 var other = uuid.MustParse("0e0e0e0e-0000-4000-8000-00000000000e")
 
 // plants: each place where the checker complains has one.
-var plants = slices.Concat(holderPlants, commandPlants, keyPlants, orderPlants, deadlinePlants, runtimePlants, projectionPlants, endPlants, forkPlants, execPlants)
+var plants = slices.Concat(holderPlants, commandPlants, keyPlants, orderPlants, deadlinePlants, runtimePlants, projectionPlants, endPlants, forkPlants, execPlants, claimPlants)
 
 var holderPlants = []plant{
 	{check.RuleHolders, "a runtime is held by a second lease", func(w *whole) {
@@ -611,4 +611,15 @@ func TestNoRuleLacksAPlant(t *testing.T) {
 		require.GreaterOrEqual(t, have[r], 3, "rule %s", r)
 	}
 	require.Len(t, have, len(check.Rules()), "a plant is of no rule")
+}
+
+var claimPlants = []plant{
+	{check.RuleClaims, "the result of an older attempt counts", func(w *whole) {
+		edit(w, w.lease(w.living, "LeaseProvisioned"), func(e *lease.Provisioned) { e.Attempt-- })
+	}, leaseOf(living), "while attempt"},
+	{check.RuleClaims, "a result comes from another worker", func(w *whole) {
+		w.Log[w.lease(w.living, "LeaseProvisioned")].By.Actor = domain.PrincipalID{UUID: other}
+		again(w.t, &w.History)
+	}, leaseOf(living), "has it"},
+	{check.RuleClaims, "a result of what nobody claimed", func(w *whole) { w.drop(w.lease(w.living, "LeaseProvisioningStarted")) }, leaseOf(living), "nobody claimed"},
 }

@@ -44,6 +44,8 @@ const (
 	RuleForks Rule = "forked_rests"
 	// RuleExecs: an execution starts once at most, within its lease, and ends once, as the client was told.
 	RuleExecs Rule = "execs"
+	// RuleClaims: a result counts only for the attempt that is open, and from the worker that has it.
+	RuleClaims Rule = "claims"
 )
 
 // Result is what Check found.
@@ -71,6 +73,7 @@ var rules = []struct {
 	{RuleEnds, ends},
 	{RuleForks, forkedRests},
 	{RuleExecs, execs},
+	{RuleClaims, claims},
 }
 
 // Rules lists all rules.

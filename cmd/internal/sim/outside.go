@@ -25,6 +25,8 @@ type outside struct {
 	pids   int
 	// failing is the part of its answers that are failures, lying that of its lists that are old.
 	failing, lying float64
+	// born is where the log was when a thing was made.
+	born map[string]int64
 	// before are its former lists.
 	before []listing
 }
@@ -37,7 +39,7 @@ type listing struct {
 
 func newOutside(w *world, name string, class drivers.Class) *outside {
 	return &outside{
-		w: w, name: name, core: fake.New(fake.Options{Name: name, Class: class, NoList: class == drivers.ClassBlind}),
+		w: w, name: name, born: map[string]int64{}, core: fake.New(fake.Options{Name: name, Class: class, NoList: class == drivers.ClassBlind}),
 		ledger: check.Ledger{Provider: name, Class: check.Class(class), Installation: w.installation.String()},
 	}
 }
@@ -80,6 +82,7 @@ func (o *outside) change(op check.Op, by string, h drivers.Handle, attempt int, 
 		case n < 0:
 			changed = true
 			entry(check.OpCreate, h, i)
+			o.born[i.ProviderLeaseID] = o.w.head()
 		case i.Hold == before[n].Hold:
 		case i.Hold.Kept:
 			entry(check.OpKeep, h, i)

@@ -37,13 +37,13 @@ func newPlan(r *rand.Rand) plan {
 		return 0
 	}
 	p := plan{
-		engines: 1 + r.IntN(3), clients: 2 + r.IntN(3), acts: 2 + r.IntN(3),
+		engines: 1 + r.IntN(3), clients: 2 + r.IntN(3), acts: 2 + r.IntN(5),
 		pace: pace{
 			quick: 0.5 + r.Float64()/2, rare: maybe(0.4, 0.02), usual: time.Duration(1+r.IntN(40)) * time.Millisecond,
 			slow: time.Duration(100+r.IntN(8000)) * time.Millisecond,
 		},
 		failing: maybe(0.6, 0.4), lying: maybe(0.3, 0.6), losing: maybe(0.4, 0.1), sluggish: maybe(0.5, 0.25),
-		every: 40 + r.IntN(300), downFor: time.Duration(100+r.IntN(12000)) * time.Millisecond,
+		every: 15 + r.IntN(150), downFor: time.Duration(100+r.IntN(12000)) * time.Millisecond,
 	}
 	all := []drivers.Class{drivers.ClassIdempotent, drivers.ClassListable, drivers.ClassBlind}
 	switch x := r.IntN(10); {

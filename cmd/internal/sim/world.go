@@ -49,6 +49,8 @@ type world struct {
 	jumped time.Duration
 	// unable is since when no engine can do anything; zero while one can.
 	unable time.Time
+	// died are the names of the processes that died.
+	died map[string]bool
 	// healed says that no fault happens any more.
 	healed bool
 }
@@ -125,7 +127,7 @@ func newWorld(chance *rand.Rand, p plan) *world {
 	store := memory.New()
 	w := &world{
 		sched: newSched(chance, t), trace: t, chance: chance, plan: p, store: store, pulse: memory.NewPulse(store),
-		rows: &supervisortest.Processes{}, models: newModels(store), vault: vault.InMemory(),
+		rows: &supervisortest.Processes{}, died: map[string]bool{}, models: newModels(store), vault: vault.InMemory(),
 		installation: newID(), company: domain.CompanyID{UUID: newID()},
 	}
 	w.sched.pace = p.pace
@@ -201,6 +203,10 @@ func (w *world) start(n *node) {
 		go renewals.Run(ctx)
 		select {
 		case <-e.Lost():
+			// It ends in good order: what it has under way comes to its end.
+			end, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+			defer cancel()
+			_ = e.Stop(end) // it may say that it did not wait for all
 			w.sched.add(&item{what: "ends: its place is taken", of: e.actor, do: func() { w.kill(e, 0) }}, 0)
 		case <-e.actor.died:
 		}
@@ -236,6 +242,7 @@ func (w *world) kill(e *engine, arrives float64) {
 		return
 	}
 	w.trace.note(e.actor.name, "is dead")
+	w.died[e.actor.name] = true
 	w.sched.die(e.actor, arrives)
 	e.quit()
 	over, cancel := context.WithCancel(context.Background())
@@ -285,6 +292,13 @@ func (w *world) tell(e *engine, events []eventstore.Recorded) {
 			e.ledger.Note(r)
 		}
 	}})
+}
+
+// head is where the log is.
+func (w *world) head() int64 {
+	head, err := w.store.Head(context.Background())
+	must(err)
+	return head.Position
 }
 
 // loses decides whether the answer to an append is lost.
