@@ -103,6 +103,7 @@ func (w *world) proofs(id domain.RuntimeID) (proofs []runtime.Proof) {
 // What is gone may have left something under its id, such as the half of one that an acquisition was killed over: it is taken
 // down before another runtime takes its place, and trouble on the way to that holds nobody up for ever.
 func TestWhatARuntimeThatIsGoneHasLeftIsTakenDownBeforeItIsReplaced(t *testing.T) {
+	t.Parallel()
 	for name, fails := range map[string]int32{"at once": 0, "in the end": 2, "never": 1000} {
 		t.Run(name, func(t *testing.T) {
 			var released []drivers.ReleaseRequest

@@ -72,11 +72,10 @@ func TestWhoKeepsRuntimesIsKnownWithoutCallingADriver(t *testing.T) {
 	workers := offers{"box": true, "bin": false}
 	registry, err = registry.With(sandbox.New(workers, nil, nil), pluginenv.New(workers, nil, nil))
 	require.NoError(t, err)
-	a := &App{opts: Options{Role: eventstore.RoleServe}, drivers: registry}
 	require.ElementsMatch(t, []string{"local", "keeps:local", "ssh", "keeps:ssh", "vm"}, ownDrivers(registry))
 
 	living := []eventstore.Process{{Alive: true, Role: eventstore.RoleWorker, Serves: ownDrivers(registry)}}
-	c := checker{drivers: a.drivers, keeping: func(_ context.Context, driver, provider string) admission.Keeping {
+	c := checker{drivers: registry, keeping: func(_ context.Context, driver, provider string) admission.Keeping {
 		if provider == "elsewhere" {
 			return admission.KeepingUnable // as the manifest of a plugin of another machine has it
 		}

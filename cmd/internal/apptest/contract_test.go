@@ -17,7 +17,7 @@ const waitLong = 2 * time.Minute
 func TestTheSeedsContractHoldsForEveryDriver(t *testing.T) {
 	t.Parallel()
 	npm := plugintest.NPMProvider(t)
-	e := apptest.Start(t, withNode(npm))
+	e := apptest.Start(t, apptest.OnServer(t), withNode(npm))
 	for _, k := range []apptest.Kind{
 		localKind(t, e), sshKind(t, e), fakeKind(t, e), bubblewrapKind(t, e), npmKind(t, e, npm),
 	} {

@@ -28,7 +28,7 @@ func itoa(n int) string { return strconv.Itoa(n) }
 func TestTwoHundredMegabytesOfOutputArriveWhole(t *testing.T) {
 	t.Parallel()
 	const size = 200_000_000
-	e := apptest.Start(t)
+	e := apptest.Start(t, apptest.OnServer(t))
 	lease := e.Acquire(e.Tenant(wire.AddEnvironment{}), wire.AcquireLease{}).Lease
 	x, err := e.Client.StartExec(t.Context(), lease.ID, lease.Fence, wire.StartExec{
 		Argv: []string{"sh", "-c", `head -c 200000000 /dev/zero | tr '\0' x; echo err >&2; exit 3`},
@@ -86,7 +86,7 @@ func peakMemory(t *testing.T, pid int) int {
 // Case A31, second half: no command's output is ever empty.
 func TestTwoThousandShortCommandsAllHaveTheirOutput(t *testing.T) {
 	t.Parallel()
-	e := apptest.Start(t, apptest.WithoutRace(t))
+	e := apptest.Start(t, apptest.OnServer(t), apptest.WithoutRace(t))
 	tenant := e.Tenant(wire.AddEnvironment{})
 	const workers, each = 8, 250
 	var wg sync.WaitGroup
@@ -107,7 +107,7 @@ func TestTwoThousandShortCommandsAllHaveTheirOutput(t *testing.T) {
 // Case A32: the whole tree ends with the timeout, and the lease works on.
 func TestATimeoutEndsTheWholeTree(t *testing.T) {
 	t.Parallel()
-	e := apptest.Start(t)
+	e := apptest.Start(t, apptest.OnServer(t))
 	lease := e.Acquire(e.Tenant(wire.AddEnvironment{}), wire.AcquireLease{}).Lease
 	for _, script := range []string{
 		`sleep %s; true`, `sleep %s & wait`, `(sleep %s)`, `sleep %s | cat`, `setsid sleep %s & wait`, `trap "" TERM; sleep %s; sleep %[1]s`,
@@ -136,7 +136,7 @@ func unlikeAny() string { return fmt.Sprintf("6%d", uuid.New().ID()) }
 // Cases A22 and A33: bytes arrive as they were, whatever they are and wherever they were cut.
 func TestOutputIsBytes(t *testing.T) {
 	t.Parallel()
-	e := apptest.Start(t)
+	e := apptest.Start(t, apptest.OnServer(t))
 	lease := e.Acquire(e.Tenant(wire.AddEnvironment{}), wire.AcquireLease{}).Lease
 	for script, want := range map[string]string{
 		`printf 'x\342'; sleep 0.3; printf '\202\254y'`: "x€y",
@@ -164,7 +164,7 @@ func TestOutputIsBytes(t *testing.T) {
 // Case A08 and A34: arguments, variables, directory and input arrive exactly, or the command is refused before it starts.
 func TestArgumentsAndVariablesArriveExactlyOrAreRefused(t *testing.T) {
 	t.Parallel()
-	e := apptest.Start(t)
+	e := apptest.Start(t, apptest.OnServer(t))
 	lease := e.Acquire(e.Tenant(wire.AddEnvironment{}), wire.AcquireLease{}).Lease
 	fifth := "it's $HOME \"x\" *\n"
 	_, out, _ := e.Run(lease.ID, wire.StartExec{Argv: []string{"mkdir", "-p", `a dir's "name"`}})
@@ -209,7 +209,7 @@ func requireProblem(t *testing.T, err error, status int, about string) {
 
 func TestACommandThatDoesNotExistIsExit127(t *testing.T) {
 	t.Parallel()
-	e := apptest.Start(t)
+	e := apptest.Start(t, apptest.OnServer(t))
 	lease := e.Acquire(e.Tenant(wire.AddEnvironment{}), wire.AcquireLease{}).Lease
 	x, _, errs := e.Run(lease.ID, wire.StartExec{Argv: []string{"no-such-command-here"}})
 	require.Equal(t, wire.EndExited, x.Result.End)
@@ -226,7 +226,7 @@ func TestACommandThatDoesNotExistIsExit127(t *testing.T) {
 
 func TestAReleaseEndsWhatRunsInTheLease(t *testing.T) {
 	t.Parallel()
-	e := apptest.Start(t)
+	e := apptest.Start(t, apptest.OnServer(t))
 	lease := e.Acquire(e.Tenant(wire.AddEnvironment{}), wire.AcquireLease{}).Lease
 	mark := unlikeAny()
 	x, err := e.Client.StartExec(t.Context(), lease.ID, lease.Fence, wire.StartExec{Argv: []string{"sh", "-c", "setsid sleep " + mark + " & sleep " + mark}})

@@ -62,7 +62,7 @@ type verdict struct{ phase, code, field string }
 func TestProbesOfEveryDriverSayWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	npm := plugintest.NPMProvider(t)
-	e := apptest.Start(t, withNode(npm), apptest.WithArgs("--plugin-env", "tenure.docker=DOCKER_HOST=unix:///nonexistent/docker.sock"))
+	e := apptest.Start(t, apptest.OnServer(t), withNode(npm), apptest.WithArgs("--plugin-env", "tenure.docker=DOCKER_HOST=unix:///nonexistent/docker.sock"))
 	server, other := sshtest.Start(t, sshtest.Options{}), sshtest.Start(t, sshtest.Options{})
 	ssh, fake, bubblewrap, tmpdir := sshKindOf(t, e, server), fakeKind(t, e), bubblewrapKind(t, e), npmKind(t, e, npm)
 	docker := apptest.Kind{Driver: "sandbox", Provider: "docker", Config: map[string]any{"provider": "docker", "image": "debian:13"}}

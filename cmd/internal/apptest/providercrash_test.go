@@ -10,7 +10,7 @@ import (
 
 func TestLeasesOfEveryDriverOutliveAKilledEngine(t *testing.T) {
 	t.Parallel()
-	e := apptest.Start(t)
+	e := apptest.Start(t, apptest.OnServer(t))
 	workers := apptest.OutliveKill(t, e, sshKind(t, e), bubblewrapKind(t, e), fakeKind(t, e))
 	require.Equal(t, []string{"tenure.bubblewrap", "tenure.fake"}, workers)
 }

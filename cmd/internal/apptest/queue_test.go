@@ -140,7 +140,7 @@ func (p *pair) oneHolderByTheLog(tenant apptest.Tenant) {
 // A lease that waits in the queue gives up when its time is over, by the sweep, and its place is free in the same append.
 func TestTheSweepEndsLeasesThatWaitedTooLong(t *testing.T) {
 	t.Parallel()
-	e := apptest.Start(t)
+	e := apptest.Start(t, apptest.OnServer(t))
 	tenant := e.Tenant(wire.AddEnvironment{MaxLeases: 1})
 	holder := e.Acquire(tenant, wire.AcquireLease{})
 	ask := func(timeout string) wire.Lease {

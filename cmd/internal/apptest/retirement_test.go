@@ -16,7 +16,7 @@ import (
 // over it.
 func TestAnEnvironmentEndsByForceAcrossAKill(t *testing.T) {
 	t.Parallel()
-	e := apptest.Start(t, apptest.WithFaults(t, "driver.release.before@1", filepath.Join(apptest.Dir(t), "trace")))
+	e := apptest.Start(t, apptest.OnServer(t), apptest.WithFaults(t, "driver.release.before@1", filepath.Join(apptest.Dir(t), "trace")))
 	tenant := e.Tenant(wire.AddEnvironment{})
 	first := e.Acquire(tenant, wire.AcquireLease{}).Lease
 	second := e.Acquire(tenant, wire.AcquireLease{}).Lease

@@ -16,7 +16,7 @@ import (
 // their leases say that they are still to be taken down; and all that this needs is on the lease.
 func TestADeletedEnvironmentLeavesNoRuntimeBehind(t *testing.T) {
 	t.Parallel()
-	e := apptest.Start(t)
+	e := apptest.Start(t, apptest.OnServer(t))
 	stubborn := []any{map[string]any{"verb": "release", "times": 2, "action": "fail", "code": "no_route", "outcome": "retryable"}}
 	for _, k := range []apptest.Kind{sshKind(t, e), but(fakeKind(t, e), map[string]any{"script": stubborn})} {
 		t.Run(k.Provider, func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestADeletedEnvironmentLeavesNoRuntimeBehind(t *testing.T) {
 // Case A18: an environment is archived while a runtime is being made.
 func TestAnEnvironmentThatIsArchivedDuringProvisioningKeepsNoRuntime(t *testing.T) {
 	t.Parallel()
-	e := apptest.Start(t)
+	e := apptest.Start(t, apptest.OnServer(t))
 	k := but(fakeKind(t, e), map[string]any{"script": []any{map[string]any{"verb": "acquire", "action": "delay", "at": "after", "ms": 2000, "deaf": true}}})
 	tenant := k.Tenant(e)
 	asked, ready, err := e.Client.AcquireLease(t.Context(), tenant.Company.ID, wire.AcquireLease{

@@ -17,7 +17,7 @@ import (
 // not share the machine with the others.
 func TestALeaseReleasedWhileItStartsLeavesNothing(t *testing.T) {
 	hold, slow := apptest.WithHold(t, "local.acquire.built")
-	e := apptest.Start(t, slow)
+	e := apptest.Start(t, apptest.OnServer(t), slow)
 	tenant := e.Tenant(wire.AddEnvironment{})
 	got, _, err := e.Client.AcquireLease(t.Context(), tenant.Company.ID,
 		wire.AcquireLease{EnvironmentID: tenant.Environment.ID, HeartbeatRunID: uuid.NewString()}, client.Wait(0))

@@ -20,7 +20,7 @@ import (
 // and what needs a way and has none says which were tried.
 func TestARuntimeFindsItsWayBackToAServerOnLoopback(t *testing.T) {
 	t.Parallel()
-	e := apptest.Start(t, apptest.WithArgs("--public-url", "https://tenure.invalid", "--allowed-host", "10.255.255.1"))
+	e := apptest.Start(t, apptest.OnServer(t), apptest.WithArgs("--public-url", "https://tenure.invalid", "--allowed-host", "10.255.255.1"))
 	required := map[string]any{"runtimeUrl": "required"}
 	bubblewrap := bubblewrapKind(t, e)
 	p := refused(t, e, but(bubblewrap, required))
@@ -58,7 +58,7 @@ func refused(t *testing.T, e *apptest.Engine, k apptest.Kind) *client.Problem {
 // Case A30 where the candidates are denied or away: the lease fails before it begins, with each of them, or goes on without.
 func TestARuntimeWithoutAWayBackFailsOrGoesOnWithoutOne(t *testing.T) {
 	t.Parallel()
-	e := apptest.Start(t, apptest.WithArgs("--deny-runtime-url", "127.0.0.1"),
+	e := apptest.Start(t, apptest.OnServer(t), apptest.WithArgs("--deny-runtime-url", "127.0.0.1"),
 		apptest.WithEnv(`PAPERCLIP_RUNTIME_API_CANDIDATES_JSON=["http://no-such-host.invalid:7"]`))
 	ssh := but(sshKind(t, e), map[string]any{"runtimeApiCandidates": []string{"http://169.254.169.254", "http://[::1]:" + itoa(driverstest.ClosedPort(t))}})
 	p := refused(t, e, but(ssh, map[string]any{"runtimeUrl": "required"}))
@@ -86,7 +86,7 @@ func TestARuntimeWithoutAWayBackFailsOrGoesOnWithoutOne(t *testing.T) {
 func TestARuntimeFindsItsWayBackToAServerThatListensEverywhere(t *testing.T) {
 	t.Parallel()
 	npm := plugintest.NPMProvider(t)
-	e := apptest.Start(t, withNode(npm), apptest.WithArgs("--listen", "0.0.0.0:0", "--insecure-listen"))
+	e := apptest.Start(t, apptest.OnServer(t), withNode(npm), apptest.WithArgs("--listen", "0.0.0.0:0", "--insecure-listen"))
 	address, err := url.Parse(e.Client.BaseURL())
 	require.NoError(t, err)
 	loopback := "http://127.0.0.1:" + address.Port()

@@ -218,7 +218,8 @@ func (l *life) judge() (problems []string) {
 		problems = append(problems, l.judgeKept(i, s)...)
 		switch {
 		case s.Status() == lease.StatusActive || s.Kept:
-			if lost := l.lost[s.Runtime]; n != 1 && !(lost && n == 0) || n > 0 && !lost && living[s.Runtime.String()][0].ID != *s.ProviderLeaseID {
+			there := n == 1 && living[s.Runtime.String()][0].ID == *s.ProviderLeaseID
+			if lost := l.lost[s.Runtime]; !there && !lost || n > 1 {
 				problem("%s does not hold exactly its own runtime", about)
 			}
 		case !s.PassedTo.IsZero():

@@ -28,7 +28,7 @@ type site struct {
 
 func start(t *testing.T, opts ...apptest.Option) *site {
 	t.Helper()
-	e := apptest.Start(t, opts...)
+	e := apptest.Start(t, append([]apptest.Option{apptest.OnServer(t)}, opts...)...)
 	company, err := e.Client.AddCompany(t.Context(), wire.AddCompany{Name: "acme"})
 	require.NoError(t, err)
 	return &site{Engine: e, t: t, company: company.ID}

@@ -49,7 +49,7 @@ func TestWhatLivesOnAnSSHHostIsWhatTheLogSays(t *testing.T) {
 				return slices.DeleteFunc(names(t, root), func(name string) bool { return name == ".tenure" })
 			},
 		},
-	}.Live(apptest.Start(t, apptest.WithArgs("--provision-timeout", "30s", "--release-timeout", "30s")))
+	}.Live(apptest.Start(t, apptest.OnServer(t), apptest.WithArgs("--provision-timeout", "30s", "--release-timeout", "30s")))
 }
 
 // killBelow ends every process below this one whose program's name begins so. Each connection has a process sshd.
