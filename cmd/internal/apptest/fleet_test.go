@@ -57,6 +57,10 @@ func TestFiveProcessesOfAllKindsStartAtOnceOnAnEmptyDatabase(t *testing.T) {
 				roles[w.Role]++
 			}
 			require.Equal(t, map[string]int{"api": 2, "worker": 2, "serve": 1}, roles)
+			clock, err := f[0].Client.Clock(t.Context())
+			require.NoError(t, err)
+			require.True(t, clock.Sure)
+			require.Len(t, clock.Processes, len(f), "what is said of the clock is said for all")
 			for _, e := range f {
 				for _, bad := range []string{"deadlock", "panic", "DATA RACE", "prepared statement"} {
 					require.NotContains(t, e.Log(), bad)
