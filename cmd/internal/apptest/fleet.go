@@ -59,3 +59,10 @@ func (f Fleet) Of(verb string) (some []*Engine) {
 	}
 	return some
 }
+
+// Kill ends all of them at once by SIGKILL: what has shown what it is to show need not hand anything over.
+func (f Fleet) Kill() {
+	for _, e := range f {
+		e.Kill()
+	}
+}

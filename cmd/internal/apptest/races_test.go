@@ -109,6 +109,19 @@ func (p *pair) count(id uuid.UUID, name string) (n int) {
 func TestRacesHaveOneOutcome(t *testing.T) {
 	t.Parallel()
 	p := startPair(t)
+	p.races()
+	t.Cleanup(func() {
+		for _, e := range p.engines {
+			assert.Zero(t, workspaces(t, e), "every workspace is gone")
+			for _, bad := range []string{"deadlock", "panic", "DATA RACE"} {
+				assert.NotContains(t, e.Log(), bad)
+			}
+		}
+	})
+}
+
+// races are those of every step, all at once.
+func (p *pair) races() {
 	for name, race := range map[string]func(*testing.T, *pair){
 		"fifty clients on one slot":    fiftyClients,
 		"one key twenty times at once": oneKey,
@@ -117,7 +130,7 @@ func TestRacesHaveOneOutcome(t *testing.T) {
 		"release against exec start":   releaseAgainstExec,
 		"twenty releases of one lease": manyReleases,
 	} {
-		t.Run(name, func(t *testing.T) {
+		p.t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			sub := *p
 			sub.t = t
@@ -127,14 +140,6 @@ func TestRacesHaveOneOutcome(t *testing.T) {
 			race(t, &sub)
 		})
 	}
-	t.Cleanup(func() {
-		for _, e := range p.engines {
-			assert.Zero(t, workspaces(t, e), "every workspace is gone")
-			for _, bad := range []string{"deadlock", "panic", "DATA RACE"} {
-				assert.NotContains(t, e.Log(), bad)
-			}
-		}
-	})
 }
 
 // fiftyClients: each has the slot once and for itself.
