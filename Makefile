@@ -39,7 +39,7 @@ RACE_COUNT ?= 5
 help: ## This list
 	@echo "Tenure. To run it: make demo, make test. Go 1.26 is all you need to install."
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Settings: PKGS=./domain/... TEST_FLAGS='-count=1 -run X' FUZZTIME=1m BENCH=append RACE_COUNT=20"
 
@@ -82,6 +82,22 @@ lint: need-go $(GOLANGCI) tidy-check ## Format, vet, golangci-lint (pinned), go.
 .PHONY: fuzz
 fuzz: setup ## Run every Fuzz target for FUZZTIME
 	@FUZZTIME=$(FUZZTIME) .ci/fuzz $(PKGS) </dev/null
+
+# Seeds of the simulation, and the first one.
+SEEDS ?= 5000
+SEED ?= 1
+
+.PHONY: sim
+sim: need-go ## Engines under faults in virtual time, SEEDS=5000 stories from SEED=1 on; SEED=N SEEDS=1 replays one
+	@mkdir -p build
+	@go build -o build/simulate ./cmd/internal/sim/simulate
+	@build/simulate -first '$(SEED)' -seeds '$(SEEDS)' </dev/null
+
+.PHONY: sim-mutants
+sim-mutants: need-go ## Plant bugs in the engine's sources (not in the tree), and see that the simulation finds each
+	@mkdir -p build
+	@go build -o build/simulate ./cmd/internal/sim/simulate
+	@build/simulate -mutants </dev/null
 
 .PHONY: bench
 bench: setup ## Measure against floors of the same run what matches BENCH; writes build/bench.json (BENCH_FLAGS='-rounds 3')

@@ -31,6 +31,8 @@ type call struct {
 	id    uuid.UUID
 	owner domain.CompanyID
 	body  []byte
+	// acted says that what the call asks for is in the log: by it, or by an earlier one that it repeats.
+	acted bool
 }
 
 func (c *call) ctx() context.Context { return c.Request().Context() }
@@ -134,6 +136,7 @@ func (c *call) done(by commands.Caller, o eventstore.Outcome, err error) (events
 	if o.Replayed {
 		c.Response().Header().Set(wire.HeaderReplayed, "true")
 	}
+	c.acted = c.acted || o.Changed || o.Replayed
 	return o, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/admission"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
 	"github.com/tenure-dev/tenure/projections"
@@ -78,6 +79,9 @@ type EnvironmentChecker interface {
 	// Unavailable says why nobody can make runtimes with this driver and configuration, as far as this process knows; nil if
 	// somebody can, or may be able to in a moment.
 	Unavailable(ctx context.Context, driver string, config json.RawMessage) *domain.Refusal
+	// Keeping says whether whoever makes runtimes with this driver and configuration can keep them after their leases, as far
+	// as that is declared by anybody who lives, here or elsewhere.
+	Keeping(ctx context.Context, driver string, config json.RawMessage) admission.Keeping
 	// SecretFields are the fields that config has a secret in, as a value or as a reference; an error, as of CheckConfig, where
 	// the driver cannot be asked.
 	SecretFields(driver string, config json.RawMessage) ([]SecretField, error)

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -169,6 +170,20 @@ func ofEcho(status int) wire.Problem {
 		p.Code, p.Detail, p.Cause = "method_not_allowed", "the route does not take this method", "the path is known, with other methods"
 	}
 	return p
+}
+
+// honest is the error of a call that had acted when it could not go on: that nothing was done is no longer true then, nor is it
+// that there is no such thing, which a fork of the log may have taken away again. Whoever repeats the call learns what became
+// of it.
+func (c *call) honest(err error) error {
+	if !c.acted || err == nil {
+		return err
+	}
+	r, refused := errors.AsType[*domain.Refusal](err)
+	if errors.Is(err, eventstore.ErrUnavailable) || refused && r.Kind == domain.KindNotFound {
+		return fmt.Errorf("%w: after the command was done: %v", eventstore.ErrUnknownOutcome, err) //nolint:errorlint // it is not to be taken for that error
+	}
+	return err
 }
 
 // mapping says what errors that are no refusals become, in the order in which they are looked at.

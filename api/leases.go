@@ -62,7 +62,7 @@ func (s *Server) acquireLease(c *call) error {
 	o, err := s.deps.Commands.AcquireLease(c.ctx(), by, commands.Acquire{
 		Lease: domain.LeaseID{UUID: id}, Company: c.owner, Environment: domain.EnvironmentID{UUID: in.EnvironmentID}, Selection: choose, Provider: s.provider,
 		Run: in.HeartbeatRunID, Policy: lease.Policy(orDefault(in.LeasePolicy, string(lease.PolicyEphemeral))), TTL: ttl, IdleTimeout: idle, RetainFor: retain, Env: in.Env,
-		Queue: queue, NoWait: in.NoWait, Unavailable: s.deps.Checker.Unavailable,
+		Queue: queue, NoWait: in.NoWait, Unavailable: s.deps.Checker.Unavailable, Keeping: s.deps.Checker.Keeping,
 		Context: lease.Context{
 			Issue: in.IssueID, Agent: in.AgentID, Workspace: in.ExecutionWorkspaceID, WorkspaceMode: in.ExecutionWorkspaceMode, Adapter: in.AdapterType,
 		},

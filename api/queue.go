@@ -166,6 +166,7 @@ func (s *Server) explainLease(c *call) error {
 			return err
 		}
 	}
+	out.Constraints = append(out.Constraints, s.policyConstraint(c, l)...)
 	out.Summary = summary(l, out)
 	return c.answer(http.StatusOK, out)
 }
@@ -222,10 +223,20 @@ func (s *Server) constraints(c *call, env environment.State, view commands.Queue
 	return showConstraints(append(lasting, view.Passing...))
 }
 
+// policyConstraint is what the policy of a lease needs of the provider, until the runtime is there.
+func (s *Server) policyConstraint(c *call, l lease.State) []wire.Constraint {
+	if !l.Policy.MayKeep() || decided(l) {
+		return nil
+	}
+	return showConstraints([]domain.Constraint{admission.PolicyConstraint(admission.Facts{
+		Provider: l.Provider, Policy: string(l.Policy), Keeping: s.deps.Checker.Keeping(c.ctx(), l.Driver, l.Config),
+	})})
+}
+
 func showConstraints(cs []domain.Constraint) []wire.Constraint {
 	var out []wire.Constraint
 	for _, c := range cs {
-		out = append(out, wire.Constraint{Constraint: c.Name, OK: c.OK, Detail: c.Detail, Remediation: c.Remediation, MayPass: c.Waiting})
+		out = append(out, wire.Constraint{Constraint: c.Name, OK: c.OK, Detail: c.Detail, Remediation: c.Remediation, MayPass: c.Waiting, Unknown: c.Unknown})
 	}
 	return out
 }
@@ -324,6 +335,11 @@ func summary(l lease.State, x wire.Explanation) string {
 		add("the last error: %s", *work.LastError)
 	} else if reason := showFailure(l.FailureCode, l.FailureMessage); reason != nil && l.Status() == lease.StatusFailed {
 		add("it failed: %s", *reason)
+	}
+	for _, c := range x.Constraints {
+		if c.Unknown {
+			add("%s", c.Detail)
+		}
 	}
 	if g := x.Grant; g != nil {
 		add("it got slot %d after %s because %s", g.Slot, ofMs(g.WaitedMs), g.Reason)

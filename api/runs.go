@@ -118,7 +118,7 @@ func (s *Server) releaseEach(c *call, candidates []leases.Row, release lease.Rel
 		if o.Changed || o.Replayed {
 			asked = append(asked, candidates[i].Data.ID.UUID)
 		}
-		replayed = replayed || o.Replayed
+		replayed, c.acted = replayed || o.Replayed, c.acted || o.Changed || o.Replayed
 		position = max(position, o.Position)
 	}
 	if replayed {

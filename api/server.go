@@ -162,7 +162,7 @@ func (s *Server) serve(r route) echo.HandlerFunc {
 		if err := c.readBody(); err != nil {
 			return err
 		}
-		return r.handle(c)
+		return c.honest(r.handle(c))
 	}
 }
 

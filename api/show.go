@@ -135,6 +135,7 @@ func showLease(id uuid.UUID, now leaseNow) wire.Lease {
 		HardExpiresAt: timeOrNull(l.HardExpiresAt), TTLMs: l.TTL.Milliseconds(), IdleTimeoutMs: l.IdleTimeout.Milliseconds(),
 		FailureReason: showFailure(l.FailureCode, l.FailureMessage), CleanupStatus: textOrNull(string(l.CleanupStatus())), CleanupError: showCleanupError(l),
 		Cleanup: showCleanup(l), Acquisition: showAcquisition(l), RetainedUntil: showRetention(l), Metadata: metadata, Selection: showSelection(l),
+		Priority: l.Standing().Class.String(), FairnessKey: l.Standing().Key, Weight: l.Standing().Weight,
 		Fence: l.Fence, Version: now.Version,
 	}
 }

@@ -9,4 +9,6 @@ type Constraint struct {
 	Detail, Remediation string
 	// Waiting says that it may become OK by waiting.
 	Waiting bool
+	// Unknown says that nobody can tell yet; then it is OK, and decided later.
+	Unknown bool
 }

@@ -35,9 +35,13 @@ type Partition struct {
 	// Owner is zero while nobody has had it yet. Whether the owner lives, its liveness row says.
 	Owner domain.WorkerID
 	// Epoch counts the owners. Who takes the partition raises it, and from then on the log refuses what the former owner
-	// appends as such.
+	// appends as such. A log that was set back, with all that is beside it, would count the same numbers again; so with each
+	// later epoch of the log they begin at [FirstOwner], and whoever is the owner reads its new one.
 	Epoch int64
 }
+
+// FirstOwner is where the epochs of owners begin with a later epoch of the log than the first one, above all that were before.
+func FirstOwner(logEpoch int64) int64 { return logEpoch << 32 }
 
 // Ownership is the right by which an owner appends: the log refuses it with ErrNotOwner once the partition has another epoch.
 type Ownership struct {

@@ -2,6 +2,7 @@ package eventstore
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/tenure-dev/tenure/domain"
@@ -19,12 +20,16 @@ type Process struct {
 	Version  string
 	// Role is what it does.
 	Role Role
-	// Serves are the drivers whose runtimes it can make; see [Process.Serving].
+	// Serves are the drivers whose runtimes it can make, and those that it can keep, by [KeepsOf] their names.
 	Serves []string
 	// Draining says that it wants to go: its partitions are for others.
 	Draining bool
 	// Address is where other processes reach it; "" for nowhere.
 	Address string
+	// Doubts says that it does not know whether the database's clock is right, which jumped by ClockJump: it ends no lease by
+	// its time. See [Clock].
+	Doubts    bool
+	ClockJump time.Duration
 
 	StartedAt  time.Time
 	AliveUntil time.Time
@@ -48,3 +53,18 @@ func (r Role) String() string { return string(r) }
 
 // Drives reports whether the process takes its share of the work.
 func (p Process) Drives() bool { return p.Alive && p.Role != RoleAPI && !p.Draining }
+
+// keeps is before the name of a driver in what a process serves, to say that it can keep runtimes after their leases.
+const keeps = "keeps:"
+
+// KeepsOf is how a process says that it can keep the runtimes of a driver.
+func KeepsOf(driver string) string { return keeps + driver }
+
+// Keeps reports whether the process can keep the runtimes of one of its drivers; ok is false for a driver that it does not
+// have, or of which it can say nothing, since it is dead or drives nothing.
+func (p Process) Keeps(driver string) (keeps, ok bool) {
+	if !p.Alive || p.Role == RoleAPI || !slices.Contains(p.Serves, driver) {
+		return false, false
+	}
+	return slices.Contains(p.Serves, KeepsOf(driver)), true
+}

@@ -652,6 +652,10 @@ BEGIN
     LEFT JOIN projection_checkpoints live ON live.name = q.name AND live.revision = q.revision AND live.generation = q.generation
     LEFT JOIN projection_checkpoints before ON before.name = q.name AND before.revision = q.revision AND before.generation = q.previous
    WHERE p.name = q.name AND p.revision = q.revision AND (live.position > v_head OR before.position > v_head);
+  -- So may the owners' epochs, which would come round again: from now on they are those of this epoch of the log.
+  IF p_to <> p_from THEN
+    UPDATE partitions SET epoch = p_to << 32;
+  END IF;
   SELECT r.o_epoch, r.o_status, r.o_first, r.o_recorded_at INTO o_epoch, o_status, o_first, o_recorded_at
     FROM append_events(
       p_to, p_seen, p_seen_hash, a_id, a_size, a_not_after, a_drives, a_actor, a_key, a_request, a_cause, s_name, c_id,

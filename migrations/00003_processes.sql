@@ -12,13 +12,16 @@ CREATE TABLE processes (
   serves text[] NOT NULL,
   draining boolean NOT NULL,
   address text NOT NULL,
+  -- clock_jump is by how much the database's clock jumped that the process does not trust since then; null while it does.
+  clock_jump interval,
   started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   alive_until timestamptz NOT NULL
 );
 CREATE INDEX processes_node ON processes (node_id);
 
 -- Who has which part of the work. An owner lives as long as its row in processes says so. The append functions look at the
--- epoch under their lock, and who raises it holds that lock.
+-- epoch under their lock, and who raises it holds that lock. Its upper half is the epoch of the log that change_log began, 0 for
+-- the first, so that no number comes again in a log that was set back.
 CREATE TABLE partitions (
   partition integer PRIMARY KEY,
   process_id uuid,

@@ -96,7 +96,7 @@ func TestOpenAPISchemasHaveTheFieldsOfTheWireTypes(t *testing.T) {
 		wire.Constraint{}, wire.Queue{}, wire.QueueEntry{}, wire.SlotHolder{}, wire.Explanation{}, wire.Waiting{}, wire.GrantDecision{}, wire.LeaseWork{},
 		wire.Cleanup{}, wire.ForceCleanup{}, wire.Leak{}, wire.ClearLeak{}, wire.Balance{}, wire.LostRuntime{},
 		wire.Secret{}, wire.SecretVersion{}, wire.AddSecret{}, wire.AddSecretVersion{}, wire.SecretRead{},
-		wire.Renew{}, wire.Clock{}, wire.ClockGap{}, wire.ConfirmClock{},
+		wire.Renew{}, wire.Clock{}, wire.ClockProcess{}, wire.ClockGap{}, wire.ConfirmClock{},
 		wire.Log{}, wire.LogFork{}, wire.LogMark{}, wire.LogPlace{}, wire.LogAdopted{}, wire.AdoptLog{},
 	}
 	schemas := openAPI(t).Components.Schemas

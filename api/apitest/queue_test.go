@@ -120,6 +120,41 @@ func TestWhyALeaseWaitsIsExplained(t *testing.T) {
 	require.Equal(t, 1, x.Waiting.Samples)
 }
 
+func TestALeaseShowsByWhatItIsPutInOrder(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	tn := s.limited(10)
+	type standing struct {
+		priority, key string
+		weight        int
+	}
+	of := func(l wire.Lease) standing { return standing{l.Priority, l.FairnessKey, l.Weight} }
+	weight := 7
+	for _, c := range []struct {
+		ask  func(*wire.AcquireLease)
+		want standing
+	}{
+		{func(*wire.AcquireLease) {}, standing{"normal", "", 1}},
+		{func(in *wire.AcquireLease) { in.AgentID = "a" }, standing{"normal", "a", 1}},
+		{func(in *wire.AcquireLease) {
+			in.AgentID, in.Priority, in.FairnessKey, in.Weight = "a", "low", "team", &weight
+		}, standing{"low", "team", 7}},
+	} {
+		in := tn.ask("r-" + c.want.priority + c.want.key)
+		c.ask(&in)
+		got, _, err := tn.client.AcquireLease(t.Context(), tn.company, in)
+		require.NoError(t, err)
+		require.Equal(t, c.want, of(got.Lease))
+		l, err := tn.client.Lease(t.Context(), got.Lease.ID)
+		require.NoError(t, err)
+		require.Equal(t, c.want, of(l))
+		list, err := tn.client.Leases(t.Context(), tn.company, client.LeaseFilter{HeartbeatRunID: in.HeartbeatRunID}, client.MinPosition(got.Position))
+		require.NoError(t, err)
+		require.Len(t, list.Items, 1)
+		require.Equal(t, c.want, of(list.Items[0]))
+	}
+}
+
 func TestALeaseThatIsBeingMadeOrRemovedSaysSo(t *testing.T) {
 	t.Parallel()
 	s := start(t)

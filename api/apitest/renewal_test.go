@@ -9,6 +9,8 @@ import (
 
 	"github.com/tenure-dev/tenure/api/client"
 	"github.com/tenure-dev/tenure/api/wire"
+	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
 )
 
@@ -190,4 +192,58 @@ func TestTheClockCanBeSeenAndConfirmed(t *testing.T) {
 	require.NoError(t, err)
 	_, err = tn.client.RenewLease(t.Context(), held.ID, held.Fence)
 	require.NoError(t, err)
+}
+
+// Each process may see a jump that no other sees: what is said of the clock is said for all that live.
+func TestTheClockIsDoubtedAsLongAsAnyLivingProcessDoubtsIt(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	processes := s.store.Processes()
+	row := func(role eventstore.Role) eventstore.Process {
+		p := eventstore.Process{ID: domain.WorkerID{UUID: uuid.New()}, Node: domain.NodeID{UUID: uuid.New()}, Hostname: "h", Role: role}
+		require.NoError(t, processes.Register(t.Context(), p, time.Minute))
+		return p
+	}
+	worker, other, dead := row(eventstore.RoleWorker), row(eventstore.RoleWorker), row(eventstore.RoleWorker)
+	beat := func(p eventstore.Process, ttl, jump time.Duration) {
+		p.Doubts, p.ClockJump = jump != 0, jump
+		require.NoError(t, processes.Beat(t.Context(), p, ttl))
+	}
+	of := func(c wire.Clock) map[uuid.UUID]int64 {
+		all := map[uuid.UUID]int64{}
+		for _, p := range c.Processes {
+			require.Equal(t, p.JumpMs == 0, p.Sure)
+			all[p.ID] = p.JumpMs
+		}
+		return all
+	}
+	beat(dead, time.Microsecond, time.Hour)
+	clock, err := s.admin.Clock(t.Context())
+	require.NoError(t, err)
+	require.True(t, clock.Sure, "a dead one ends nothing")
+	require.Equal(t, map[uuid.UUID]int64{worker.ID.UUID: 0, other.ID.UUID: 0}, of(clock))
+
+	beat(worker, time.Minute, 90*time.Second)
+	beat(other, time.Minute, -2*time.Hour)
+	clock, err = s.admin.Clock(t.Context())
+	require.NoError(t, err)
+	require.False(t, clock.Sure)
+	require.EqualValues(t, -7_200_000, clock.JumpMs)
+	require.Equal(t, map[uuid.UUID]int64{worker.ID.UUID: 90_000, other.ID.UUID: -7_200_000}, of(clock))
+
+	// The answer to a confirmation waits until all have heard of it; but not for ever.
+	beat(worker, time.Minute, 0)
+	clock, err = s.admin.ConfirmClock(t.Context(), wire.ConfirmClock{})
+	require.NoError(t, err)
+	require.False(t, clock.Sure, "one has not heard of it")
+	answered := make(chan wire.Clock, 1)
+	go func() {
+		clock, err := s.admin.ConfirmClock(t.Context(), wire.ConfirmClock{})
+		if err != nil {
+			t.Error(err)
+		}
+		answered <- clock
+	}()
+	beat(other, time.Minute, 0)
+	require.True(t, (<-answered).Sure)
 }

@@ -187,16 +187,33 @@ func (c *Client) do(ctx context.Context, k *call, out any) (status int, err erro
 }
 
 // send makes a call and returns a successful response, whose body the caller closes.
+//
+// A try whose answer was lost may have done something, whatever is said of a later one that did not: that error is given then.
 func (c *Client) send(ctx context.Context, k *call) (*http.Response, error) {
+	var unsure error
 	for try := 1; ; try++ {
 		resp, err := c.sendOnce(ctx, k)
+		if mayHaveActed(err) {
+			unsure = err
+		}
 		if err == nil || !k.repeat || try >= c.tries || !worthRepeating(err) || ctx.Err() != nil {
-			return resp, err
+			return resp, honest(err, unsure)
 		}
 		if pause(ctx, retryAfter(err, try)) != nil {
-			return nil, err
+			return nil, honest(err, unsure)
 		}
 	}
+}
+
+// mayHaveActed reports whether a try that failed may have done what was asked for.
+func mayHaveActed(err error) bool { return errors.Is(err, errLost) || IsCode(err, "outcome_unknown") }
+
+// honest is the error of all tries together: the last one's, if it settles what became of the command.
+func honest(last, unsure error) error {
+	if unsure != nil && (worthRepeating(last) || errors.Is(last, ErrUnreachable)) {
+		return unsure
+	}
+	return last
 }
 
 func (c *Client) sendOnce(ctx context.Context, k *call) (*http.Response, error) {

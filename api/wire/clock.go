@@ -1,6 +1,10 @@
 package wire
 
-import "time"
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
 
 // Renew says that a lease is in use.
 type Renew struct {
@@ -8,20 +12,32 @@ type Renew struct {
 	TTL *string `json:"ttl,omitempty"`
 }
 
-// Clock is how time stands for the process that answers.
+// Clock is how time stands.
 type Clock struct {
 	// Now is the database's time.
 	Now time.Time `json:"now"`
-	// Sure is false while the database's clock has jumped and nobody can tell yet whether it is right: no lease ends by its
-	// time in this process until then. JumpMs is how far it jumped, 0 otherwise.
+	// Sure is false while the database's clock has jumped and a process that lives cannot tell yet whether it is right: until
+	// then no lease ends by its time there. JumpMs is how far it jumped for whoever saw it jump farthest, 0 otherwise.
 	Sure   bool  `json:"sure"`
 	JumpMs int64 `json:"jumpMs"`
+	// Processes are those that live, as each of them said of itself within the last second or so.
+	Processes []ClockProcess `json:"processes"`
 	// RenewableAt is when leases were last known to be renewable.
 	RenewableAt *time.Time `json:"renewableAt"`
 	// LastGap is the last time in which they were not; null if there was none.
 	LastGap *ClockGap `json:"lastGap"`
 	// Position is only in the answer to a confirmation.
 	Position int64 `json:"position,omitempty"`
+}
+
+// ClockProcess is what one process takes the database's clock for.
+type ClockProcess struct {
+	ID       uuid.UUID `json:"id"`
+	Hostname string    `json:"hostname"`
+	// Role is serve, worker or api; the last one ends no lease.
+	Role   string `json:"role"`
+	Sure   bool   `json:"sure"`
+	JumpMs int64  `json:"jumpMs"`
 }
 
 // ClockGap is a time in which nobody could renew.

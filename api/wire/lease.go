@@ -63,6 +63,10 @@ type Lease struct {
 	Metadata map[string]any `json:"metadata"`
 	// Selection is why it is of its environment; null if the request named it.
 	Selection *Selection `json:"selection"`
+	// Priority, FairnessKey and Weight are by what it is put in order while it waits; see [AcquireLease].
+	Priority    string `json:"priority"`
+	FairnessKey string `json:"fairnessKey"`
+	Weight      int    `json:"weight"`
 	// Fence orders holders: a newer lease of a runtime has a larger one. 0 before the grant.
 	Fence   int64 `json:"fence"`
 	Version int64 `json:"version"`

@@ -8,7 +8,7 @@ import (
 
 // Constraint is one thing that a request for a lease needs, and whether it is so.
 type Constraint struct {
-	// Constraint is environment_active, provider_available, slot_free or queue_room.
+	// Constraint is environment_active, provider_available, policy_supported, slot_free or queue_room.
 	Constraint string `json:"constraint"`
 	OK         bool   `json:"ok"`
 	// Detail is for a person.
@@ -17,6 +17,8 @@ type Constraint struct {
 	Remediation string `json:"remediation,omitempty"`
 	// MayPass says that waiting may mend it.
 	MayPass bool `json:"mayPass"`
+	// Unknown says that nobody who lives can tell; then OK is true, and it is decided later.
+	Unknown bool `json:"unknown,omitempty"`
 }
 
 // Queue is who waits for a slot of an environment.
@@ -81,7 +83,8 @@ type Explanation struct {
 	Grant *GrantDecision `json:"grant"`
 	// Work is what is being done for it; null if nothing is.
 	Work *LeaseWork `json:"work"`
-	// Constraints are all that a request for this lease needs, as they stand now; only while it waits.
+	// Constraints are all that a request for this lease needs, as they stand now, while it waits; policy_supported until it is
+	// active.
 	Constraints []Constraint `json:"constraints"`
 	Position    int64        `json:"position"`
 }

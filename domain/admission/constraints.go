@@ -15,6 +15,9 @@ type Facts struct {
 	Driver, Provider  string
 	// Unavailable says why nobody can make its runtimes; nil if somebody can.
 	Unavailable *domain.Refusal
+	// Policy is that of the request, if it is one that may keep the runtime; Keeping is whether the provider can.
+	Policy  string
+	Keeping Keeping
 }
 
 // The names of constraints.
@@ -23,6 +26,8 @@ const (
 	ConstraintProvider    = "provider_available"
 	ConstraintQueue       = "queue_room"
 	ConstraintSlot        = "slot_free"
+	// ConstraintPolicy is one of requests only whose policy may keep the runtime.
+	ConstraintPolicy = "policy_supported"
 )
 
 // Lasting are the constraints that no waiting mends.
@@ -35,7 +40,11 @@ func Lasting(f Facts) []domain.Constraint {
 	if !made.OK {
 		made.Detail, made.Remediation = f.Unavailable.Message, f.Unavailable.Remediation
 	}
-	return []domain.Constraint{env, made}
+	all := []domain.Constraint{env, made}
+	if f.Policy != "" {
+		all = append(all, PolicyConstraint(f))
+	}
+	return all
 }
 
 // Passing are the constraints that waiting may mend, as the admission stands. self is left out of who waits.
@@ -81,8 +90,12 @@ func Unsatisfiable(cs []domain.Constraint) error {
 	if len(failing) == 0 {
 		return nil
 	}
+	field := "environmentId"
+	if len(failing) == 1 && failing[0].Name == ConstraintPolicy {
+		field = "leasePolicy"
+	}
 	r := domain.Refuse(domain.KindConflict, "unsatisfiable", "the request can never be met: %s", strings.Join(details, "; ")).
-		On("environmentId").Mend("%s", strings.Join(remedies, "; "))
+		On(field).Mend("%s", strings.Join(remedies, "; "))
 	r.Constraints = failing
 	return r
 }

@@ -101,3 +101,35 @@ func TestTheWaitToExpectIsOfTheLogsOwnHistory(t *testing.T) {
 	require.Equal(t, admission.Wait{Known: true, Samples: 2, For: 5 * time.Minute}, s.WaitFor(3, now))
 	require.Equal(t, time.Duration(0), s.WaitFor(1, now.Add(time.Hour)).For)
 }
+
+// A policy that keeps runtimes asks for a provider that can. What is not known refuses nobody, and says so.
+func TestAPolicyThatTheProviderCannotKeepIsNeverMet(t *testing.T) {
+	t.Parallel()
+	able := admission.Facts{Environment: "active", EnvironmentActive: true, Provider: "box", Policy: "reuse_by_environment", Keeping: admission.KeepingAble}
+	lasting := admission.Lasting(able)
+	require.Len(t, lasting, 3)
+	require.NoError(t, admission.Unsatisfiable(lasting))
+
+	unknown := able
+	unknown.Keeping = admission.KeepingUnknown
+	lasting = admission.Lasting(unknown)
+	require.NoError(t, admission.Unsatisfiable(lasting))
+	require.True(t, lasting[2].OK && lasting[2].Unknown)
+	require.Contains(t, lasting[2].Detail, "no process that has it lives now")
+
+	unable := able
+	unable.Keeping = admission.KeepingUnable
+	r, ok := errors.AsType[*domain.Refusal](admission.Unsatisfiable(admission.Lasting(unable)))
+	require.True(t, ok)
+	require.Equal(t, []string{"unsatisfiable", "leasePolicy"}, []string{r.Code, r.Field})
+	require.Len(t, r.Constraints, 1)
+	require.Equal(t, admission.ConstraintPolicy, r.Constraints[0].Name)
+	require.Equal(t, "box cannot keep a runtime after its lease, as reuse_by_environment asks for", r.Constraints[0].Detail)
+	require.NotEmpty(t, r.Remediation)
+
+	unable.EnvironmentActive, unable.Environment = false, "archived"
+	r, ok = errors.AsType[*domain.Refusal](admission.Unsatisfiable(admission.Lasting(unable)))
+	require.True(t, ok)
+	require.Equal(t, "environmentId", r.Field)
+	require.Len(t, r.Constraints, 2)
+}

@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/tenure-dev/tenure/domain/admission"
@@ -20,6 +21,13 @@ const CodeQueueTimeout = "queue_timeout"
 type TimeOut struct{ Now time.Time }
 
 func (TimeOut) leaseCommand() {}
+
+// Standing is by what the lease is put in order, with what counts where the request did not say: it is for its agent then.
+func (s State) Standing() admission.Standing {
+	return admission.Standing{
+		Class: cmp.Or(s.Queue.Class, admission.ClassNormal), Key: cmp.Or(s.Queue.Key, s.Context.Agent), Weight: cmp.Or(s.Queue.Weight, 1),
+	}
+}
 
 // QueueDeadline is when the lease gives up waiting for a slot; zero for never.
 func (s State) QueueDeadline() time.Time {

@@ -16,7 +16,8 @@ import (
 //	reuse_by_execution_workspace    keep_running        keep_running      destroy; a resumed runtime is kept
 //	retain_on_failure               destroy             stop_and_retain   destroy
 //
-// Whoever releases the lease may choose another disposition, but an ephemeral runtime is never kept.
+// Whoever releases the lease may choose another disposition, but an ephemeral runtime is never kept, nor one that is not known
+// to exist yet: what an attempt without an answer has made is found by its teardown alone.
 //
 // The lease that a runtime was kept by is retained, and answers for it until another one takes it over (RuntimePassed) or it
 // is to go (RetentionEnded): then the lease is torn down like any other that has ended.
@@ -162,6 +163,7 @@ func checkPolicy(r Requested) error {
 // disposition is what becomes of the runtime when the lease ends for a reason; asked is what whoever ends it wants, "" for no
 // wish.
 func (s State) disposition(reason Reason, asked Disposition) (Disposition, error) {
+	made := !s.AcquiredAt.IsZero() || s.Resuming
 	switch asked {
 	case DispositionDestroy:
 		return asked, nil
@@ -170,17 +172,19 @@ func (s State) disposition(reason Reason, asked Disposition) (Disposition, error
 			return "", domain.Refuse(domain.KindConflict, "lease_ephemeral", "the runtime of an ephemeral lease is not kept").On("disposition").
 				Mend("leave it out; to keep a runtime, acquire the lease with another leasePolicy")
 		}
+		if !made {
+			return DispositionDestroy, nil
+		}
 		return asked, nil
 	case "":
 	default:
 		return "", domain.Refuse(domain.KindInvalid, "unknown_disposition", "%q is not what becomes of a runtime", string(asked)).On("disposition").
 			Mend("use %s, %s or %s, or leave it out", DispositionDestroy, DispositionKeepRunning, DispositionStopAndRetain)
 	}
-	made := !s.AcquiredAt.IsZero()
 	switch {
 	case s.Policy == PolicyRetainOnFailure && reason == ReasonFailed && made:
 		return DispositionStopAndRetain, nil
-	case s.reuses() && (made || s.Resuming):
+	case s.reuses() && made:
 		return DispositionKeepRunning, nil
 	}
 	return DispositionDestroy, nil
@@ -188,6 +192,9 @@ func (s State) disposition(reason Reason, asked Disposition) (Disposition, error
 
 // Keeping reports whether the teardown under way is to keep the runtime.
 func (s State) Keeping() bool { return s.End == StatusNone && s.Disposition.Keeps() }
+
+// MayKeep reports whether runtimes of the policy may outlive their leases: what it asks of the provider.
+func (p Policy) MayKeep() bool { return p != PolicyEphemeral }
 
 func (s State) reuses() bool {
 	return s.Policy == PolicyReuseByEnvironment || s.Policy == PolicyReuseByWorkspace

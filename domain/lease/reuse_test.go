@@ -61,6 +61,15 @@ func TestThePolicyDecidesWhatBecomesOfTheRuntime(t *testing.T) {
 		Refused(domain.KindConflict, "lease_ephemeral", "disposition")
 }
 
+// Whoever released it would have to know what there is: an attempt that has no answer may have made a runtime of whatever name.
+func TestARuntimeThatNobodyKnowsYetIsNotKept(t *testing.T) {
+	t.Parallel()
+	for _, wish := range []lease.Disposition{lease.DispositionKeepRunning, lease.DispositionStopAndRetain} {
+		given(t, under(lease.PolicyReuseByEnvironment), granted, started).When(lease.Release{Reason: lease.ReasonFailed, Disposition: wish}).
+			Then(lease.ReleaseRequested{Reason: lease.ReasonFailed})
+	}
+}
+
 // retained is a lease that keeps its runtime until an hour past noon.
 func retained(t *testing.T) scenario {
 	t.Helper()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -88,18 +87,25 @@ func TestAnUnknownHostIsRefusedAndItsLineIsSaid(t *testing.T) {
 func TestTrustOnFirstUseIsPerLease(t *testing.T) {
 	t.Parallel()
 	root := filepath.Join(t.TempDir(), "w")
-	first := sshtest.StartFake(t, sshtest.FakeOptions{})
+	host := sshtest.StartFake(t, sshtest.FakeOptions{})
 	change := map[string]any{"knownHosts": nil, "strictHostKeyChecking": false}
-	config := encode(t, first.Fields(root), change)
+	config := encode(t, host.Fields(root), change)
 	d := newDriver(t, Options{Keepalive: time.Second})
+	// becomesAnother puts another machine on the address, without a moment in which the port is free for anybody.
+	becomesAnother := func() {
+		kept := host.KnownHosts("ed25519")
+		host.NewHostKeys()
+		require.NotEqual(t, kept, host.KnownHosts("ed25519"))
+		host.Drop()
+		await(t, d.pool(mustConfig(t, config)).unused, func() string { return "the driver does not notice the broken connection" })
+	}
 	req, rt, err := acquire(t, d, config)
 	require.NoError(t, err)
 	_, m := pinsOf(rt.Metadata)
-	require.Equal(t, pinOf(first.HostKeys["ed25519"]), m.HostKey)
+	require.Equal(t, pinOf(host.HostKeys["ed25519"]), m.HostKey)
 	require.NoError(t, d.Release(t.Context(), drivers.ReleaseRequest{Handle: driverstest.HandleOf(req, rt)}))
-	first.Stop()
 
-	second := sshtest.StartFake(t, sshtest.FakeOptions{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(first.Port))})
+	becomesAnother()
 	req, rt, err = acquire(t, d, config)
 	require.NoError(t, err, "the new machine on the old address is believed by a new lease")
 	h := driverstest.HandleOf(req, rt)
@@ -113,18 +119,14 @@ func TestTrustOnFirstUseIsPerLease(t *testing.T) {
 		return err
 	}
 	require.NoError(t, exec())
-	kept := second.KnownHosts("ed25519")
-	second.NewHostKeys()
-	require.NotEqual(t, kept, second.KnownHosts("ed25519"))
-	attempts, accepted := second.Attempts.Load(), second.Accepted.Load()
-	second.Drop()
-	await(t, d.pool(mustConfig(t, config)).unused, func() string { return "the driver does not notice the broken connection" })
+	attempts, accepted := host.Attempts.Load(), host.Accepted.Load()
+	becomesAnother()
 	err = exec()
 	start, ok := errors.AsType[*drivers.StartError](err)
 	require.True(t, ok, "%v", err)
 	require.Equal(t, "host_key_mismatch", start.Code)
-	require.Equal(t, attempts, second.Attempts.Load())
-	require.Equal(t, accepted+1, second.Accepted.Load(), "a refusal is not tried again")
+	require.Equal(t, attempts, host.Attempts.Load())
+	require.Equal(t, accepted+1, host.Accepted.Load(), "a refusal is not tried again")
 	requireFailure(t, d.Release(t.Context(), drivers.ReleaseRequest{Handle: h}), drivers.OutcomeDefinite, "host_key", "host_key_mismatch")
 }
 

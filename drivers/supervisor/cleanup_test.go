@@ -240,3 +240,23 @@ func TestTheProvidersOwnLimitFiresBeforeTheEngines(t *testing.T) {
 		require.Less(t, l.EndedAt.Sub(began), time.Minute, "within the claim, so that nobody else takes it over meanwhile")
 	})
 }
+
+// An end that the log cannot have is no reason to tear down without a pause and for ever.
+func TestATeardownWhoseEndIsRefusedIsAFailureLikeAnyOther(t *testing.T) {
+	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
+		w.start(supervisor.Options{CleanupAttempts: 3})
+		id := w.acquire()
+		l := w.isLease(lease.StatusActive, id)
+		_, err := eventstore.Execute(t.Context(), w.client.Ledger(), eventstore.Options{}, func(ctx context.Context, work *eventstore.Work) error {
+			_, err := eventstore.Act(ctx, work, commands.Runtimes, l.Runtime.UUID, runtime.Command(runtime.Disown{}))
+			return err
+		})
+		require.NoError(t, err)
+		w.release(id)
+		w.pass(5 * time.Minute)
+		l = w.isLease(lease.StatusPendingCleanup, id)
+		require.True(t, l.Quarantined)
+		require.Equal(t, "end_refused", l.TeardownCode)
+		require.Equal(t, 3, l.Teardown)
+	})
+}

@@ -80,6 +80,7 @@ func (s *Supervisor) clock() *eventstore.Clock { return s.deps.Commands.Ledger()
 // guardClock makes a jump of the database's clock keep leases from ending until it is settled.
 func (s *Supervisor) guardClock() {
 	s.clock().Guard(eventstore.ClockLimits{Jump: s.opts.ClockJump, Settle: s.opts.ClockSettle}, func(n eventstore.ClockNotice) {
+		signal(s.hurry) // others show what this process takes the clock for
 		if n.Sure {
 			s.log.Warn("the database's clock is trusted again; leases whose time is over end", "jump", n.By, "why", n.Why)
 			return

@@ -2,6 +2,7 @@ package supervisor_test
 
 import (
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
@@ -399,4 +400,27 @@ type slowly struct {
 func (s slowly) Submit(a eventstore.Append) eventstore.Pending {
 	<-time.After(s.way)
 	return s.Store.Submit(a)
+}
+
+// Others see at once what a process takes the clock for, before its next beat would be due.
+func TestAProcessSaysThatItDoubtsTheClock(t *testing.T) {
+	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
+		n, other := w.start(supervisor.Options{}), w.start(supervisor.Options{})
+		row := func(of *node) eventstore.Process {
+			t.Helper()
+			w.pass(10 * time.Millisecond)
+			list, err := w.processes.List(t.Context())
+			require.NoError(t, err)
+			i := slices.IndexFunc(list, func(p eventstore.Process) bool { return p.ID == of.process.ID })
+			return list[i]
+		}
+		n.link.clock.Observe(time.Now())
+		require.False(t, row(n).Doubts)
+		n.link.clock.Observe(time.Now().Add(time.Hour))
+		require.True(t, row(n).Doubts)
+		require.Equal(t, time.Hour, row(n).ClockJump)
+		require.False(t, row(other).Doubts)
+		n.link.clock.Confirm()
+		require.False(t, row(n).Doubts)
+	})
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/admission"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/eventstore/commands"
@@ -41,7 +43,7 @@ func (s *Supervisor) resume(
 	if !s.now().Before(l.Deadline) {
 		return drivers.Runtime{}, notAsked(errClaimOver)
 	}
-	return callDriver(ctx, s, driver, VerbResume, within(l.Deadline.Sub(s.now())), func(ctx context.Context) (drivers.Runtime, error) {
+	made, err := callDriver(ctx, s, driver, VerbResume, within(l.Deadline.Sub(s.now())), func(ctx context.Context) (drivers.Runtime, error) {
 		faults.Point("driver.resume.before")
 		made, err := drivers.Resume(ctx, driver, drivers.ResumeRequest{
 			AcquireRequest: s.acquireRequest(id, l, config), ProviderLeaseID: l.ProviderLeaseID, Metadata: l.Metadata,
@@ -49,6 +51,57 @@ func (s *Supervisor) resume(
 		faults.Point("driver.resume.after")
 		return made, err
 	}, func(drivers.Runtime) {})
+	if leaves(driver, err) {
+		return made, s.clear(ctx, driver, id, l, config, err)
+	}
+	return made, err
+}
+
+// leaves reports whether a driver says that a runtime does not exist any more, and may have something under its id all the same.
+// Not if another thing has the name: that is somebody else's. Who is blind has nothing by id.
+func leaves(driver drivers.Driver, err error) bool {
+	return errors.Is(err, drivers.ErrGone) && !errors.Is(err, drivers.ErrMismatch) && driver.Describe().Class != drivers.ClassBlind
+}
+
+// clearTries is up to which attempt trouble with what is left is a reason for another one: a replacement is wanted.
+const clearTries = 3
+
+// clear takes down what a runtime that is gone may have left under its id, such as the half of one that an acquisition was
+// killed over: nobody else will look for it, since its place is another one's from now on. It returns that it is gone, or, as
+// long as it is tried, why that failed: then all of it is tried again.
+func (s *Supervisor) clear(
+	ctx context.Context, driver drivers.Driver, id domain.LeaseID, l lease.State, config json.RawMessage, gone error,
+) error {
+	if err := s.confirm(s.attempting(id, l)); err != nil {
+		return err
+	}
+	_, err := callDriver(ctx, s, driver, VerbRelease, within(l.Deadline.Sub(s.now())), func(ctx context.Context) (struct{}, error) {
+		faults.Point("driver.clear.before")
+		err := driver.Release(ctx, drivers.ReleaseRequest{Handle: s.handle(id, l, config), Attempt: l.Attempt})
+		faults.Point("driver.clear.after")
+		return struct{}{}, err
+	}, nothing)
+	if err == nil || errors.Is(err, drivers.ErrGone) {
+		return gone
+	}
+	if l.Attempt >= min(clearTries, s.opts.MaxResumes) {
+		s.log.Warn("what a runtime that is gone has left may still be there", "lease", id, "runtime", l.Runtime, "error", err)
+		return gone
+	}
+	f := failureOf("", err)
+	return &drivers.Failure{
+		Outcome: drivers.OutcomeRetryable, Code: f.Code, Step: f.Step, Remediation: f.Remediation,
+		Err: fmt.Errorf("the runtime is gone, and what it has left cannot be taken down yet: %w", err),
+	}
+}
+
+// cannotKeep is the failure of an attempt whose driver cannot do what the policy of the lease asks for. Whoever took the request
+// refuses what is known; this is for what was not known then. The driver is not asked, so nothing is made.
+func cannotKeep(l lease.State) error {
+	c := admission.PolicyConstraint(admission.Facts{Provider: l.Provider, Policy: string(l.Policy), Keeping: admission.KeepingUnable})
+	return &drivers.Failure{
+		Outcome: drivers.OutcomeDefinite, Code: admission.CodePolicyUnsupported, Err: errors.New(c.Detail), Remediation: c.Remediation,
+	}
 }
 
 // resumeFailed records why a kept runtime could not be resumed. Only the driver's word that it is gone, or that another one has

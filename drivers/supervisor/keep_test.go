@@ -313,6 +313,32 @@ func TestARuntimeThatIsGoneWhenItIsToBeKeptLeavesNothing(t *testing.T) {
 	})
 }
 
+func TestARuntimeOfAFailedRunThatIsGoneWhenItIsToBeKeptLeavesNothing(t *testing.T) {
+	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
+		w.start(supervisor.Options{})
+		id := w.acquire(reusing)
+		l := w.isLease(lease.StatusActive, id)
+		w.driver.Lose(l.Runtime.String())
+		w.giveBack(id, lease.ReasonFailed)
+		w.isLease(lease.StatusFailed, id)
+		require.Equal(t, 1, w.count(commands.Runtimes.Stream(l.Runtime.UUID), "RuntimeDestroyed"))
+		require.Equal(t, 1, w.count(streamOf(id), "LeaseReleaseStarted"))
+	})
+}
+
+func TestTheRuntimeOfAFailedRunIsDestroyedAndNotNeverMade(t *testing.T) {
+	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
+		w.start(supervisor.Options{})
+		id := w.acquire()
+		l := w.isLease(lease.StatusActive, id)
+		w.giveBack(id, lease.ReasonFailed)
+		w.isLease(lease.StatusFailed, id)
+		events, err := w.store.ReadStream(t.Context(), commands.Runtimes.Stream(l.Runtime.UUID), 0, 0)
+		require.NoError(t, err)
+		require.JSONEq(t, `{"proof":"released"}`, string(events[len(events)-1].Payload))
+	})
+}
+
 func TestTheEndOfAnEnvironmentTakesItsKeptRuntimesAlong(t *testing.T) {
 	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
 		w.start(supervisor.Options{})

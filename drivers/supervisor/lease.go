@@ -34,6 +34,10 @@ func (s *Supervisor) stepLease(ctx context.Context, id domain.LeaseID, cause uui
 			whose = matter{of: id.UUID} // its time is over whether anybody can drive it or not
 		}
 		right, mine, err := s.turn(ctx, whose)
+		if !mine && (l.Attempting || l.TearingDown) && l.Worker == s.deps.Process.ID {
+			// A claim stays with who has it, whoever has its partition by now: nobody takes it from a process that lives.
+			right, mine = nil, true
+		}
 		if err != nil || !mine {
 			return err
 		}
@@ -143,6 +147,8 @@ func (s *Supervisor) provision(
 			Err:         errors.New("the worker of the former attempt is gone, and what it made cannot be looked up"),
 			Remediation: "look at the provider for a runtime of this run and remove it there",
 		}
+	case !l.Resuming && l.Policy.MayKeep() && !about.Capabilities.Keep:
+		err = cannotKeep(l)
 	case l.Attempt > takeoverFactor*s.opts.MaxAttempts:
 		err = &drivers.Failure{
 			Outcome: drivers.OutcomeAmbiguous, Code: "too_many_attempts", Err: fmt.Errorf("%d attempts came to nothing", l.Attempt-1),
@@ -216,6 +222,8 @@ func (s *Supervisor) provisioned(id domain.LeaseID, l lease.State, cause uuid.UU
 		return err
 	})
 	switch {
+	case (lostClaim(err) || unknown(err)) && l.Resuming:
+		// It made nothing. Who took the attempt over has the runtime, or has taken it down.
 	case lostClaim(err), unknown(err):
 		l.ProviderLeaseID, l.Metadata = made.ProviderLeaseID, made.Metadata
 		s.discardLater(id, l)
@@ -308,6 +316,9 @@ func (s *Supervisor) discardOnce(ctx context.Context, id domain.LeaseID, l lease
 	now, err := s.deps.Commands.Lease(ctx, id)
 	if err != nil && !unknown(err) {
 		return err
+	}
+	if err == nil && (now.Kept || now.Keeping() || !now.PassedTo.IsZero()) {
+		return nil // the runtime outlives its lease; what there may be beside it goes with it, or by the reaper
 	}
 	ended := err != nil || now.ReleaseReason != "" || now.End != lease.StatusNone
 	if !ended {
@@ -405,6 +416,12 @@ func (s *Supervisor) release(
 			return err
 		}))
 	}
+	if refused(err) {
+		// The log cannot have this end. It is a failure like any other, or it would be tried again at once and without end.
+		return true, s.releaseFailed(id, l, cause, &drivers.Failure{
+			Outcome: drivers.OutcomeRetryable, Code: "end_refused", Err: err, Remediation: "report it, with the events of the lease and its runtime",
+		})
+	}
 	return false, err
 }
 
@@ -435,7 +452,11 @@ func (s *Supervisor) takeDown(
 	if l.Keeping() && driver.Describe().Capabilities.Keep {
 		err = s.keep(ctx, driver, l, handle)
 		kept = err == nil
-	} else {
+	}
+	if !kept && (err == nil || leaves(driver, err)) {
+		if l.Keeping() && err == nil {
+			s.log.Warn("a runtime that was to be kept is taken down: its driver cannot keep any", "lease", id, "runtime", l.Runtime)
+		}
 		_, err = callDriver(ctx, s, driver, VerbRelease, within(l.Deadline.Sub(s.now())), func(ctx context.Context) (struct{}, error) {
 			faults.Point("driver.release.before")
 			err := driver.Release(ctx, drivers.ReleaseRequest{Handle: handle, Attempt: l.Teardown})

@@ -28,7 +28,7 @@ import (
 // In this order nothing that a lease gets between the two is taken for left over: who has a runtime made writes so in the
 // log before the provider is asked. What is destroyed is announced by an append that is held to what the log says of the
 // thing, and the log never gives a runtime to a lease again that it says is gone or whose lease is over. So two processes
-// that do the same at once do no harm.
+// that do the same at once do no harm; that mostly one does, see [Supervisor.looksAfter], only spares the provider.
 
 // Place is where runtimes of this installation may be: a driver with the configuration of an environment.
 type Place struct {
@@ -176,12 +176,13 @@ func placeOf(id domain.LeaseID, l lease.State) Place {
 
 // reapPlace looks at one place.
 func (s *Supervisor) reapPlace(ctx context.Context, key string, p Place, k known) {
-	if s.deps.Reaps != nil && !s.deps.Reaps(p.Target) {
-		return
-	}
 	driver, err := s.deps.Drivers.Resolve(p.Target)
 	if err != nil || !driver.Describe().Capabilities.List {
 		return // nobody can be asked; what is left there is dealt with by the leases, and shown as leaks
+	}
+	if !s.looksAfter(key, p, driver.Describe()) {
+		s.reaper.forget(key)
+		return
 	}
 	began := s.now()
 	config, due, err := s.reapConfig(ctx, key, p, began)

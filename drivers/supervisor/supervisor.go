@@ -105,7 +105,8 @@ type Deps struct {
 
 	// Estate says where to look for what nobody looks after; without it, nobody looks.
 	Estate Estate
-	// Reaps, if set, says whose runtimes this process looks after. Two that do the same do no harm.
+	// Reaps, if set, says whose runtimes this process looks after; else each place is looked at by one of those that have the
+	// driver. Two that do the same do no harm.
 	Reaps func(drivers.Target) bool
 	// Looked, if set, learns of every look. It must return at once.
 	Looked func(Look)

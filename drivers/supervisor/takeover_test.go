@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/drivers"
@@ -94,6 +95,27 @@ func TestARuntimeThatAPausedWorkerMakesAfterTheEndOfItsLeaseIsDestroyed(t *testi
 		w.settled()
 		require.Equal(t, 2, w.driver.Made())
 		require.Empty(t, w.driver.Live())
+	})
+}
+
+func TestALateResultLeavesTheRuntimeAloneThatIsKept(t *testing.T) {
+	g := make(chan *gate, 1)
+	inWorld(t, fake.Options{Hooks: fake.Hooks{AfterAcquire: firstAttempt(g)}}, func(t *testing.T, w *world) {
+		slow := newGate()
+		g <- slow
+		a := w.start(supervisor.Options{})
+		id := w.acquire(reusing)
+		w.isLease(lease.StatusProvisioning, id)
+		w.start(supervisor.Options{})
+		w.processes.Silence(a.process.ID)
+		w.pass(within)
+		w.isLease(lease.StatusActive, id)
+		w.giveBack(id, lease.ReasonReleased)
+		w.isLease(lease.StatusRetained, id)
+		w.processes.Speak(a.process.ID)
+		slow.open()
+		w.pass(time.Minute)
+		require.Len(t, w.driver.Live(), 1, "the next lease is to have it")
 	})
 }
 
@@ -277,5 +299,26 @@ func TestALeaseThatEndsEveryProcessWhichDrivesItIsGivenUp(t *testing.T) {
 		l := w.isLease(lease.StatusFailed, id)
 		require.Equal(t, "too_many_attempts", l.FailureCode)
 		require.Equal(t, lease.CleanupSuccess, l.CleanupStatus())
+	})
+}
+
+func TestAClaimThatItsHolderDoesNotKnowOfIsStillItsOwnWhenItsPartitionIsAnothers(t *testing.T) {
+	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
+		one := w.start(supervisor.Options{})
+		one.link.lose.Store(1000)
+		var ids []domain.LeaseID
+		for range 16 {
+			ids = append(ids, w.acquire())
+		}
+		w.settled()
+		for _, id := range ids {
+			require.Equal(t, lease.StatusProvisioning, w.lease(id).Status(), "the claim is in the log, and its holder was not told")
+		}
+		w.start(supervisor.Options{}) // it takes half of the partitions
+		one.link.lose.Store(0)
+		w.pass(time.Minute)
+		for _, id := range ids {
+			w.isLease(lease.StatusActive, id)
+		}
 	})
 }

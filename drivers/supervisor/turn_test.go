@@ -221,3 +221,29 @@ func TestAnOwnerLeavesWhatItCannotDriveToOneThatCan(t *testing.T) {
 		require.Equal(t, c.process.ID, w.isLease(lease.StatusActive, w.acquire(ownedBy(a))).Worker)
 	})
 }
+
+// The row of a dead process says when it counts as dead; nobody waits for a beat of its own after that.
+func TestThePartitionsOfADeadProcessAreTakenAsSoonAsItCountsAsDead(t *testing.T) {
+	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
+		w.start(supervisor.Options{})
+		w.pass(300 * time.Millisecond)
+		dies := w.start(supervisor.Options{})
+		w.pass(350 * time.Millisecond)
+		w.start(supervisor.Options{})
+		for range 5 {
+			w.pass(2700 * time.Millisecond)
+		}
+		require.Positive(t, w.partitionsOf(dies))
+		dies.crash()
+		list, err := w.processes.List(t.Context())
+		require.NoError(t, err)
+		for _, p := range list {
+			if p.ID == dies.process.ID {
+				w.pass(time.Until(p.AliveUntil))
+			}
+		}
+		require.Positive(t, w.partitionsOf(dies), "it might live")
+		w.pass(150 * time.Millisecond)
+		require.Zero(t, w.partitionsOf(dies))
+	})
+}

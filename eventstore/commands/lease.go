@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tenure-dev/tenure/domain"
+	"github.com/tenure-dev/tenure/domain/admission"
 	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/runtime"
@@ -32,6 +33,8 @@ type Acquire struct {
 	NoWait bool
 	// Unavailable says why nobody can make runtimes with a driver and configuration; nil if somebody can. Optional.
 	Unavailable func(ctx context.Context, driver string, config json.RawMessage) *domain.Refusal
+	// Keeping says whether a driver can keep runtimes with a configuration. Optional: then it is not known.
+	Keeping func(ctx context.Context, driver string, config json.RawMessage) admission.Keeping
 	// Env are variables for every command in the lease.
 	Env map[string]string
 }
@@ -114,7 +117,7 @@ func actOnLease(ctx context.Context, w *eventstore.Work, id domain.LeaseID, cmd 
 	if err := settleKept(ctx, w, id, before, after); err != nil {
 		return nil, err
 	}
-	if ended && !after.Runtime.IsZero() && !after.CleanupNeeded {
+	if ended && !before.TearingDown && !after.Runtime.IsZero() && !after.CleanupNeeded { // what a teardown shows, its end says
 		neverMade := runtime.ConfirmDestroyed{Proof: runtime.ProofNeverMade}
 		if _, err := eventstore.Act(ctx, w, Runtimes, after.Runtime.UUID, runtime.Command(neverMade)); err != nil {
 			return nil, err

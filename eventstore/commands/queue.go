@@ -33,7 +33,14 @@ func (e *BusyError) Unwrap() error { return e.Refusal }
 
 // satisfiable refuses a request that no waiting can meet, with all that stands against it.
 func (a Acquire) satisfiable(ctx context.Context, env environment.State) error {
-	return admission.Unsatisfiable(admission.Lasting(facts(env, a.Provider(env.Driver, env.Config), a.unavailable(ctx, env))))
+	f := facts(env, a.Provider(env.Driver, env.Config), a.unavailable(ctx, env))
+	if a.Policy.MayKeep() {
+		f.Policy = string(a.Policy)
+		if a.Keeping != nil {
+			f.Keeping = a.Keeping(ctx, env.Driver, env.Config)
+		}
+	}
+	return admission.Unsatisfiable(admission.Lasting(f))
 }
 
 func (a Acquire) unavailable(ctx context.Context, env environment.State) *domain.Refusal {

@@ -75,6 +75,39 @@ func formerOwner(t *testing.T, s eventstore.Store) {
 	require.ErrorIs(t, err, eventstore.ErrInvalid)
 }
 
+// ownerOfBefore begins another epoch of the log under an owner: what was decided as owner before counts no more, also once as
+// many have taken the partition as before. Who is the owner stays so.
+func ownerOfBefore(t *testing.T, s eventstore.Store, later func(*testing.T, eventstore.Store)) {
+	parts := s.(eventstore.Partitioning)
+	var former []eventstore.Partition
+	for range 3 {
+		former = append(former, take(t, s, 3))
+	}
+	refused := func() {
+		for _, p := range former {
+			_, err := Do(t, s, owned(NewStream(), p))
+			require.ErrorIs(t, err, eventstore.ErrNotOwner)
+		}
+	}
+	Must(t, s, owned(NewStream(), former[2]))
+	later(t, s)
+	refused()
+	all, err := parts.Partitions(t.Context())
+	require.NoError(t, err)
+	now := all[3]
+	require.Equal(t, former[2].Owner, now.Owner)
+	Must(t, s, owned(NewStream(), now))
+	for range 3 {
+		former = append(former, now)
+		now = take(t, s, 3)
+		refused()
+		Must(t, s, owned(NewStream(), now))
+	}
+	taken, err := parts.TakePartitions(t.Context(), former[0].Owner, []eventstore.Partition{former[0]})
+	require.NoError(t, err)
+	require.Empty(t, taken, "it was looked at in another epoch")
+}
+
 // oneOwner lets many take the same partitions at once.
 func oneOwner(t *testing.T, s eventstore.Store) {
 	parts := s.(eventstore.Partitioning)

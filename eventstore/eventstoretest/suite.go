@@ -15,8 +15,8 @@ import (
 	"github.com/tenure-dev/tenure/eventstore"
 )
 
-// Run runs the suite; open makes an empty store for each test.
-func Run(t *testing.T, open func(t *testing.T) eventstore.Store) {
+// Run runs the suite; open makes an empty store for each test, and later begins another epoch of its log.
+func Run(t *testing.T, open func(t *testing.T) eventstore.Store, later func(t *testing.T, s eventstore.Store)) {
 	for name, test := range map[string]func(*testing.T, eventstore.Store){
 		"an append is read back by stream and by position":               readBack,
 		"positions are dense over conflicts":                             dense,
@@ -34,6 +34,7 @@ func Run(t *testing.T, open func(t *testing.T) eventstore.Store) {
 		"inputs are there until dropped, and only with their append":     inputs,
 		"inputs of appends at once are what the last of them made of it": inputsAtOnce,
 		"what a former owner appends is refused":                         formerOwner,
+		"no owner of an earlier epoch of the log is one of a later":      func(t *testing.T, s eventstore.Store) { ownerOfBefore(t, s, later) },
 		"a partition that many want has one owner":                       oneOwner,
 		"nothing of an owner comes after it lost its partition":          lastWord,
 		"every hash follows from the layout and chains by stream":        hashes,

@@ -6,7 +6,8 @@
 //
 // Without the build tag faults all of it is nothing: the calls are inlined away. With the tag, the environment variable
 // TENURE_FAULT_POINT names a point and a passage, such as "append.before:LeaseRequested@1"; the process ends itself by
-// SIGKILL there. TENURE_FAULT_TRACE names a file to which every passage is written. TENURE_FAULT_HOLD names a point and a
+// SIGKILL there. An absolute path in its place names a file that says so, or nothing, and may be replaced while the process runs;
+// passages are counted from then on. TENURE_FAULT_TRACE names a file to which every passage is written. TENURE_FAULT_HOLD names a point and a
 // file, such as "local.acquire.built=FILE"; the first one to pass waits there as long as the file exists. TENURE_FAULT_DELAY
 // names a step and a time, such as "append.before=50ms": every passage of it takes that long at most, by chance. TENURE_FAULT_CLOCK
 // names a file that says how wrong the machine's clock is, such as "-1h"; it may be replaced while the process runs.

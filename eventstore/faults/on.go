@@ -23,6 +23,8 @@ var armed struct {
 	passage int
 	passed  int
 	trace   *os.File
+	// file says where to end, and may be replaced while the process runs; said is what it last did.
+	file, said string
 	// held is the point at which the first passage waits while the file holdFile is there.
 	held, holdFile string
 	// Passages of the step slow take up to delay.
@@ -70,12 +72,38 @@ func Arm(variable func(string) string) {
 	if spec == "" {
 		return
 	}
+	if strings.HasPrefix(spec, "/") {
+		armed.file = spec
+		reread()
+		return
+	}
+	endAt(spec)
+}
+
+// endAt sets the point and counts its passages from here on.
+func endAt(spec string) {
 	point, passage, ok := strings.Cut(spec, "@")
 	n, err := strconv.Atoi(passage)
 	if !ok || err != nil || n < 1 || !slices.Contains(Points, point) {
 		refuse(fmt.Sprintf("%s: %q is no point of this program; give one such as %s@1", PointVariable, spec, Points[0]))
 	}
-	armed.point, armed.passage = point, n
+	armed.point, armed.passage, armed.passed = point, n, 0
+}
+
+// reread takes over what the file says by now; nothing is no point.
+func reread() {
+	raw, err := os.ReadFile(armed.file)
+	if err != nil {
+		refuse(err.Error())
+	}
+	said := strings.TrimSpace(string(raw))
+	if said == armed.said {
+		return
+	}
+	armed.said, armed.point = said, ""
+	if said != "" {
+		endAt(said)
+	}
 }
 
 func refuse(why string) {
@@ -111,6 +139,9 @@ func pass(name string) (hold string) {
 		if _, err := armed.trace.WriteString(name + "\n"); err != nil {
 			refuse(err.Error())
 		}
+	}
+	if armed.file != "" {
+		reread()
 	}
 	if name == armed.held {
 		armed.held = ""

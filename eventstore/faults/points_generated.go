@@ -252,6 +252,8 @@ var Points = []string{
 	"append.sent:SecretVersionEnabled",
 	"driver.acquire.after",
 	"driver.acquire.before",
+	"driver.clear.after",
+	"driver.clear.before",
 	"driver.discard.after",
 	"driver.discard.before",
 	"driver.exec_start.after",

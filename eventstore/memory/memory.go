@@ -26,6 +26,7 @@ type Store struct {
 	appends  map[uuid.UUID]eventstore.Result
 	commands map[command]accepted
 	inputs   map[uuid.UUID]eventstore.Input
+	epoch    int64
 	owners   [eventstore.PartitionCount]eventstore.Partition
 	changed  chan struct{}
 	closed   bool
@@ -45,14 +46,14 @@ type accepted struct {
 
 var _ eventstore.Store = (*Store)(nil)
 
-// Epoch is the epoch of every store in memory.
+// Epoch is the first epoch of every store in memory.
 const Epoch = 1
 
 // New makes an empty store.
 func New() *Store {
 	return &Store{
 		streams: map[eventstore.Stream][]int{}, company: map[domain.CompanyID]int64{}, appends: map[uuid.UUID]eventstore.Result{},
-		commands: map[command]accepted{}, inputs: map[uuid.UUID]eventstore.Input{}, changed: make(chan struct{}),
+		commands: map[command]accepted{}, inputs: map[uuid.UUID]eventstore.Input{}, changed: make(chan struct{}), epoch: Epoch,
 	}
 }
 
@@ -63,8 +64,23 @@ func (s *Store) Close() {
 	s.closed = true
 }
 
-// Epoch is [Epoch]: nothing brings this log back to where it was.
-func (*Store) Epoch() int64 { return Epoch }
+// Epoch is [Epoch], unless a test began another one.
+func (s *Store) Epoch() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.epoch
+}
+
+// BeginEpoch begins the next epoch, as a store on Postgres does that finds its log set back. This log is whole: only what was
+// decided on the epoch before is refused.
+func (s *Store) BeginEpoch() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.epoch++
+	for n := range s.owners {
+		s.owners[n].Epoch = eventstore.FirstOwner(s.epoch)
+	}
+}
 
 // Clock is this process's clock.
 func (s *Store) Clock() *eventstore.Clock { return &s.clock }
@@ -100,8 +116,8 @@ func (s *Store) append(a eventstore.Append) (eventstore.Result, error) {
 		r.Replayed = true
 		return r, nil
 	}
-	if a.Epoch != 0 && a.Epoch != Epoch {
-		return eventstore.Result{}, fmt.Errorf("%w: it is %d", eventstore.ErrStaleEpoch, Epoch)
+	if a.Epoch != 0 && a.Epoch != s.epoch {
+		return eventstore.Result{}, fmt.Errorf("%w: it is %d", eventstore.ErrStaleEpoch, s.epoch)
 	}
 	if o := a.Owner; o != nil && s.owners[o.Partition].Epoch != o.Epoch {
 		return eventstore.Result{}, eventstore.ErrNotOwner
@@ -113,7 +129,7 @@ func (s *Store) append(a eventstore.Append) (eventstore.Result, error) {
 				return eventstore.Result{}, eventstore.ErrCommandReused
 			}
 			return eventstore.Result{
-				First: old.position, Last: old.position, Epoch: Epoch, RecordedAt: now, CommandReplayed: true, Resource: old.resource,
+				First: old.position, Last: old.position, Epoch: s.epoch, RecordedAt: now, CommandReplayed: true, Resource: old.resource,
 			}, nil
 		}
 	}
@@ -148,7 +164,7 @@ func (s *Store) write(a eventstore.Append, now time.Time) eventstore.Result {
 		s.log = append(s.log, s.record(a, i, e, now))
 		s.streams[e.Stream] = append(s.streams[e.Stream], len(s.log)-1)
 	}
-	result := eventstore.Result{First: first, Last: int64(len(s.log)), Epoch: Epoch, RecordedAt: now}
+	result := eventstore.Result{First: first, Last: int64(len(s.log)), Epoch: s.epoch, RecordedAt: now}
 	s.appends[a.ID] = result
 	if c := a.Command; c != nil {
 		s.commands[commandOf(c)] = accepted{request: c.RequestHash, resource: c.Resource, position: first, at: now}
@@ -172,7 +188,7 @@ func (s *Store) record(a eventstore.Append, i int, e eventstore.NewEvent, now ti
 	}
 	salt := eventstore.NewSalt()
 	r := eventstore.Recorded{
-		Position: int64(len(s.log)) + 1, Epoch: Epoch, Stream: e.Stream, Version: int64(len(stream)) + 1,
+		Position: int64(len(s.log)) + 1, Epoch: s.epoch, Stream: e.Stream, Version: int64(len(stream)) + 1,
 		Name: e.Name, Revision: e.Revision, Company: e.Company, CompanyPosition: s.company[e.Company], RecordedAt: now,
 		AppendID: a.ID, AppendIndex: i, By: a.By, Payload: bytes.Clone(e.Payload),
 		Salt: salt, Commitment: eventstore.Commit(salt, e.Payload), PrevHash: prev,
@@ -219,7 +235,7 @@ func (s *Store) ReadAll(_ context.Context, after int64, limit int) ([]eventstore
 func (s *Store) Head(context.Context) (eventstore.Head, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	h := eventstore.Head{Position: int64(len(s.log)), Epoch: Epoch}
+	h := eventstore.Head{Position: int64(len(s.log)), Epoch: s.epoch}
 	if h.Position > 0 {
 		h.RecordedAt = s.log[h.Position-1].RecordedAt
 	}

@@ -10,5 +10,7 @@ import (
 
 func TestTheMemoryStorePassesTheSuite(t *testing.T) {
 	t.Parallel()
-	eventstoretest.Run(t, func(*testing.T) eventstore.Store { return memory.New() })
+	eventstoretest.Run(t, func(*testing.T) eventstore.Store { return memory.New() }, func(_ *testing.T, s eventstore.Store) {
+		s.(*memory.Store).BeginEpoch()
+	})
 }

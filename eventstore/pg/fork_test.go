@@ -373,3 +373,47 @@ func TestAProcessWhoseRowAForkLostGoesOn(t *testing.T) {
 	require.NoError(t, openPool(t, pool, pg.Options{}).Processes().Register(t.Context(), other, time.Minute))
 	require.ErrorIs(t, processes.Beat(t.Context(), me, time.Minute), eventstore.ErrProcessGone)
 }
+
+// The counts of owners are set back with the database. One who became the owner after the backup, was paused, and knows nothing
+// of what came after must not pass for the one who comes to the same count now.
+func TestTheOwnerOfARestoredDatabaseIsNotTakenForOneOfBefore(t *testing.T) {
+	t.Parallel()
+	original := pgtest.NewCluster(t)
+	s := openAt(t, original, pgtest.RolePlain, pg.Options{})
+	appendEvents(t, s, 2)
+	knew := s.Remembered()
+	backup := original.Backup()
+	take := func(s *pg.Store) (taken []eventstore.Partition) {
+		t.Helper()
+		all, err := s.Partitions(t.Context())
+		require.NoError(t, err)
+		taken, err = s.TakePartitions(t.Context(), domain.WorkerID{UUID: uuid.New()}, all)
+		require.NoError(t, err)
+		require.Len(t, taken, eventstore.PartitionCount)
+		return taken
+	}
+	as := func(p eventstore.Partition) eventstore.Append {
+		a := eventstoretest.One(eventstoretest.NewStream(), eventstore.NoStream, 0)
+		a.Owner = &eventstore.Ownership{Partition: p.N, Epoch: p.Epoch}
+		return a
+	}
+	former := append(take(s), take(s)...)
+	eventstoretest.Must(t, s, as(former[len(former)-1]))
+	remembered := s.Remembered()
+	s.Close()
+	original.Stop()
+	backup.TakePlaceOf(original)
+
+	s = openAt(t, backup, pgtest.RolePlain, pg.Options{Remembered: remembered})
+	require.True(t, s.Identity().Forked)
+	paused := openAt(t, backup, pgtest.RolePlain, pg.Options{Remembered: knew})
+	for range 3 {
+		now := take(s)
+		for _, p := range former {
+			_, err := eventstoretest.Do(t, paused, as(p))
+			require.ErrorIs(t, err, eventstore.ErrNotOwner)
+		}
+		eventstoretest.Must(t, s, as(now[0]))
+		eventstoretest.Must(t, paused, as(now[1]))
+	}
+}

@@ -22,5 +22,12 @@ func open(t *testing.T) *pg.Store {
 
 func TestThePostgresStorePassesTheSuite(t *testing.T) {
 	t.Parallel()
-	eventstoretest.Run(t, func(t *testing.T) eventstore.Store { return open(t) })
+	eventstoretest.Run(t, func(t *testing.T) eventstore.Store { return open(t) }, laterEpoch)
+}
+
+// laterEpoch begins another epoch of a log.
+func laterEpoch(t *testing.T, s eventstore.Store) {
+	t.Helper()
+	_, err := s.(*pg.Store).Adopt(t.Context(), pg.Adoption{Reason: "a person knows better", Anyway: true})
+	require.NoError(t, err)
 }

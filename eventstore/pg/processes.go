@@ -37,11 +37,11 @@ func (p *Processes) Register(ctx context.Context, process eventstore.Process, tt
 	epoch := p.store.Epoch()
 	err := p.pool.QueryRow(ctx, `
 		WITH earlier AS (DELETE FROM processes WHERE node_id = $2 AND id <> $1)
-		INSERT INTO processes (id, node_id, hostname, pid, version, role, serves, draining, address, alive_until)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, clock_timestamp() + $10)
+		INSERT INTO processes (id, node_id, hostname, pid, version, role, serves, draining, address, clock_jump, alive_until)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $11, clock_timestamp() + $10)
 		RETURNING started_at`,
 		process.ID.UUID, process.Node.UUID, process.Hostname, process.PID, process.Version,
-		process.Role.String(), array(process.Serves), process.Draining, process.Address, ttl).Scan(&process.StartedAt)
+		process.Role.String(), array(process.Serves), process.Draining, process.Address, ttl, jumpOf(process)).Scan(&process.StartedAt)
 	if err != nil {
 		return unavailable(wrap(err, "register this process"))
 	}
@@ -56,9 +56,9 @@ func (p *Processes) Register(ctx context.Context, process eventstore.Process, tt
 func (p *Processes) Beat(ctx context.Context, process eventstore.Process, ttl time.Duration) error {
 	var now time.Time
 	err := p.pool.QueryRow(ctx, `
-		UPDATE processes SET alive_until = clock_timestamp() + $2, serves = $3, draining = $4
+		UPDATE processes SET alive_until = clock_timestamp() + $2, serves = $3, draining = $4, clock_jump = $5
 		 WHERE id = $1
-		RETURNING clock_timestamp()`, process.ID.UUID, ttl, array(process.Serves), process.Draining).Scan(&now)
+		RETURNING clock_timestamp()`, process.ID.UUID, ttl, array(process.Serves), process.Draining, jumpOf(process)).Scan(&now)
 	if err == pgx.ErrNoRows { //nolint:errorlint // QueryRow returns it bare
 		return p.gone(ctx, process, ttl)
 	}
@@ -102,7 +102,8 @@ func (p *Processes) Leave(ctx context.Context, id domain.WorkerID) error {
 // List returns every process, those that have gone silent too.
 func (p *Processes) List(ctx context.Context) ([]eventstore.Process, error) {
 	rows, err := p.pool.Query(ctx, `
-		SELECT id, node_id, hostname, pid, version, role, serves, draining, address, started_at, alive_until, alive_until > clock_timestamp()
+		SELECT id, node_id, hostname, pid, version, role, serves, draining, address, clock_jump, started_at, alive_until,
+		       alive_until > clock_timestamp()
 		  FROM processes
 		 ORDER BY started_at, id`)
 	if err != nil {
@@ -110,11 +111,23 @@ func (p *Processes) List(ctx context.Context) ([]eventstore.Process, error) {
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (eventstore.Process, error) {
 		var q eventstore.Process
+		var jump *time.Duration
 		err := row.Scan((*[16]byte)(&q.ID.UUID), (*[16]byte)(&q.Node.UUID), &q.Hostname, &q.PID, &q.Version,
-			(*string)(&q.Role), &q.Serves, &q.Draining, &q.Address, &q.StartedAt, &q.AliveUntil, &q.Alive)
+			(*string)(&q.Role), &q.Serves, &q.Draining, &q.Address, &jump, &q.StartedAt, &q.AliveUntil, &q.Alive)
+		if jump != nil {
+			q.Doubts, q.ClockJump = true, *jump
+		}
 		return q, err
 	})
 	return list, unavailable(wrap(err, "list processes"))
+}
+
+// jumpOf is null for a process that trusts the database's clock.
+func jumpOf(p eventstore.Process) *time.Duration {
+	if !p.Doubts {
+		return nil
+	}
+	return &p.ClockJump
 }
 
 func wrap(err error, what string) error {

@@ -79,7 +79,7 @@ func TestTheSuitePassesThroughAPoolerThatGivesEachTransactionAnotherSession(t *t
 		s := start(t, pgtest.ConnectPooled(t, pooled))
 		require.NotNil(t, s)
 		return s
-	})
+	}, laterEpoch)
 }
 
 // Behind a pooler a process hears of others by polling, and says so; a direct connection string makes it at once.

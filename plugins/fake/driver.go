@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -188,7 +189,10 @@ func (d *Driver) takeDown(h drivers.Handle) error {
 	stuck := ""
 	var refused error
 	err := d.world.ledger.update(func(s *state) (entries []Entry) {
-		found := d.find(s, h.RuntimeID, h.ProviderLeaseID)
+		// What belongs to another installation is left alone, whatever its name.
+		found := slices.DeleteFunc(d.find(s, h.RuntimeID, h.ProviderLeaseID), func(e Entry) bool {
+			return h.Installation != "" && e.Installation != h.Installation
+		})
 		for _, e := range found {
 			if refused = e.hold().Yields(h.Fence); refused != nil && h.Fence != 0 {
 				return nil

@@ -214,6 +214,25 @@ func TestAReadModelThatItsProcessLeftIsTakenOver(t *testing.T) {
 	stop := run(t, newer)
 	<-newer.Ready()
 	stop()
+	// As if it had died: what it was stays in the pointers.
+	_, err := e.pool.Exec(t.Context(), `UPDATE projection_pointers SET owner = gen_random_uuid()`)
+	require.NoError(t, err)
+	events, _ := lives(t, 5)
+	last := projectionstest.Append(t, e.store, events)
+	require.NoError(t, older.Wait(within(t, 2*time.Minute), last))
+	e.sameAsLog(t, older, older.Names()...)
+}
+
+func TestWhoEndsInOrderLeavesItsReadModelsToOthersAtOnce(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	older := e.runner(runner.Options{TakeOverAfter: time.Hour})
+	run(t, older)
+	<-older.Ready()
+	newer := e.runner(runner.Options{TakeOverAfter: time.Hour})
+	stop := run(t, newer)
+	<-newer.Ready()
+	stop()
 	events, _ := lives(t, 5)
 	last := projectionstest.Append(t, e.store, events)
 	require.NoError(t, older.Wait(within(t, 2*time.Minute), last))

@@ -98,11 +98,12 @@ func (r *Runner) refresh(ctx context.Context) error {
 	names, revisions := keyLists(r.keys())
 	type state struct {
 		generation, position int64
-		mine                 bool
+		mine, nobodys        bool
 		stopped              string
 	}
 	rows, err := r.pool.Query(ctx, `
-		SELECT p.name, p.revision, coalesce(p.generation, 0), coalesce(c.position, 0), p.owner IS NOT DISTINCT FROM $3, p.stopped
+		SELECT p.name, p.revision, coalesce(p.generation, 0), coalesce(c.position, 0), p.owner IS NOT DISTINCT FROM $3,
+		       p.owner IS NULL, p.stopped
 		  FROM projection_pointers p
 		  JOIN unnest($1::text[], $2::int[]) u(name, revision) ON u.name = p.name AND u.revision = p.revision
 		  LEFT JOIN projection_checkpoints c ON c.name = p.name AND c.revision = p.revision AND c.generation = p.generation`,
@@ -113,7 +114,7 @@ func (r *Runner) refresh(ctx context.Context) error {
 	now := map[projections.Key]state{}
 	var key projections.Key
 	var s state
-	_, err = pgx.ForEachRow(rows, []any{&key.Name, &key.Revision, &s.generation, &s.position, &s.mine, &s.stopped}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&key.Name, &key.Revision, &s.generation, &s.position, &s.mine, &s.nobodys, &s.stopped}, func() error {
 		now[key] = s
 		return nil
 	})
@@ -133,6 +134,7 @@ func (r *Runner) refresh(ctx context.Context) error {
 				slot.cache = newRowCache()
 			}
 			slot.generation, slot.position, slot.mine, slot.stopped = s.generation, s.position, s.mine, s.stopped
+			slot.nobodys = s.nobodys
 		}
 	})
 	return nil

@@ -11,7 +11,7 @@
 //
 // One runner keeps a read model at a time: the last one that started. Its token stands in the pointer, and a runner that
 // finds another's there stops keeping that model and only follows how far it is. It takes a model back when its owner has
-// left it behind the log without a step for a while.
+// left it behind the log without a step for a while, and at once when that one ended in order.
 //
 // If an event cannot be folded, its stream is parked in that read model from that event on and the others go on. A parked
 // stream is tried again by itself a few times, with growing pauses, and then waits for an operator.
@@ -158,6 +158,8 @@ type slot struct {
 	// mine says that this runner keeps it.
 	mine    bool
 	stopped string
+	// nobodys says that its last owner ended and said so.
+	nobodys bool
 	cache   *rowCache
 	// stillSince is since when another's read model stands at stillAt though there is more; zero when it does not.
 	stillSince time.Time
@@ -186,6 +188,7 @@ func (r *Runner) Ready() <-chan struct{} { return r.ready }
 
 // Run takes over the read models and keeps them until ctx is done. It is called once.
 func (r *Runner) Run(ctx context.Context) error {
+	defer r.giveUp(ctx)
 	var builds sync.WaitGroup
 	defer builds.Wait()
 	if err := r.insist(ctx, "take over the read models", r.takeOver); err != nil {

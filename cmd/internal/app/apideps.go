@@ -10,6 +10,7 @@ import (
 	"github.com/tenure-dev/tenure/api"
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/access"
+	"github.com/tenure-dev/tenure/domain/admission"
 	"github.com/tenure-dev/tenure/domain/key"
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/journal"
@@ -23,7 +24,7 @@ func (a *App) apiDeps() api.Deps {
 	return api.Deps{
 		Commands: a.commands, Feed: a.store, Hub: a.hub, DB: a.pool, Projections: a.runner, Processes: a.processes.ForReaders(), Log: logKeeper{a},
 		Plugins: pluginProcesses{a.host}, Node: a.installsOn(), Output: outputs{a}, Internal: peers{a}, WorkerOnly: a.opts.Role == eventstore.RoleWorker,
-		Checker: checker{a.drivers, a.offeredElsewhere}, Health: a.health, Diagnose: a.diagnose,
+		Checker: checker{a.drivers, a.offeredElsewhere, a.keepsElsewhere}, Health: a.health, Diagnose: a.diagnose,
 		Version: a.opts.Version, Logger: a.log, Metrics: a.metrics,
 		AllowFakeSelection: a.opts.AllowFakeSelection,
 	}
@@ -78,6 +79,8 @@ type checker struct {
 	drivers *drivers.Registry
 	// offered reports whether a plugin that is enabled offers what none on this machine does.
 	offered func(ctx context.Context, key string) bool
+	// keeping asks the same of whoever else has the driver: whether it keeps runtimes.
+	keeping func(ctx context.Context, driver, provider string) admission.Keeping
 }
 
 var _ api.EnvironmentChecker = checker{}

@@ -377,8 +377,20 @@ func (a *App) newProcess(node domain.NodeID) (eventstore.Process, error) {
 	}, nil
 }
 
+// takeOverAfter is how long a process may leave the read models behind the log. Who takes over the work of one that died finds
+// it by them, so they are taken over before that: in half the time after which it counts as dead. One that is only slow loses no
+// more than its turn.
+func takeOverAfter(liveness time.Duration) time.Duration {
+	if liveness == 0 {
+		liveness = 4 * time.Second
+	}
+	return max(liveness/2, time.Second)
+}
+
 func (a *App) startProjections(ctx context.Context) error {
-	a.runner = runner.New(a.pool, a.store, catalog.All(), runner.Options{Logger: a.log, PollInterval: a.opts.PollInterval})
+	a.runner = runner.New(a.pool, a.store, catalog.All(), runner.Options{
+		Logger: a.log, PollInterval: a.opts.PollInterval, TakeOverAfter: takeOverAfter(a.opts.Supervisor.LivenessTTL),
+	})
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan struct{})
 	go func() {

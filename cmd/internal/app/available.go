@@ -46,14 +46,15 @@ func (a *App) offeredElsewhere(ctx context.Context, key string) bool {
 	if err != nil {
 		a.log.Warn("could not look who offers a provider", "provider", key, "error", err)
 	}
-	return found || err != nil
+	return len(found) > 0 || err != nil
 }
 
-func (a *App) findOffer(ctx context.Context, key string) (bool, error) {
+// findOffer is what enabled plugins of other machines have under a name.
+func (a *App) findOffer(ctx context.Context, key string) (found []manifest.Driver, err error) {
 	for after := ""; ; {
 		page, err := plugins.List(ctx, a.pool, plugins.Filter{Status: plugin.StatusEnabled}, projections.Options{After: after})
 		if err != nil {
-			return false, fmt.Errorf("list plugins: %w", err)
+			return nil, fmt.Errorf("list plugins: %w", err)
 		}
 		for _, row := range page.Items {
 			current, ok := row.Data.Current()
@@ -61,13 +62,13 @@ func (a *App) findOffer(ctx context.Context, key string) (bool, error) {
 				continue // what is everywhere or here, this machine knows better
 			}
 			if m, err := manifest.Parse(current.Manifest); err == nil {
-				if _, ok := m.Driver(key); ok {
-					return true, nil
+				if d, ok := m.Driver(key); ok {
+					found = append(found, d)
 				}
 			}
 		}
 		if after = page.Next; after == "" {
-			return false, nil
+			return found, nil
 		}
 	}
 }

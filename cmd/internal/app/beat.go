@@ -14,6 +14,7 @@ func (a *App) startBeating(ctx context.Context) error {
 	if ttl == 0 {
 		ttl = 4 * time.Second
 	}
+	a.guardClock()
 	if err := a.processes.Register(ctx, a.process, ttl); err != nil {
 		return err
 	}
@@ -44,7 +45,9 @@ func (a *App) beat(ctx context.Context, ttl time.Duration) {
 			return
 		}
 		call, cancel := context.WithTimeout(ctx, ttl/2)
-		err := a.processes.Beat(call, a.process, ttl)
+		now := a.process
+		now.ClockJump, now.Doubts = a.store.Clock().Unsure()
+		err := a.processes.Beat(call, now, ttl)
 		cancel()
 		switch {
 		case errors.Is(err, eventstore.ErrProcessGone):
@@ -54,4 +57,17 @@ func (a *App) beat(ctx context.Context, ttl time.Duration) {
 			a.log.Warn("this process could not say that it lives", "error", err)
 		}
 	}
+}
+
+// guardClock notes jumps of the database's clock, as who drives does: this process ends nothing by its time, but says what it
+// sees.
+func (a *App) guardClock() {
+	o := a.opts.Supervisor
+	a.store.Clock().Guard(eventstore.ClockLimits{Jump: o.ClockJump, Settle: o.ClockSettle}, func(n eventstore.ClockNotice) {
+		if n.Sure {
+			a.log.Warn("the database's clock is trusted again", "jump", n.By, "why", n.Why)
+			return
+		}
+		a.log.Error("the database's clock jumped; it is doubted until later readings agree, or: tenure clock confirm", "jump", n.By)
+	})
 }

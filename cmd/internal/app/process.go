@@ -33,6 +33,7 @@ func Serve(version string) func(context.Context, cli.ServeOptions, io.Writer) er
 				Parallel: o.Parallel, LivenessTTL: o.WorkerTTL, SweepInterval: o.SweepInterval,
 				ProvisionTimeout: o.ProvisionTimeout, ReleaseTimeout: o.ReleaseTimeout,
 				CleanupAttempts: o.CleanupAttempts, ReapInterval: o.ReapInterval,
+				ExpiryRate: o.ExpiryRate, ClockJump: o.ClockJump, ClockSettle: o.ClockSettle, GapCap: o.GapCap,
 			},
 		})
 		if err != nil {

@@ -39,6 +39,11 @@ type victim struct {
 	pool   *pgxpool.Pool
 	trace  string
 	during string
+	// arm, if set, is the file that says where it dies. Such an engine lives through many kills, each with a scenario of its own:
+	// of run, which began behind a position of the log, when so much had been passed.
+	arm, run string
+	began    int64
+	before   map[string]int
 	// died says that it did; reborn is when it was started again.
 	died   bool
 	reborn time.Time
@@ -70,6 +75,14 @@ func (k kill) run(t *testing.T) settled {
 		v.lastCall(k)
 	}
 	v.settle(l)
+	result := v.result(l)
+	v.checkReadModels()
+	return result
+}
+
+// result checks one scenario.
+func (v *victim) result(l life) settled {
+	v.t.Helper()
 	result := settled{reached: v.died, during: v.during, passed: v.passed()}
 	if v.died {
 		result.after = time.Since(v.reborn)
@@ -78,24 +91,50 @@ func (k kill) run(t *testing.T) settled {
 	return result
 }
 
+// runOn runs the scenario with one kill on an engine that has lived through others.
+func (k kill) runOn(v *victim) settled {
+	v.t.Helper()
+	dir := apptest.Dir(v.t)
+	require.NoError(v.t, os.Chmod(dir, 0o777), "commands run as another user")
+	v.begin()
+	v.dieAt(k.String())
+	l := v.useOneLease(dir)
+	if !v.died {
+		v.lastCall(k)
+		v.dieAt("")
+	}
+	v.settle(l)
+	return v.result(l)
+}
+
+// begin begins another scenario.
+func (v *victim) begin() {
+	v.t.Helper()
+	v.died, v.during, v.run, v.before = false, "", uuid.NewString(), v.trail()
+	require.NoError(v.t, v.pool.QueryRow(v.t.Context(), `SELECT max(position) FROM events`).Scan(&v.began))
+}
+
+// key is that of a command of this scenario.
+func (v *victim) key(what string) client.CallOption { return client.IdempotencyKey(v.run + " " + what) }
+
 // useOneLease is the scenario: a company, an environment, a lease, a command in it, its release. Every command has a key,
 // under which it is repeated.
 func (v *victim) useOneLease(dir string) life {
 	v.t.Helper()
 	l := life{exec: uuid.New(), outside: filepath.Join(dir, "outside")}
 	v.do("add company", func(ctx context.Context, c *client.Client) error {
-		got, err := c.AddCompany(ctx, wire.AddCompany{Name: "acme"}, client.IdempotencyKey("company"))
+		got, err := c.AddCompany(ctx, wire.AddCompany{Name: "acme"}, v.key("company"))
 		l.company = got.ID
 		return err
 	})
 	v.do("add environment", func(ctx context.Context, c *client.Client) error {
-		got, err := c.AddEnvironment(ctx, l.company, wire.AddEnvironment{Name: "local", Driver: "local"}, client.IdempotencyKey("environment"))
+		got, err := c.AddEnvironment(ctx, l.company, wire.AddEnvironment{Name: "local", Driver: "local"}, v.key("environment"))
 		l.environment = got.ID
 		return err
 	})
 	v.do("acquire", func(ctx context.Context, c *client.Client) error {
 		got, ready, err := c.AcquireLease(ctx, l.company, wire.AcquireLease{EnvironmentID: l.environment, HeartbeatRunID: "run"},
-			client.IdempotencyKey("acquire"), client.Wait(waitLong))
+			v.key("acquire"), client.Wait(waitLong))
 		if err == nil && !ready {
 			err = fmt.Errorf("the lease is %s after %s", got.Lease.Status, waitLong)
 		}
@@ -104,7 +143,7 @@ func (v *victim) useOneLease(dir string) life {
 	})
 	v.do("exec", func(ctx context.Context, c *client.Client) error {
 		_, err := c.StartExec(ctx, l.lease, l.fence, wire.StartExec{ID: &l.exec, Argv: []string{"sh", "-c", `echo ran >> "$1"`, "sh", l.outside}},
-			client.IdempotencyKey("exec"))
+			v.key("exec"))
 		return err
 	})
 	v.do("await exec", func(ctx context.Context, c *client.Client) error {
@@ -115,7 +154,7 @@ func (v *victim) useOneLease(dir string) life {
 		return err
 	})
 	v.do("release", func(ctx context.Context, c *client.Client) error {
-		got, err := c.ReleaseLease(ctx, l.lease, wire.Release{}, client.IdempotencyKey("release"), client.Wait(waitLong))
+		got, err := c.ReleaseLease(ctx, l.lease, wire.Release{}, v.key("release"), client.Wait(waitLong))
 		if err == nil && got.Status != wire.LeaseReleased {
 			err = fmt.Errorf("the lease is %s after %s", got.Status, waitLong)
 		}
@@ -159,7 +198,11 @@ func (v *victim) restart() {
 	require.False(v.t, v.died, "the engine ended again:\n%s", v.Log())
 	require.Contains(v.t, v.Log(), "faults: ending at ", "the engine ended of something else")
 	v.died, v.reborn = true, time.Now()
-	v.Disarm()
+	if v.arm != "" {
+		v.dieAt("")
+	} else {
+		v.Disarm()
+	}
 	v.Start()
 }
 
@@ -237,8 +280,20 @@ func (v *victim) unsettled(l life) string {
 	return ""
 }
 
-// passed counts what the trace says.
+// passed is how often each point was passed in this scenario.
 func (v *victim) passed() map[string]int {
+	v.t.Helper()
+	passed := v.trail()
+	for point, n := range v.before {
+		if passed[point] -= n; passed[point] == 0 {
+			delete(passed, point)
+		}
+	}
+	return passed
+}
+
+// trail counts what the trace says.
+func (v *victim) trail() map[string]int {
 	v.t.Helper()
 	raw, err := os.ReadFile(v.trace)
 	require.NoError(v.t, err)

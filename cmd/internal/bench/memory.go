@@ -23,10 +23,14 @@ import (
 // engineCommand makes this program an engine, in a process whose memory holds nothing else: engineCommand DIR URL.
 const engineCommand = "__engine"
 
-// asEngine runs an engine until its standard input ends, or the worker of a plugin, if that is what the arguments say.
+// asEngine runs an engine until its standard input ends, the worker of a plugin, or the program that users have, if that is what
+// the arguments say.
 func asEngine(args []string) (code int, child bool) {
 	if len(args) > 0 && args[0] == app.PluginCommand {
 		return app.ServePlugin(args[1:]), true
+	}
+	if len(args) > 0 && args[0] == tenureCommand {
+		return runTenure(args[1:]), true
 	}
 	if len(args) != 3 || args[0] != engineCommand {
 		return 0, false

@@ -39,6 +39,8 @@ var groups = []group{
 	{names: []string{"grants/contended"}, run: grants("grants/contended", 1, 1500)},
 	{names: []string{"grants/100envs"}, run: grants("grants/100envs", 100, 0)},
 	{names: []string{"renew/p99"}, run: renewals},
+	{names: []string{"takeover/kill/p50", "takeover/kill/p99"}, run: takeovers},
+	{names: workerNames(), run: throughput},
 	{names: []string{"memory/idle10k"}, run: memory},
 	{names: []string{"expiry/sweep100k"}, run: sweeps},
 	{names: []string{"expiry/idle100k"}, run: idleCost},
@@ -87,20 +89,21 @@ type sizes struct {
 	events       int
 	leases       int
 	deadlines    int
+	kills        int
 	settle       time.Duration
 }
 
 func fullSizes() sizes {
 	return sizes{
 		rounds: 7, round: 1500 * time.Millisecond, wakeups: 2000, acquires: 1000, environments: 1, renewals: 1000,
-		importers: 8, visits: 100, atOnce: 100, trips: 2000, events: 1_000_000, leases: 10_000, deadlines: 100_000, settle: 5 * time.Second,
+		importers: 8, visits: 100, atOnce: 100, trips: 2000, events: 1_000_000, leases: 10_000, deadlines: 100_000, kills: 100, settle: 5 * time.Second,
 	}
 }
 
 func shortSizes() sizes {
 	return sizes{
 		rounds: 1, round: 50 * time.Millisecond, wakeups: 10, acquires: 5, environments: 1, renewals: 5,
-		importers: 2, visits: 2, atOnce: 3, trips: 10, events: 2000, leases: 20, deadlines: 100, settle: 0,
+		importers: 2, visits: 2, atOnce: 3, trips: 10, events: 2000, leases: 20, deadlines: 100, kills: 1, settle: 0,
 	}
 }
 
@@ -118,5 +121,6 @@ func (s *sizes) flags(f *flag.FlagSet) {
 	f.IntVar(&s.events, "events", s.events, "events of catchup and rebuild")
 	f.IntVar(&s.leases, "leases", s.leases, "active leases of memory")
 	f.IntVar(&s.deadlines, "deadlines", s.deadlines, "leases of expiry")
+	f.IntVar(&s.kills, "kills", s.kills, "workers that takeover kills")
 	f.DurationVar(&s.settle, "settle", s.settle, "how long an engine rests before its memory, or what it uses, is read")
 }

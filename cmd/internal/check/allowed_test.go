@@ -168,6 +168,7 @@ var allowed = map[string]func(*story){
 		s.count.number(s.Log)
 		s.Calls = s.Calls[:1]
 		s.holder[h.runtime] = h.id
+		s.pass(20 * time.Second)
 		s.append(uuid.Nil, on(epoch.Category, epoch.ID, epoch.Adopted{Reason: "it is all there is"}))
 	},
 	"a command whose claim was lost with a fork runs again": func(s *story) {

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,6 +33,7 @@ var clockView = view[wire.Clock]{
 			}
 			return (time.Duration(c.JumpMs) * time.Millisecond).String()
 		}},
+		{title: "DOUBTED BY", value: func(c wire.Clock, _ cell) string { return doubters(c) }},
 		{title: "RENEWABLE", value: func(c wire.Clock, how cell) string { return how.timeOf(c.RenewableAt) }},
 		{title: "LAST GAP", value: func(c wire.Clock, how cell) string {
 			if c.LastGap == nil {
@@ -48,11 +50,23 @@ var clockView = view[wire.Clock]{
 	},
 }
 
+// doubters are the processes that do not know whether the clock is right.
+func doubters(c wire.Clock) string {
+	var all []string
+	for _, p := range c.Processes {
+		if !p.Sure {
+			all = append(all, fmt.Sprintf("%s %s on %s", p.Role, p.ID, p.Hostname))
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
 func (r *root) clockShow() *cobra.Command {
 	return r.verb(verb{
-		use:      "show",
-		short:    "Show what time it is for the server, and whether it can be trusted",
-		long:     "After a jump of the database's clock no lease ends by its time until later readings agree, or: tenure clock confirm.",
+		use:   "show",
+		short: "Show what time it is, and whether it can be trusted",
+		long: "After a jump of the database's clock (--clock-jump of the server) no lease ends by its time in a process that saw it, until\n" +
+			"later readings agree for a while (--clock-settle), or: tenure clock confirm. It tells of every process that lives.",
 		examples: [2]string{"tenure clock show", "tenure clock show -o json"},
 		exits:    exitsOfCalls,
 		run: func(ctx context.Context, _ []string) error {

@@ -343,6 +343,12 @@ func (f *fake) acquire(r *http.Request) (int, any) {
 		p.Constraints = []wire.Constraint{{Constraint: "provider_available", Detail: "the plugin is off"}, {Constraint: "environment_active", Detail: "it is archived"}}
 		return status, p
 	}
+	if in.HeartbeatRunID == "forgetful" {
+		status, body := problem(http.StatusConflict, "unsatisfiable", "the request can never be met")
+		p := body.(wire.Problem)
+		p.Field, p.Constraints = "leasePolicy", []wire.Constraint{{Constraint: "policy_supported", Detail: "nobody keeps it", Remediation: "leave it out"}}
+		return status, p
+	}
 	l := f.byKey[key]
 	var chosen *wire.Selection
 	if in.EnvironmentID == uuid.Nil {

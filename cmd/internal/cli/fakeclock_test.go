@@ -37,8 +37,10 @@ func (f *fake) clock(r *http.Request) (int, any) {
 	jumped := slices.ContainsFunc(f.companies, func(c *wire.Company) bool { return c.Name == "jumped" })
 	f.confirmed = f.confirmed || r.Method == http.MethodPost || !jumped
 	c := wire.Clock{Now: f.now, Sure: f.confirmed, RenewableAt: &f.now, LastGap: &wire.ClockGap{From: f.now.Add(-3 * time.Hour), To: f.now.Add(-2 * time.Hour), ShiftMs: 3_600_000}}
+	worker := wire.ClockProcess{ID: uuid.MustParse("0190b1f2-0000-7000-8000-00000000000a"), Hostname: "h-1", Role: "worker", Sure: c.Sure}
 	if !c.Sure {
-		c.JumpMs = 3_600_000
+		c.JumpMs, worker.JumpMs = 3_600_000, 3_600_000
 	}
+	c.Processes = []wire.ClockProcess{{ID: uuid.MustParse("0190b1f2-0000-7000-8000-00000000000b"), Hostname: "h-2", Role: "api", Sure: true}, worker}
 	return http.StatusOK, c
 }

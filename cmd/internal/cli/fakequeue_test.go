@@ -49,6 +49,7 @@ func (f *fake) explainLease(r *http.Request) (int, any) {
 		Entry: f.waitingEntry(l.ID, 3), Of: 4, MostOvertaken: 32, Samples: 2, Ahead: []wire.QueueEntry{f.waitingEntry(l.ID, 1)},
 		Capacity: 1, Held: 1, Holders: []wire.SlotHolder{{LeaseID: l.ID, HeartbeatRunID: "holder", Slot: 1, Status: "active", Since: &f.now}},
 	}
-	x.Constraints = append(x.Constraints, wire.Constraint{Constraint: "slot_free", Detail: "1 of 1 slots are taken", Remediation: "wait", MayPass: true})
+	x.Constraints = append(x.Constraints, wire.Constraint{Constraint: "slot_free", Detail: "1 of 1 slots are taken", Remediation: "wait", MayPass: true},
+		wire.Constraint{Constraint: "policy_supported", OK: true, Unknown: true, Detail: "nobody knows"})
 	return http.StatusOK, x
 }

@@ -162,7 +162,10 @@ var constraintView = view[wire.Constraint]{
 	columns: []column[wire.Constraint]{
 		{title: "CONSTRAINT", value: func(c wire.Constraint, _ cell) string { return c.Constraint }},
 		{title: "MET", value: func(c wire.Constraint, _ cell) string {
-			if c.OK {
+			switch {
+			case c.Unknown:
+				return "unknown"
+			case c.OK:
 				return "yes"
 			}
 			return "no"

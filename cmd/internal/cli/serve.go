@@ -62,6 +62,13 @@ type ServeOptions struct {
 	CleanupAttempts int
 	// ReapInterval is how often providers are asked what they have.
 	ReapInterval time.Duration
+	// ExpiryRate bounds how many leases a second this process ends by their time.
+	ExpiryRate int
+	// ClockJump is how far the database's clock may be off before no lease ends by its time, ClockSettle for how long it has to
+	// agree with itself after that.
+	ClockJump, ClockSettle time.Duration
+	// GapCap bounds how far idle deadlines move for a time in which nobody could renew.
+	GapCap time.Duration
 	// DrainTimeout bounds the end of the server.
 	DrainTimeout time.Duration
 	// Parallel is how many steps of leases are worked on at once.
@@ -91,6 +98,7 @@ func DefaultServeOptions() ServeOptions {
 		WorkerTTL: 4 * time.Second, SweepInterval: time.Second,
 		ProvisionTimeout: 5 * time.Minute, ReleaseTimeout: 2 * time.Minute, DrainTimeout: 10 * time.Second,
 		Parallel: 64, CleanupAttempts: 12, ReapInterval: time.Minute,
+		ExpiryRate: 200, ClockJump: time.Minute, ClockSettle: 30 * time.Second, GapCap: time.Hour,
 	}
 }
 
@@ -155,11 +163,20 @@ func (o ServeOptions) Validate() error {
 		{"provision-timeout", o.ProvisionTimeout, time.Second},
 		{"release-timeout", o.ReleaseTimeout, time.Second},
 		{"reap-interval", o.ReapInterval, time.Second},
+		{"clock-jump", o.ClockJump, time.Second},
+		{"clock-settle", o.ClockSettle, time.Second},
+		{"gap-cap", o.GapCap, time.Second},
 		{"drain-timeout", o.DrainTimeout, 0},
 	} {
 		if d.value < d.least {
 			bad(d.flag, "%s is too short; give at least %s", d.value, d.least)
 		}
+	}
+	if o.GapCap > maxGapCap {
+		bad("gap-cap", "%s is too long; give at most %s", o.GapCap, maxGapCap)
+	}
+	if o.ExpiryRate < 1 {
+		bad("expiry-rate", "%d is too few; give at least 1", o.ExpiryRate)
 	}
 	if o.Parallel < 1 {
 		bad("parallel", "%d is too few; give at least 1", o.Parallel)
@@ -169,6 +186,9 @@ func (o ServeOptions) Validate() error {
 	}
 	return errors.Join(problems...)
 }
+
+// maxGapCap is the longest span that the server takes.
+const maxGapCap = 366 * 24 * time.Hour
 
 func isLoopbackHost(host string) bool {
 	ip, err := netip.ParseAddr(host)
@@ -281,6 +301,9 @@ func (o *ServeOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.LogFormat, "log-format", o.LogFormat, "`format` of the log: text or json")
 	f.StringVar(&o.LogLevel, "log-level", o.LogLevel, "least `level` that is logged: debug, info, warn or error")
 	f.DurationVar(&o.WorkerTTL, "worker-ttl", o.WorkerTTL, "how long a process that has gone silent counts as alive")
+	f.DurationVar(&o.ClockJump, "clock-jump", o.ClockJump, "how far the database's clock may jump before it is doubted, and no lease ends by its time")
+	f.DurationVar(&o.ClockSettle, "clock-settle", o.ClockSettle, "for how long a clock that jumped has to agree with itself to be trusted again; tenure clock confirm does it at once")
+	f.DurationVar(&o.GapCap, "gap-cap", o.GapCap, "bound of how far idle deadlines move for a time in which no lease could be renewed; give all processes the same")
 	f.DurationVar(&o.DrainTimeout, "drain-timeout", o.DrainTimeout, "bound of the server's end")
 }
 
@@ -301,6 +324,7 @@ func (o *ServeOptions) addWorkerFlags(cmd *cobra.Command, pluginEnv *[]string) {
 	f.DurationVar(&o.ReleaseTimeout, "release-timeout", o.ReleaseTimeout, "bound of one attempt to take a runtime down")
 	f.IntVar(&o.CleanupAttempts, "cleanup-attempts", o.CleanupAttempts, "how many tries to take a runtime down may fail before its lease is quarantined: it is on the list of leaks, and tried once an hour")
 	f.DurationVar(&o.ReapInterval, "reap-interval", o.ReapInterval, "how often providers are asked what they have; what no lease looks after is destroyed after two looks that agree")
+	f.IntVar(&o.ExpiryRate, "expiry-rate", o.ExpiryRate, "bound of how many leases this process ends by their time in a second; what is over waits for its turn")
 	f.IntVar(&o.Parallel, "parallel", o.Parallel, "how many leases are worked on at once")
 }
 
@@ -309,7 +333,7 @@ func serveFlags(cmd *cobra.Command) (names []string) {
 	for _, name := range []string{
 		"listen", "address", "database-url", "database-direct-url", "exec-uid", "allow-root-exec", "insecure-listen", "allow-fake-selection", "plugin-uid", "public-url", "log-format", "log-level",
 		"worker-ttl", "sweep-interval", "provision-timeout", "release-timeout", "drain-timeout", "parallel",
-		"cleanup-attempts", "reap-interval",
+		"cleanup-attempts", "reap-interval", "expiry-rate", "clock-jump", "clock-settle", "gap-cap",
 	} {
 		if cmd.Flags().Lookup(name) != nil {
 			names = append(names, name)

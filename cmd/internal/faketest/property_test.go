@@ -60,7 +60,7 @@ func live(t *testing.T, s story) (problems []string, logs string) {
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // a directory of the test
 	synctest.Test(t, func(*testing.T) {
-		l := &life{world: newWorld(dir, s.Environments), story: s, appeared: map[domain.RuntimeID]int{}}
+		l := &life{world: newWorld(dir, s.Environments), story: s, appeared: map[domain.RuntimeID]int{}, lost: map[domain.RuntimeID]bool{}}
 		writeScript(fake.ScriptPath(l.providerDir()), s.Start)
 		l.start()
 		for _, a := range s.Acts {
@@ -92,6 +92,9 @@ type life struct {
 	execs  []domain.ExecID
 	// appeared counts what the story itself made under the id of a runtime.
 	appeared map[domain.RuntimeID]int
+	// lost are the runtimes that the story took away, usurpers what it gave the names of some to instead.
+	lost     map[domain.RuntimeID]bool
+	usurpers []string
 }
 
 // held is a lease that was asked for.
@@ -109,9 +112,9 @@ func (l *life) do(a act) {
 	switch a.Do {
 	case doAcquire:
 		i := a.Of % len(l.environments)
-		l.leases = append(l.leases, held{l.acquire(l.environments[i], fmt.Sprintf("run-%d", len(l.leases))), l.story.Environments[i]})
+		l.leases = append(l.leases, held{l.acquire(l.environments[i], fmt.Sprintf("run-%d", len(l.leases)), a.wish), l.story.Environments[i]})
 	case doRelease:
-		_, err := l.client.ReleaseLease(ctx, commands.Caller{}, of, lease.Release{Reason: lease.ReasonReleased})
+		_, err := l.client.ReleaseLease(ctx, commands.Caller{}, of, a.release())
 		unlessRefused(err)
 	case doCancel:
 		_, err := l.client.CancelLease(ctx, commands.Caller{}, of, "not needed")
@@ -135,6 +138,12 @@ func (l *life) do(a act) {
 		unlessRefused(err)
 	case doAppear:
 		l.appear(l.leases[a.Of%len(l.leases)])
+	case doReconfigure:
+		l.reconfigure(a.Of % len(l.environments))
+	case doLose:
+		l.lose(of)
+	case doUsurp:
+		l.usurp(l.leases[a.Of%len(l.leases)])
 	case doKill:
 		l.last().kill()
 		pass(500 * time.Millisecond)
@@ -153,7 +162,7 @@ func (l *life) do(a act) {
 func (l *life) appear(h held) {
 	s, err := l.client.Lease(context.Background(), h.id)
 	must(err)
-	if !s.Status().Ended() || s.NeedsTeardown() || s.Runtime.IsZero() || h.place.Class == drivers.ClassBlind {
+	if !s.Over() || !s.PassedTo.IsZero() || s.Runtime.IsZero() || h.place.Class == drivers.ClassBlind {
 		return
 	}
 	outside, err := fake.Open(fake.Options{Dir: l.providerDir()})
@@ -185,6 +194,9 @@ func (l *life) judge() (problems []string) {
 	must(err)
 	living := map[string][]fake.Entry{}
 	for _, e := range led.Live() {
+		if e.Installation != l.installation.String() {
+			continue
+		}
 		living[e.RuntimeID] = append(living[e.RuntimeID], e)
 		id, err := uuid.Parse(e.RuntimeID)
 		must(err)
@@ -203,11 +215,14 @@ func (l *life) judge() (problems []string) {
 		n := len(living[s.Runtime.String()])
 		about := fmt.Sprintf("lease %d %s (%s, %s, cleanup %q, %d attempts, %d teardowns, %s: %s) with %d living", i, h.id, h.place.Class, s.Status(),
 			s.CleanupStatus(), s.Attempt, s.Teardown, s.TeardownCode, s.TeardownMessage, n)
+		problems = append(problems, l.judgeKept(i, s)...)
 		switch {
-		case s.Status() == lease.StatusActive:
-			if n != 1 || living[s.Runtime.String()][0].ID != *s.ProviderLeaseID {
+		case s.Status() == lease.StatusActive || s.Kept:
+			if lost := l.lost[s.Runtime]; n != 1 && !(lost && n == 0) || n > 0 && !lost && living[s.Runtime.String()][0].ID != *s.ProviderLeaseID {
 				problem("%s does not hold exactly its own runtime", about)
 			}
+		case !s.PassedTo.IsZero():
+		case s.NeedsTeardown() && s.Keeping() && h.place.neverKeeps():
 		case s.NeedsTeardown():
 			unknown := h.place.Class == drivers.ClassBlind && s.TeardownCode == "runtime_unknown" && l.story.losesNames(h.place)
 			unanswered := s.TeardownCode == "acquire_unanswered" && l.story.leavesUnanswered()
@@ -234,6 +249,8 @@ func (l *life) judge() (problems []string) {
 		}
 	}
 	problems = append(problems, l.balance()...)
+	problems = append(problems, l.judgeSlots()...)
+	problems = append(problems, l.judgeUsurpers(led)...)
 	started := map[string]int{}
 	for _, e := range led.Entries {
 		if e.Op == fake.OpExec {
@@ -280,7 +297,7 @@ func (l *life) balance() (problems []string) {
 	for id := range runtimes {
 		r, err := eventstore.Load(ctx, l.client.Ledger(), commands.Runtimes, id.UUID)
 		must(err)
-		of, err := l.client.Lease(ctx, r.State.Origin.Lease)
+		of, err := l.client.Lease(ctx, r.State.Last)
 		must(err)
 		over := of.Over()
 		switch listed, status := l.isListed(id), r.State.Status; {

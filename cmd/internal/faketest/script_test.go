@@ -36,6 +36,7 @@ type act struct {
 	Do    deed
 	// Of is the lease or environment that it is about, modulo how many there are.
 	Of int `json:",omitempty"`
+	wish
 }
 
 type deed string
@@ -55,6 +56,11 @@ const (
 	// the network delayed.
 	doForce  deed = "force"
 	doAppear deed = "appear"
+	// doReconfigure gives an environment another image, so that runtimes that were kept are of another make.
+	doReconfigure deed = "reconfigure"
+	// doLose takes away what a lease has at the provider; doUsurp lets something else have its name as well.
+	doLose  deed = "lose"
+	doUsurp deed = "usurp"
 )
 
 func (s story) String() string {
@@ -75,7 +81,7 @@ func (s story) String() string {
 	var at time.Duration
 	for _, a := range s.Acts {
 		at += time.Duration(a.After) * time.Millisecond
-		fmt.Fprintf(&b, "at %s: %s %d\n", at, a.Do, a.Of)
+		fmt.Fprintf(&b, "at %s: %s %d%s\n", at, a.Do, a.Of, a.of(a.Do))
 	}
 	return b.String()
 }
@@ -89,9 +95,11 @@ func drawStory(t *rapid.T) story {
 	var s story
 	// In a slow story nobody dies and nothing fails; the provider only takes its time. Nothing at all may be left of it.
 	slow := rapid.IntRange(0, 4).Draw(t, "slow") == 4
-	deeds := []deed{doAcquire, doAcquire, doRelease, doRelease, doExec, doExec, doCancel, doProbe, doForce, doAppear}
+	deeds := []deed{
+		doAcquire, doAcquire, doAcquire, doRelease, doRelease, doRelease, doExec, doExec, doCancel, doProbe, doForce, doAppear, doReconfigure,
+	}
 	if !slow {
-		deeds = append(deeds, doKill, doPause, doCrash)
+		deeds = append(deeds, doKill, doPause, doCrash, doLose, doUsurp)
 	}
 	for range rapid.IntRange(1, 3).Draw(t, "environments") {
 		p := place{Class: some(t, "class", drivers.ClassIdempotent, drivers.ClassListable, drivers.ClassBlind)}
@@ -104,12 +112,16 @@ func drawStory(t *rapid.T) story {
 	if !slow && rapid.IntRange(0, 4).Draw(t, "starts badly") == 4 {
 		s.Start = append(s.Start, drawStart(t))
 	}
-	s.Acts = append(s.Acts, act{Do: doAcquire, Of: rapid.IntRange(0, 2).Draw(t, "of")})
-	for range rapid.IntRange(0, 10).Draw(t, "acts") {
-		s.Acts = append(s.Acts, act{
+	s.Acts = append(s.Acts, act{Do: doAcquire, Of: rapid.IntRange(0, 2).Draw(t, "of"), wish: drawWish(t)})
+	for range rapid.IntRange(0, 14).Draw(t, "acts") {
+		a := act{
 			After: some[int64](t, "after", 0, 100, 700, 2_000, 5_000, 9_000, 25_000), Of: rapid.IntRange(0, 5).Draw(t, "of"),
 			Do: some(t, "do", deeds...),
-		})
+		}
+		if a.Do == doAcquire || a.Do == doRelease {
+			a.wish = drawWish(t)
+		}
+		s.Acts = append(s.Acts, a)
 	}
 	return s
 }
@@ -118,7 +130,8 @@ func drawStory(t *rapid.T) story {
 // be a liar, whom nobody can clean up after: such steps are not drawn.
 func drawStep(t *rapid.T, class drivers.Class, slow bool) fake.Step {
 	s := fake.Step{
-		Verb:   some(t, "verb", fake.VerbAcquire, fake.VerbAcquire, fake.VerbAcquire, fake.VerbRelease, fake.VerbRelease, fake.VerbExec, fake.VerbProbe, fake.VerbList),
+		Verb: some(t, "verb", fake.VerbAcquire, fake.VerbAcquire, fake.VerbAcquire, fake.VerbRelease, fake.VerbRelease, fake.VerbExec, fake.VerbProbe, fake.VerbList,
+			fake.VerbKeep, fake.VerbKeep, fake.VerbResume, fake.VerbResume),
 		Action: some(t, "action", fake.ActionFail, fake.ActionDelay, fake.ActionCrash, fake.ActionLate, fake.ActionPartial, fake.ActionSilent, fake.ActionJunk),
 		At:     some(t, "at", fake.PlaceBefore, fake.PlaceAfter, fake.PlaceReply),
 	}

@@ -17,7 +17,6 @@ import (
 
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/environment"
-	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/provider"
 	"github.com/tenure-dev/tenure/drivers/sandbox"
@@ -66,8 +65,7 @@ func newWorld(dir string, places []place) *world {
 	_, err = w.client.AddCompany(context.Background(), commands.Caller{}, w.company, "Acme")
 	must(err)
 	for i, p := range places {
-		config, err := json.Marshal(map[string]any{"provider": fake.KeyOf(p.Class), "script": append([]fake.Step{}, p.Script...)})
-		must(err)
+		config := p.config(fake.DefaultImage)
 		id := domain.EnvironmentID{UUID: uuid.New()}
 		_, err = w.client.RegisterEnvironment(context.Background(), commands.Caller{}, id, environment.Registered{
 			Company: w.company, Name: fmt.Sprintf("env-%d", i), Driver: sandbox.Name, Config: config, MaxLeases: p.Slots,
@@ -76,6 +74,13 @@ func newWorld(dir string, places []place) *world {
 		w.environments = append(w.environments, id)
 	}
 	return w
+}
+
+// config is the environment's.
+func (p place) config(image string) json.RawMessage {
+	config, err := json.Marshal(map[string]any{"provider": fake.KeyOf(p.Class), "script": append([]fake.Step{}, p.Script...), "image": image})
+	must(err)
+	return config
 }
 
 func (w *world) providerDir() string { return filepath.Join(w.dir, "provider") }
@@ -288,11 +293,12 @@ func pass(d time.Duration) {
 }
 
 // acquire asks for a lease.
-func (w *world) acquire(of domain.EnvironmentID, run string) domain.LeaseID {
+func (w *world) acquire(of domain.EnvironmentID, run string, as wish) domain.LeaseID {
 	a := commands.Acquire{
 		Lease: domain.LeaseID{UUID: uuid.New()}, Company: w.company, Environment: of, Run: run,
-		Provider: providerOf, Policy: lease.PolicyEphemeral, TTL: 24 * time.Hour, IdleTimeout: time.Hour,
+		Provider: providerOf, TTL: 24 * time.Hour, IdleTimeout: time.Hour,
 	}
+	as.acquire(&a)
 	_, err := w.client.AcquireLease(context.Background(), commands.Caller{}, a)
 	must(err)
 	return a.Lease

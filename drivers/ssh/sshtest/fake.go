@@ -21,8 +21,6 @@ import (
 
 // FakeOptions are the faults of a [Fake].
 type FakeOptions struct {
-	// Addr is where to listen; "" is a free port.
-	Addr string
 	// HostKeyTypes are as in [Options].
 	HostKeyTypes []string
 	// Stall is the phase in which the server falls silent: "banner", "key_exchange", "auth", "session", "command_start".
@@ -72,10 +70,7 @@ func StartFake(t testing.TB, o FakeOptions) *Fake {
 	ctx, cancel := context.WithCancel(context.Background())
 	f.ctx, f.cancel = ctx, cancel
 	f.NewHostKeys(o.HostKeyTypes...)
-	if o.Addr == "" {
-		o.Addr = "127.0.0.1:0"
-	}
-	require.NoError(t, f.Listen(t.Context(), o.Addr, f.serve))
+	require.NoError(t, f.Listen(t.Context(), "127.0.0.1:0", f.serve))
 	t.Cleanup(f.Stop)
 	return f
 }

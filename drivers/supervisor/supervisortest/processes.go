@@ -37,6 +37,7 @@ func (p *Processes) Beat(_ context.Context, process eventstore.Process, ttl time
 	for i := range p.rows {
 		if p.rows[i].ID == process.ID {
 			p.rows[i].AliveUntil, p.rows[i].Serves, p.rows[i].Draining = time.Now().Add(ttl), process.Serves, process.Draining
+			p.rows[i].Doubts, p.rows[i].ClockJump = process.Doubts, process.ClockJump
 			return nil
 		}
 	}

@@ -1,0 +1,46 @@
+package seeds
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/tenure-dev/tenure/cmd/internal/sim/still"
+)
+
+const pkg = "github.com/tenure-dev/tenure/cmd/internal/sim"
+
+// Build builds the simulation into dir, which it makes, with the sources below root as they are but for more, and returns
+// the program.
+func Build(ctx context.Context, root, dir string, more ...still.Edit) (string, error) {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return "", fmt.Errorf("make a directory: %w", err)
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("find a directory: %w", err)
+	}
+	overlay, err := still.Runtime(dir)
+	if err != nil {
+		return "", err
+	}
+	changed, err := still.Changed(root, dir, more)
+	if err != nil {
+		return "", err
+	}
+	file, program := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "sim.test")
+	if err := overlay.With(changed).Write(file); err != nil {
+		return "", err
+	}
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-overlay", file, "-o", program, pkg) //nolint:gosec // its words are ours
+	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	var said bytes.Buffer
+	build.Stdout, build.Stderr = &said, &said
+	if err := build.Run(); err != nil {
+		return "", fmt.Errorf("build the simulation: %w\n%s", err, said.Bytes())
+	}
+	return program, nil
+}

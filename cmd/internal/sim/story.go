@@ -1,0 +1,214 @@
+package sim
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"sync"
+	"testing/synctest"
+	"time"
+	_ "unsafe" // for go:linkname
+
+	"github.com/google/uuid"
+
+	"github.com/tenure-dev/tenure/cmd/internal/check"
+	"github.com/tenure-dev/tenure/cmd/internal/sim/seeds"
+)
+
+// Story is what became of a seed.
+type Story struct {
+	Seed   uint64
+	Counts Counts
+	// Virtual is how long it took by its own time, Steps how many things happened, Events how long its log is.
+	Virtual    time.Duration
+	Steps      int
+	Events     int
+	Finished   int
+	Calls      int
+	Looked     map[check.Rule]int
+	Violations []check.Violation
+	trace      *trace
+}
+
+// Told is the story in short.
+func (s *Story) Told() seeds.Told {
+	t := seeds.Told{
+		Seed: s.Seed, VirtualMs: s.Virtual.Milliseconds(), Steps: s.Steps, Events: s.Events, Calls: s.Calls, Finished: s.Finished,
+		Faults: map[string]int{}, Looked: s.Looked, Violations: s.Violations, Hash: s.trace.hash(),
+	}
+	for f, n := range s.Counts.Faults {
+		t.Faults[string(f)] = n
+	}
+	for name, n := range map[string]int{"provider_fails": s.Counts.provider, "provider_late": s.Counts.Late, "answer_lost": s.Counts.Lost} {
+		if n > 0 {
+			t.Faults[name] = n
+		}
+	}
+	return t
+}
+
+// write writes the whole trace, and what was found.
+func (s *Story) write(file string) error {
+	f, err := os.Create(file) //nolint:gosec // a file of the developer's choice
+	if err != nil {
+		return fmt.Errorf("write a trace: %w", err)
+	}
+	defer func() { _ = f.Close() }() // it is closed below where that matters
+	b := bufio.NewWriter(f)
+	if err := s.trace.write(b, 0); err != nil {
+		return err
+	}
+	for _, v := range s.Violations {
+		_, _ = fmt.Fprintf(b, "violation: %s\n", v) // Flush tells
+	}
+	if err := errors.Join(b.Flush(), f.Close()); err != nil {
+		return fmt.Errorf("write a trace: %w", err)
+	}
+	return nil
+}
+
+// Counts are the faults of a story.
+type Counts struct {
+	// Faults are those that struck, by kind; Lost are answers of the database that were lost, Late calls of providers that took
+	// very long.
+	Faults     map[fault]int
+	Lost, Late int
+	provider   int
+}
+
+func (c *Counts) fault(f fault) {
+	if c.Faults == nil {
+		c.Faults = map[fault]int{}
+	}
+	c.Faults[f]++
+}
+
+// Options of a story.
+type Options struct {
+	// Aloud writes what engines say into the trace.
+	Aloud bool
+}
+
+// lastV7 is the time of the last id of version 7, which the package keeps so that ids are in order. A story must not know what
+// the one before it did.
+//
+//go:linkname lastV7 github.com/google/uuid.lastV7time
+var lastV7 int64
+
+// ids is where the package uuid has its chance from.
+type ids struct {
+	mu     sync.Mutex
+	chance *rand.Rand
+}
+
+func (i *ids) Read(b []byte) (int, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	var word [8]byte
+	for n := 0; n < len(b); n += len(word) {
+		binary.LittleEndian.PutUint64(word[:], i.chance.Uint64())
+		copy(b[n:], word[:])
+	}
+	return len(b), nil
+}
+
+func source(seed, of uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, of)) } //nolint:gosec // it is to be repeated
+
+// Tell lets the story of a seed happen. It is called in a bubble of testing/synctest, and there is one story at a time in a
+// process.
+func Tell(seed uint64, opts Options) *Story {
+	uuid.SetRand(&ids{chance: source(seed, 1)})
+	defer uuid.SetRand(nil)
+	lastV7 = 0
+	for range seed % 97 {
+		_ = rand.Uint64() //nolint:gosec // the chance of the runtime begins elsewhere with each seed
+	}
+	p := newPlan(source(seed, 2))
+	p.aloud = opts.Aloud
+	w := newWorld(source(seed, 3), p)
+	for _, n := range w.nodes {
+		w.start(n)
+	}
+	for i := range p.clients {
+		c := &client{w: w, name: fmt.Sprintf("c%d", i), chance: source(seed, 100+uint64(i))} //nolint:gosec // not negative
+		w.clients = append(w.clients, c)
+		go c.live()
+	}
+	w.sched.run(func() bool { return !slices.ContainsFunc(w.clients, func(c *client) bool { return !c.done }) })
+	w.heal()
+	healed := time.Now()
+	next, quiet := healed, false
+	w.sched.run(func() bool {
+		if now := time.Now(); !now.Before(next) {
+			next = now.Add(5 * time.Second)
+			quiet = w.quiet()
+		}
+		return quiet || time.Since(healed) > settling
+	})
+	s := &Story{Seed: seed, Counts: w.counts, Virtual: time.Since(w.trace.began), Steps: w.sched.steps, Calls: len(w.calls), trace: w.trace}
+	w.judge(s, quiet)
+	for _, n := range w.nodes {
+		for _, e := range n.engines() {
+			w.kill(e, 0)
+		}
+	}
+	w.sched.items = nil
+	synctest.Wait()
+	return s
+}
+
+// settling is longer than all that can follow one another once no fault happens any more.
+const settling = 5 * time.Minute
+
+// quiet reports whether nobody has anything to do any more.
+func (w *world) quiet() bool {
+	rows, err := w.models.sorted(tableDeadlines)
+	must(err)
+	if len(rows) > 0 {
+		return false
+	}
+	rows, err = w.models.sorted(tableActive)
+	must(err)
+	return len(rows) == 0
+}
+
+// judge checks what came of it all.
+func (w *world) judge(s *Story, quiet bool) {
+	h := check.History{Calls: w.calls, Away: w.away}
+	var err error
+	h.Log, err = w.store.ReadAll(nil, 0, 1<<30) //nolint:staticcheck // it asks no context
+	must(err)
+	s.Events = len(h.Log)
+	for _, o := range w.outsides {
+		h.Ledgers = append(h.Ledgers, o.ledger)
+	}
+	h.ReadModels = w.models.tablesAsRead()
+	h.Limits = check.Limits{
+		End: w.store.Clock().Now(), Settled: quiet, Sweep: sweep, Slack: 45 * time.Second, Skew: 2*time.Second + w.jumped, Reaper: 3 * reap,
+	}
+	found := check.Check(h)
+	s.Violations, s.Looked, s.Finished = found.Violations, found.Looked, found.Finished
+	if !quiet {
+		s.Violations = append(s.Violations, check.Violation{Rule: "settles", Subject: "story", Detail: w.restless()})
+	}
+}
+
+// restless says who still has something to do.
+func (w *world) restless() string {
+	text := fmt.Sprintf("%s after the last fault there is still something to do:", settling)
+	for _, n := range []int{tableDeadlines, tableActive} {
+		rows, err := w.models.sorted(n)
+		must(err)
+		for _, r := range rows {
+			text += fmt.Sprintf("\n  %+v", r)
+		}
+	}
+	return text
+}
+
+// tablesAsRead are the read models as a reader sees them.
+func (m *models) tablesAsRead() []check.ReadModel { return nil }
