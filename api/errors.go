@@ -204,10 +204,6 @@ var mapping = []struct {
 		Status: http.StatusServiceUnavailable, Code: "node_away", Detail: "the output is on a machine that cannot be reached now", Retryable: true,
 		Remediation: "try again when it is back; an operator sees the processes at GET /api/v1/workers, and how others reach them at --address of a worker",
 	}, retryAfter: 5 * time.Second},
-	{is: errRuntimeAway, problem: wire.Problem{
-		Status: http.StatusServiceUnavailable, Code: "node_away", Detail: "the runtime is on a machine of which no process lives now", Retryable: true,
-		Remediation: "try again when it is back, or take another lease; an operator sees the machines by tenure node list",
-	}, retryAfter: 5 * time.Second},
 	{is: errNotReady, problem: wire.Problem{
 		Status: http.StatusServiceUnavailable, Code: "not_ready", Detail: "the server cannot serve yet, or not any more", Retryable: true,
 		Remediation: "try again; if it lasts, see the server's log",

@@ -27,7 +27,6 @@ type Server struct {
 	keys    *auth.Keys
 	metrics *metrics
 	echo    *echo.Echo
-	living  living
 
 	// closing ends streams and waits; background is what outlives the call that began it.
 	closing    chan struct{}
