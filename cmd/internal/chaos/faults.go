@@ -30,7 +30,7 @@ func (r *run) execute(ctx context.Context, deeds []deed) {
 		if pause(ctx, time.Until(began.Add(d.at))) != nil {
 			return
 		}
-		random := rand.New(rand.NewPCG(d.seed, 0))
+		random := randomOf(d.seed, 0)
 		all.Go(func() {
 			how := map[fault]func(context.Context, *rand.Rand) error{
 				faultKill: r.doKill, faultStop: r.doStop, faultDrain: r.doDrain, faultPGRestart: r.doPGRestart, faultCut: r.doCut,
@@ -258,7 +258,7 @@ func (r *run) playScript(ctx context.Context, name string, d time.Duration) erro
 	r.count(faultPlugin)
 	r.tell("plugin", "all", fmt.Sprintf("script %s for %s", name, d.Round(time.Millisecond)))
 	path := fake.ScriptPath(r.provider)
-	if err := errors.Join(os.WriteFile(path+".new", raw, 0o644), os.Rename(path+".new", path)); err != nil { //nolint:gosec // its readers are other users
+	if err := errors.Join(os.WriteFile(path+".new", raw, 0o644), os.Rename(path+".new", path)); err != nil {
 		return err
 	}
 	_ = pause(ctx, d)

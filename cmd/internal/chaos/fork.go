@@ -169,7 +169,7 @@ func (r *run) doClone(ctx context.Context, random *rand.Rand) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(fake.LedgerPath(provider), known, 0o666); err != nil { //nolint:gosec // the provider's user is another one
+	if err := os.WriteFile(fake.LedgerPath(provider), known, 0o666); err != nil {
 		return err
 	}
 	if err := os.Chmod(fake.LedgerPath(provider), 0o666); err != nil { //nolint:gosec // as above
@@ -220,7 +220,7 @@ func (r *run) doClone(ctx context.Context, random *rand.Rand) (err error) {
 
 // newCloneNode is a worker on a copy of the database, with a provider of its own.
 func (r *run) newCloneNode(name, provider, socket string) (*node, error) {
-	n := &node{run: r, name: name, verb: verbWorker, changed: make(chan struct{}), random: rand.New(rand.NewPCG(r.seed, hash(name)))}
+	n := &node{run: r, name: name, verb: verbWorker, changed: make(chan struct{}), random: randomOf(r.seed, hash(name))}
 	n.args = workerArgs
 	var err error
 	if n.log, err = os.Create(r.path(name + ".log")); err != nil {

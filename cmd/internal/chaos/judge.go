@@ -199,7 +199,7 @@ func writeReport(out report, path string, stdout io.Writer) error {
 	if _, err := stdout.Write(raw); err != nil {
 		return err
 	}
-	if err := os.WriteFile(path, raw, 0o644); err != nil { //nolint:gosec // a report is for everybody
+	if err := os.WriteFile(path, raw, 0o644); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
 	return nil

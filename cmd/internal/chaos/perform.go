@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
@@ -72,7 +71,7 @@ func (r *run) play(ctx, life context.Context, out *report) error {
 	defer stopWorking()
 	var clients, deeds, news sync.WaitGroup
 	for i := range r.clients {
-		a := &actor{run: r, name: fmt.Sprintf("client-%d", i), random: rand.New(rand.NewPCG(r.seed, uint64(i)))}
+		a := &actor{run: r, name: fmt.Sprintf("client-%d", i), random: randomOf(r.seed, uint64(i))}
 		clients.Go(func() { a.act(working) })
 	}
 	news.Go(func() { r.report(working) })

@@ -82,7 +82,7 @@ type deed struct {
 func plan(seed uint64, duration time.Duration, wanted []fault) []deed {
 	var deeds []deed
 	for _, f := range wanted {
-		random := rand.New(rand.NewPCG(seed, hash(string(f))))
+		random := randomOf(seed, hash(string(f)))
 		pace := min(every[f], duration*2/5)
 		for at := part(random, pace); at < duration*9/10; at += part(random, pace) {
 			deeds = append(deeds, deed{at: at, fault: f, seed: random.Uint64()})
@@ -104,4 +104,9 @@ func hash(name string) uint64 {
 		h = (h ^ uint64(b)) * 1099511628211
 	}
 	return h
+}
+
+// randomOf makes a source of chance that follows from a seed, one for each of those who draw from it.
+func randomOf(seed, whose uint64) *rand.Rand {
+	return rand.New(rand.NewPCG(seed, whose)) //nolint:gosec // it is to be the same again
 }

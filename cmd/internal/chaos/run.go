@@ -69,7 +69,7 @@ func newRun(ctx context.Context, s settings, stderr io.Writer) (*run, error) {
 	if err := os.RemoveAll(s.out); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(s.out, 0o755); err != nil { //nolint:gosec // a person looks at it
+	if err := os.MkdirAll(s.out, 0o755); err != nil {
 		return nil, err
 	}
 	r := &run{settings: s, stderr: stderr, began: time.Now(), counts: map[fault]int{}, points: points}
@@ -122,7 +122,7 @@ var workerArgs = []string{"--provision-timeout", "6s", "--release-timeout", "6s"
 
 // newNode makes a machine, with a clock that is right.
 func (r *run) newNode(name string, v verb) (*node, error) {
-	n := &node{run: r, name: name, verb: v, changed: make(chan struct{}), random: rand.New(rand.NewPCG(r.seed, hash(name)))}
+	n := &node{run: r, name: name, verb: v, changed: make(chan struct{}), random: randomOf(r.seed, hash(name))}
 	var err error
 	if n.log, err = os.Create(filepath.Join(r.out, name+".log")); err != nil {
 		return nil, err

@@ -48,6 +48,9 @@ func (r *run) settle(ctx context.Context) bool {
 		next := time.Now().Add(sayEvery)
 		return until(ctx, func() bool {
 			now, err := r.left(ctx, pool)
+			if ctx.Err() != nil {
+				return false // what was seen last is to be named
+			}
 			if err != nil {
 				open.trouble = err
 				return false
