@@ -55,6 +55,16 @@ func (w *world) on(m *machine) *node {
 // back starts the machine's process again.
 func (m *machine) back() { m.node = m.w.on(m) }
 
+// image changes what an environment's runtimes are made from.
+func (w *world) image(id domain.EnvironmentID, image string) {
+	w.Helper()
+	_, err := w.client.ReconfigureEnvironment(w.Context(), commands.Caller{}, id, 0, func(r environment.Reconfigured) (environment.Reconfigured, error) {
+		r.Config = []byte(`{"image": "` + image + `"}`)
+		return r, nil
+	}, commands.NoSecretFields)
+	require.NoError(w, err)
+}
+
 // forget gives a machine up.
 func (w *world) forget(m *machine) {
 	w.Helper()
@@ -199,6 +209,7 @@ func TestANodeThatIsBackAfterItWasForgottenDestroysWhatWas(t *testing.T) {
 		a := w.machine(fake.Options{})
 		b := w.machine(fake.Options{})
 		gone := w.register("fake", 0)
+		w.image(gone, "other") // so that no other environment leads to its place
 		first, other := w.activeOn(a), w.activeOn(a, in(gone))
 		a.crash()
 		w.pass(grace)
@@ -312,11 +323,7 @@ func TestADriftedRuntimeOnALostNodeHoldsNobodyUp(t *testing.T) {
 		w.giveBack(kept, lease.ReasonReleased)
 		w.isLease(lease.StatusRetained, kept)
 		a.crash()
-		_, err := w.client.ReconfigureEnvironment(t.Context(), commands.Caller{}, w.environment, 0, func(r environment.Reconfigured) (environment.Reconfigured, error) {
-			r.Config = []byte(`{"image": "newer"}`)
-			return r, nil
-		}, commands.NoSecretFields)
-		require.NoError(t, err)
+		w.image(w.environment, "newer")
 		w.pass(grace)
 		id := w.acquire(reusing, ownedBy(b.node))
 		w.pass(5 * time.Second)

@@ -78,7 +78,7 @@ func TestTheClaimOfAnEngineThatWasStoppedIsRefusedWhenItGoesOn(t *testing.T) {
 	hold, held := apptest.WithHold(t, "driver.acquire.after")
 	p := startPairOn(t, url, [2]apptest.Option{func(e *apptest.Engine) { way(e); held(e) }, way})
 	stopped, other := p.engines[0], p.engines[1]
-	tenant := other.Tenant(wire.AddEnvironment{})
+	tenant := sandboxes(t, other) // what is on one machine only, no other one makes
 	// Which engine takes a lease is a race; the one that waits at the point has lost it once it is stopped.
 	var lease wire.Lease
 	require.Eventually(t, func() bool {
