@@ -40,7 +40,7 @@ import (
 )
 
 // lives is how many are lived, unless -rapid.checks says otherwise.
-const lives = 40
+const lives = 12
 
 func TestMain(m *testing.M) {
 	flag.Parse()
