@@ -131,16 +131,16 @@ func TestTheReaperLeavesAloneWhatALeaseGetsBetweenTheListAndTheLog(t *testing.T)
 		AfterList:  func(context.Context) { run(&after) },
 	}}, func(t *testing.T, w *world) {
 		w.reaps = everything
-		w.start(supervisor.Options{ReapInterval: time.Minute})
-		w.start(supervisor.Options{ReapInterval: 24 * time.Hour})
+		first := w.start(supervisor.Options{ReapInterval: time.Minute})
+		other := w.start(supervisor.Options{ReapInterval: 24 * time.Hour})
+		other.deaf.Store(true)
 		var made, given domain.LeaseID
 		// Whatever the reaper knew before, it is told by the list of a runtime that is a lease's by now, or was.
 		makeOne := func() { made = w.acquire(); <-time.After(time.Second) }
 		before.Store(&makeOne)
 		w.pass(70 * time.Second)
 		w.isLease(lease.StatusActive, made)
-		given = w.acquire()
-		w.pass(20 * time.Second) // it may be the other's, who hears nothing and sweeps
+		given = w.acquire(ownedBy(first)) // the other one, which hears nothing, would come to it by its sweep only
 		w.isLease(lease.StatusActive, given)
 		giveBack := func() { w.release(given); <-time.After(time.Second) }
 		after.Store(&giveBack)

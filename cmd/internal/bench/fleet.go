@@ -224,7 +224,7 @@ func (f *fleet) start(ctx context.Context, verb string) (*process, error) {
 
 func (f *fleet) startIn(ctx context.Context, verb, name string, args ...string) (*process, error) {
 	dir := filepath.Join(f.dir, name)
-	if err := os.MkdirAll(dir, 0o711); err != nil { //nolint:gosec // commands pass through it, as through the engine's own
+	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return nil, err
 	}
 	for file, content := range map[string][]byte{vault.FileName: f.keyset, "admin.key": []byte(f.admin + "\n")} {

@@ -107,7 +107,7 @@ func (f *fleet) killAndRelease(ctx context.Context, victims []*process, of map[i
 	for i, v := range victims {
 		group.Go(func() (err error) {
 			// Where in its beat it is hit is chance.
-			if err := rest(ctx, rand.N(time.Second)); err != nil {
+			if err := rest(ctx, rand.N(time.Second)); err != nil { //nolint:gosec // chance is no secret
 				return err
 			}
 			if err := v.kill(); err != nil {
