@@ -34,8 +34,9 @@ func TestACommandIsNotSentAgainBehindTheClientsBack(t *testing.T) {
 					_, _ = w.Write([]byte(`{"status": "ok"}`))
 					return
 				}
-				require.NotEmpty(t, q.Header.Get(wire.HeaderIdempotencyKey))
-				commands.Add(1)
+				if q.Header.Get(wire.HeaderIdempotencyKey) != "" {
+					commands.Add(1)
+				}
 				panic(http.ErrAbortHandler)
 			}))
 			t.Cleanup(server.Close)
