@@ -228,6 +228,12 @@ func (c *Client) sendOnce(ctx context.Context, k *call) (*http.Response, error) 
 	for name, values := range k.header {
 		req.Header[name] = values
 	}
+	if key, ok := req.Header[wire.HeaderIdempotencyKey]; ok {
+		// Under its canonical name net/http takes it as leave to send the request again by itself, on a connection that broke. Then nobody
+		// would know that the answer is to a later try than the first.
+		delete(req.Header, wire.HeaderIdempotencyKey)
+		req.Header[strings.ToLower(wire.HeaderIdempotencyKey)] = key
+	}
 	req.Header.Set("User-Agent", c.agent)
 	if c.key != "" {
 		req.Header.Set("Authorization", "Bearer "+c.key)
