@@ -89,7 +89,7 @@ func TestATeardownWaitsForItsLostNodeAndGoesOnWhenThatIsBack(t *testing.T) {
 		a.crash()
 		w.release(released)
 		w.pass(30 * time.Second)
-		require.Zero(t, w.isLease(lease.StatusReleasing, released).TeardownCode, "a restart is no loss")
+		require.Empty(t, w.isLease(lease.StatusReleasing, released).TeardownCode, "a restart is no loss")
 		require.Equal(t, "worker_gone", w.hasEnded(execution.EndUnknown, x).Why)
 		unstarted := w.exec(idle, "echo")
 		w.pass(grace)
