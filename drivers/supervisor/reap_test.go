@@ -127,7 +127,7 @@ func TestTheReaperLeavesAloneWhatALeaseGetsBetweenTheListAndTheLog(t *testing.T)
 		BeforeList: func(context.Context) error { run(&before); return nil },
 		AfterList:  func(context.Context) { run(&after) },
 	}}, func(t *testing.T, w *world) {
-		w.start(supervisor.Options{ReapInterval: time.Minute})
+		hears := w.start(supervisor.Options{ReapInterval: time.Minute})
 		other := w.start(supervisor.Options{ReapInterval: 24 * time.Hour})
 		other.deaf.Store(true)
 		var made, given domain.LeaseID
@@ -136,7 +136,7 @@ func TestTheReaperLeavesAloneWhatALeaseGetsBetweenTheListAndTheLog(t *testing.T)
 		before.Store(&makeOne)
 		w.pass(70 * time.Second)
 		w.isLease(lease.StatusActive, made)
-		given = w.acquire()
+		given = w.acquire(ownedBy(hears))
 		w.isLease(lease.StatusActive, given)
 		giveBack := func() { w.release(given); <-time.After(time.Second) }
 		after.Store(&giveBack)
