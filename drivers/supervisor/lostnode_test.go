@@ -89,7 +89,7 @@ func TestATeardownWaitsForItsLostNodeAndGoesOnWhenThatIsBack(t *testing.T) {
 		a.crash()
 		w.release(released)
 		w.pass(30 * time.Second)
-		require.Zero(t, w.isLease(lease.StatusReleasing, released).TeardownCode, "a restart is no loss")
+		require.Empty(t, w.isLease(lease.StatusReleasing, released).TeardownCode, "a restart is no loss")
 		require.Equal(t, "worker_gone", w.hasEnded(execution.EndUnknown, x).Why)
 		unstarted := w.exec(idle, "echo")
 		w.pass(grace)
@@ -208,15 +208,11 @@ func TestANodeThatIsBackAfterItWasForgottenDestroysWhatWas(t *testing.T) {
 	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
 		a := w.machine(fake.Options{})
 		b := w.machine(fake.Options{})
-		gone := w.register("fake", 0)
-		w.image(gone, "other") // so that no other environment leads to its place
-		first, other := w.activeOn(a), w.activeOn(a, in(gone))
+		first, other := w.activeOn(a), w.activeOn(a)
 		a.crash()
 		w.pass(grace)
 		w.forget(a)
 		w.pass(2 * time.Second)
-		_, err := w.client.RetireEnvironment(t.Context(), commands.Caller{}, gone, commands.Retirement{Delete: true})
-		require.NoError(t, err)
 		require.Len(t, a.outside.Live(), 2)
 		stream := commands.Nodes.Stream(a.process.Node.UUID)
 		require.Equal(t, []string{"NodeForgotten"}, w.names(stream))
@@ -236,6 +232,24 @@ func TestANodeThatIsBackAfterItWasForgottenDestroysWhatWas(t *testing.T) {
 		w.pass(5 * time.Minute)
 		require.True(t, w.isLease(lease.StatusPendingCleanup, again).Awaiting())
 		require.Zero(t, b.outside.Released())
+	})
+}
+
+// Also where no environment leads any more.
+func TestANodeThatIsBackLooksWhereWhatWasForgottenIs(t *testing.T) {
+	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
+		a := w.machine(fake.Options{})
+		w.machine(fake.Options{})
+		w.activeOn(a)
+		a.crash()
+		w.pass(grace)
+		w.forget(a)
+		w.pass(2 * time.Second)
+		_, err := w.client.RetireEnvironment(t.Context(), commands.Caller{}, w.environment, commands.Retirement{Delete: true})
+		require.NoError(t, err)
+		a.back()
+		w.pass(4 * time.Minute)
+		require.Empty(t, a.outside.Live())
 	})
 }
 
