@@ -169,7 +169,8 @@ func newOutage(t *testing.T, e *apptest.Engine) *outage {
 	t.Helper()
 	o := &outage{t: t, e: e, c: impatient(t, e), acquired: map[string]uuid.UUID{}}
 	const held = 3
-	o.tenant = e.Tenant(wire.AddEnvironment{MaxLeases: held})
+	room := 100_000 // a slow machine is watched for longer, and more come to wait in that time
+	o.tenant = e.Tenant(wire.AddEnvironment{MaxLeases: held, MaxQueued: &room})
 	for range held {
 		o.held = append(o.held, e.Acquire(o.tenant, wire.AcquireLease{}).Lease)
 	}

@@ -205,7 +205,8 @@ func (l *life) judge() (problems []string) {
 		if s := r.State.Status; (s == runtime.StatusDestroyed || s == runtime.StatusNone) && !l.placeOf(r.State.Origin.Environment).endless() {
 			problem("runtime %s lives (%s), but the log says %q", e.RuntimeID, e.ID, s)
 		}
-		if n := len(living[e.RuntimeID]); n == max(1, l.appeared[domain.RuntimeID{UUID: id}])+1 {
+		most := max(1, l.appeared[domain.RuntimeID{UUID: id}])
+		if n := len(living[e.RuntimeID]); n == most+1 && !l.placeOf(r.State.Origin.Environment).endless() {
 			problem("runtime %s lives %d times", e.RuntimeID, n)
 		}
 	}
@@ -218,8 +219,9 @@ func (l *life) judge() (problems []string) {
 		problems = append(problems, l.judgeKept(i, s)...)
 		switch {
 		case s.Status() == lease.StatusActive || s.Kept:
-			there := n == 1 && living[s.Runtime.String()][0].ID == *s.ProviderLeaseID
-			if lost := l.lost[s.Runtime]; !there && !lost || n > 1 {
+			there := slices.ContainsFunc(living[s.Runtime.String()], func(e fake.Entry) bool { return e.ID == *s.ProviderLeaseID })
+			// One that came too late stays beside it where nothing can be taken down.
+			if lost := l.lost[s.Runtime]; !there && !lost || n > 1 && !h.place.endless() {
 				problem("%s does not hold exactly its own runtime", about)
 			}
 		case !s.PassedTo.IsZero():
