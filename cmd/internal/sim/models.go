@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tenure-dev/tenure/cmd/internal/check"
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/leak"
@@ -208,5 +207,3 @@ func (m *models) open() ([]supervisor.Leak, error) {
 	}
 	return open, err
 }
-
-var _ = check.Check
