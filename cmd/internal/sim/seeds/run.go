@@ -94,12 +94,13 @@ func (r Run) process(ctx context.Context, stride int, hear func(Told)) error {
 	err = errors.Join(lines.Err(), c.Wait())
 	switch {
 	case ctx.Err() != nil:
-		return nil // somebody has heard enough
+		err = nil // somebody has heard enough, and the process was ended
 	case done < r.Seeds:
 		// The story itself did not end: the program panicked, or all its goroutines wait for ever.
 		hear(Told{Seed: next, Violations: []check.Violation{{Rule: RuleCrash, Subject: "story", Detail: fmt.Sprintf("%v\n%s", err, said.Bytes())}}})
+		err = nil
 	case err != nil:
-		return fmt.Errorf("run the simulation: %w", err)
+		err = fmt.Errorf("run the simulation: %w", err)
 	}
-	return nil
+	return err
 }
