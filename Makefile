@@ -105,6 +105,21 @@ bench: setup ## Measure against floors of the same run what matches BENCH; write
 	@CGO_ENABLED=0 go build -o build/bench ./cmd/internal/bench
 	@build/bench -run '$(BENCH)' -json build/bench.json $(BENCH_FLAGS) </dev/null
 
+# What make chaos does: for how long, by which plan, to how many processes. An empty SEED takes one of the time, and says it.
+DURATION ?= 60s
+SEED ?= 0
+API ?= 3
+WORKERS ?= 3
+FAULTS ?= all
+CHAOS_FLAGS ?=
+
+.PHONY: chaos
+chaos: setup ## Break everything around real processes for DURATION, and check what was promised; writes build/chaos.json
+	@mkdir -p build
+	@CGO_ENABLED=0 go build -tags faults -o build/tenure-faults ./cmd/tenure
+	@CGO_ENABLED=0 go build -o build/chaosrun ./cmd/internal/chaos
+	@build/chaosrun -bin build/tenure-faults -out build/chaos -duration '$(DURATION)' -seed '$(or $(SEED),0)' -api '$(API)' -workers '$(WORKERS)' -faults '$(FAULTS)' $(CHAOS_FLAGS) </dev/null
+
 .PHONY: generate
 generate: need-go ## Write generated code
 	go generate ./...

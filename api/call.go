@@ -31,8 +31,6 @@ type call struct {
 	id    uuid.UUID
 	owner domain.CompanyID
 	body  []byte
-	// acted says that what the call asks for is in the log: by it, or by an earlier one that it repeats.
-	acted bool
 }
 
 func (c *call) ctx() context.Context { return c.Request().Context() }
@@ -133,9 +131,14 @@ func (c *call) done(by commands.Caller, o eventstore.Outcome, err error) (events
 	if o.Replayed {
 		c.Response().Header().Set(wire.HeaderReplayed, "true")
 	}
-	c.acted = c.acted || o.Changed || o.Replayed
+	if o.Changed || o.Replayed {
+		c.accepted()
+	}
 	return o, nil
 }
+
+// accepted notes that the call's command is in the log, so that nothing that goes wrong from here on is taken for its refusal.
+func (c *call) accepted() { c.Set(keyDone, true) }
 
 // made is the resource of a command that makes one: the first one's, if the command is a repetition.
 func made(o eventstore.Outcome, id uuid.UUID) uuid.UUID {

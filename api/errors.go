@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -53,6 +52,12 @@ func (s *Server) answerErrorOf(c echo.Context, err error) {
 	if p.Status >= http.StatusInternalServerError && s.deps.Diagnose != nil {
 		err = s.deps.Diagnose(err)
 		p, retryAfter = problemOf(err)
+	}
+	if done, _ := c.Get(keyDone).(bool); done && (p.Status >= http.StatusInternalServerError || p.Status == http.StatusNotFound) {
+		// It was done, and only what became of it cannot be told: nobody may believe that nothing happened. What was just made and
+		// is not there any more was lost with the end of a log that forked.
+		p, retryAfter = problemOf(eventstore.ErrUnknownOutcome)
+		p.Detail = "the command was accepted, and what became of it cannot be read"
 	}
 	p.Type, p.Title, p.RequestID = "urn:tenure:problem:"+p.Code, title(p.Code), request.String()
 	s.metrics.refused(p.Code)
@@ -165,20 +170,6 @@ func ofEcho(status int) wire.Problem {
 		p.Code, p.Detail, p.Cause = "method_not_allowed", "the route does not take this method", "the path is known, with other methods"
 	}
 	return p
-}
-
-// honest is the error of a call that had acted when it could not go on: that nothing was done is no longer true then, nor is it
-// that there is no such thing, which a fork of the log may have taken away again. Whoever repeats the call learns what became
-// of it.
-func (c *call) honest(err error) error {
-	if !c.acted || err == nil {
-		return err
-	}
-	r, refused := errors.AsType[*domain.Refusal](err)
-	if errors.Is(err, eventstore.ErrUnavailable) || refused && r.Kind == domain.KindNotFound {
-		return fmt.Errorf("%w: after the command was done: %v", eventstore.ErrUnknownOutcome, err) //nolint:errorlint // it is not to be taken for that error
-	}
-	return err
 }
 
 // mapping says what errors that are no refusals become, in the order in which they are looked at.

@@ -118,11 +118,14 @@ func (s *Server) releaseEach(c *call, candidates []leases.Row, release lease.Rel
 		if o.Changed || o.Replayed {
 			asked = append(asked, candidates[i].Data.ID.UUID)
 		}
-		replayed, c.acted = replayed || o.Replayed, c.acted || o.Changed || o.Replayed
+		replayed = replayed || o.Replayed
 		position = max(position, o.Position)
 	}
 	if replayed {
 		c.Response().Header().Set(wire.HeaderReplayed, "true")
+	}
+	if len(asked) > 0 {
+		c.accepted()
 	}
 	return asked, position, errors.Join(faults...)
 }

@@ -384,12 +384,14 @@ func (s *Supervisor) release(
 		return false, nil
 	}
 	need, unreadable := s.need(l.Config, secretread.Read{Purpose: secretread.PurposeRelease, Lease: id, Environment: l.Environment})
+	_, epoch := s.identity()
 	l, got, err := s.deps.Commands.ClaimRelease(ctx, s.as(right, cause), id, lease.StartRelease{
 		Worker: s.deps.Process.ID, Deadline: now.Add(s.opts.ReleaseTimeout), WorkerDead: orphaned,
 	}, need)
 	if err != nil {
 		return false, err
 	}
+	l.Fence = fenceIn(epoch, l.Fence)
 	var config json.RawMessage
 	if unreadable == nil {
 		config, unreadable = s.open(l.Config, got)

@@ -78,6 +78,8 @@ func (s *Supervisor) prepare(ctx context.Context, id domain.ExecID, x execution.
 			Err: fmt.Errorf("the input has %d bytes, not %d", len(own.Stdin), x.Request.StdinBytes),
 		}
 	}
+	_, epoch := s.identity()
+	l.Fence = fenceIn(epoch, l.Fence)
 	return launch{
 		driver: driver, right: right, config: l.Config, vars: env.EnvVars, need: need, ofLease: ofLease, own: own,
 		request: drivers.ExecRequest{

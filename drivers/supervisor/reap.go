@@ -320,6 +320,7 @@ func identityOf(r drivers.ListedRuntime) string {
 // destroy ends a thing that two looks agree on.
 func (v visit) destroy(ctx context.Context, sighting commands.Sighting, j commands.Judged) {
 	s := v.s
+	_, epoch := s.identity()
 	if _, err := s.deps.Commands.ClaimLeak(ctx, s.me(uuid.Nil), sighting, s.deps.Process.ID); err != nil {
 		if !refused(err) {
 			s.log.Warn("a leak could not be claimed", "leak", j.Leak, "error", err)
@@ -329,6 +330,9 @@ func (v visit) destroy(ctx context.Context, sighting commands.Sighting, j comman
 	l := j.Lease
 	h := s.handle(j.Holder, l, v.config)
 	h.RuntimeID = sighting.RuntimeID
+	if h.Fence != 0 && j.Why != leak.WhyExtra {
+		h.Fence = fenceIn(epoch, h.Fence)
+	}
 	if j.Why != leak.WhyExtra && l.ProviderLeaseID == nil {
 		h.ProviderLeaseID = sighting.ProviderLeaseID
 	}

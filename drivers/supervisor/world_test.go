@@ -50,7 +50,9 @@ type world struct {
 	// installer is every process's.
 	installer supervisor.Installer
 	// forked, while true, keeps every process from driving.
-	forked      atomic.Bool
+	forked atomic.Bool
+	// epochs is how many epochs the log has left behind.
+	epochs      atomic.Int64
 	company     domain.CompanyID
 	environment domain.EnvironmentID
 	// silent makes processes that serve no API.
@@ -136,7 +138,7 @@ func (w *world) prepareWith(registry *drivers.Registry, opts supervisor.Options,
 	renewals := n.client.WatchRenewals(pulse{w.pulse, n.link}, commands.RenewalOptions{Serves: !w.silent, Cap: opts.GapCap})
 	n.Supervisor = supervisor.New(supervisor.Deps{
 		Commands: n.client, Drivers: registry, Todo: supervisortest.NewTodo(w.store), Processes: w.processes, Partitions: n.link,
-		Process: n.process, Installer: w.installer, Installation: w.installation, Epoch: memory.Epoch, Estate: supervisortest.Estate{Store: w.store},
+		Process: n.process, Installer: w.installer, Identity: w.identity, Estate: supervisortest.Estate{Store: w.store},
 		Looked: w.looked, Reaps: w.reaps,
 		JournalDir: func(id domain.ExecID) string { return filepath.Join(journals, id.String()) },
 		Driving: func() error {
@@ -153,6 +155,10 @@ func (w *world) prepareWith(registry *drivers.Registry, opts supervisor.Options,
 	n.feed.Go(func() { renewals.Run(ctx) })
 	w.Cleanup(n.stop)
 	return n
+}
+
+func (w *world) identity() (installation uuid.UUID, epoch int64) {
+	return w.installation, memory.Epoch + w.epochs.Load()
 }
 
 // hear passes on to the ledger, and by it to the supervisor, what the feed brings.

@@ -356,6 +356,12 @@ func TestAProcessWhoseRowAForkLostGoesOn(t *testing.T) {
 
 	_, err = pool.Exec(t.Context(), `DELETE FROM events WHERE position > 1`)
 	require.NoError(t, err)
+	// The row of the node's incarnation before came back with the log, and seems to live.
+	_, err = pool.Exec(t.Context(), `
+		INSERT INTO processes (id, node_id, hostname, pid, version, role, serves, draining, address, started_at, alive_until)
+		VALUES ($1, $2, 'h', 1, 'v', 'serve', '{}', false, '', clock_timestamp() - interval '1 minute', clock_timestamp() + interval '1 minute')`,
+		uuid.New(), me.Node.UUID)
+	require.NoError(t, err)
 	require.NoError(t, processes.Beat(t.Context(), me, time.Minute))
 	list, err := processes.List(t.Context())
 	require.NoError(t, err)

@@ -34,16 +34,21 @@ func (p *Processes) ForReaders() *Processes { return &Processes{store: p.store, 
 // Register makes the row of a new incarnation and removes those of the node's earlier ones: only one process at a time owns
 // a node's data directory, so they are gone.
 func (p *Processes) Register(ctx context.Context, process eventstore.Process, ttl time.Duration) error {
-	p.mu.Lock()
-	p.mine, p.epoch = process, p.store.Epoch()
-	p.mu.Unlock()
-	_, err := p.pool.Exec(ctx, `
+	epoch := p.store.Epoch()
+	err := p.pool.QueryRow(ctx, `
 		WITH earlier AS (DELETE FROM processes WHERE node_id = $2 AND id <> $1)
 		INSERT INTO processes (id, node_id, hostname, pid, version, role, serves, draining, address, alive_until)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, clock_timestamp() + $10)`,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, clock_timestamp() + $10)
+		RETURNING started_at`,
 		process.ID.UUID, process.Node.UUID, process.Hostname, process.PID, process.Version,
-		process.Role.String(), array(process.Serves), process.Draining, process.Address, ttl)
-	return unavailable(wrap(err, "register this process"))
+		process.Role.String(), array(process.Serves), process.Draining, process.Address, ttl).Scan(&process.StartedAt)
+	if err != nil {
+		return unavailable(wrap(err, "register this process"))
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mine, p.epoch = process, epoch
+	return nil
 }
 
 // Beat says that the process lives on, and what may have changed of it. It returns ErrProcessGone when its row is not there any more: another incarnation

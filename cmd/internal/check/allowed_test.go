@@ -79,6 +79,17 @@ var allowed = map[string]func(*story){
 			on("lease", next.id.UUID, lease.Failed{Code: "away", CleanupPending: true, KeptUntil: &until}),
 			on("runtime", next.runtime.UUID, runtime.Freed{Lease: next.id}), on("admission", s.env.UUID, admission.Idled{Lease: next.id}))
 	},
+	"a lease gives up resuming, and the provider hears of the giving up before the resuming": func(s *story) {
+		h := s.acquire(lease.PolicyReuseByEnvironment, 1)
+		s.release(h, lease.ReasonReleased, lease.DispositionKeepRunning)
+		s.keep(h)
+		next := s.ask(lease.PolicyReuseByEnvironment, 1, h)
+		s.claim(next, h)
+		s.release(next, lease.ReasonReleased, lease.DispositionKeepRunning)
+		s.append(uuid.Nil, on("lease", next.id.UUID, lease.ProvisioningAbandoned{Attempt: 1, Code: "release_requested"}))
+		s.keep(next)
+		s.ledger(check.Entry{Op: check.OpHold, Thing: next.thing, Runtime: next.runtime.UUID, Lease: next.id.UUID, Fence: s.fence(next)})
+	},
 	"the provider took a lease's runtime away": func(s *story) {
 		h := s.acquire(lease.PolicyEphemeral, 1)
 		s.ledger(check.Entry{Op: check.OpVanish, Thing: h.thing, Runtime: h.runtime.UUID})

@@ -379,6 +379,9 @@ func (j *judge) onThing(led *Ledger, subject string, t *thing, e *Entry) {
 			j.broken(subject, fmt.Sprintf("%s with fence %d; fence %d holds it", e, e.Fence, t.fence))
 		}
 		t.fence, t.kept = max(t.fence, e.Fence), true
+		if e.Lease != uuid.Nil { // of who took it over in the log and gave it up before it was told so
+			t.lease = e.Lease
+		}
 	case OpExec:
 		switch {
 		case older:

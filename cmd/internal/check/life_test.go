@@ -40,7 +40,7 @@ import (
 )
 
 // lives is how many are lived, unless -rapid.checks says otherwise.
-const lives = 40
+const lives = 12
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -95,6 +95,12 @@ const (
 	doPause    deed = "pause the engine"
 	doLose     deed = "lose outcomes of the engine"
 	doLoseMine deed = "lose the outcome of the client"
+	// doDelay lets an append of the engine happen after others; doJoin starts one more engine beside those that live.
+	doDelay deed = "delay an append of the engine"
+	doJoin  deed = "start one more engine"
+	// doVanish takes away what a lease has, doDrift changes what runtimes are made from.
+	doVanish deed = "take a runtime away"
+	doDrift  deed = "change the configuration"
 )
 
 // act is one of them; what it is about is counted modulo how many there are.
@@ -108,7 +114,7 @@ type act struct {
 func drawActs(t *rapid.T) []act {
 	deeds := []deed{
 		doAcquire, doAcquire, doAcquire, doRepeat, doRenew, doRenew, doRelease, doRelease, doKeep, doCancel, doExec, doExec, doForce,
-		doCapacity, doKill, doPause, doLose, doLoseMine,
+		doCapacity, doKill, doPause, doLose, doLoseMine, doDelay, doJoin, doVanish, doDrift,
 	}
 	one := rapid.Custom(func(t *rapid.T) act {
 		a := act{
@@ -251,14 +257,7 @@ func (l *life) do(a act) {
 		})
 		_ = err
 	case doCapacity:
-		_, err := l.client.ReconfigureEnvironment(context.Background(), commands.Caller{}, l.environments[a.Of%len(l.environments)], 0,
-			func(now environment.Reconfigured) (environment.Reconfigured, error) {
-				now.MaxLeases = 1 + a.Of%3
-				return now, nil
-			}, commands.NoSecretFields)
-		if !errors.Is(err, eventstore.ErrUnknownOutcome) {
-			must(err)
-		}
+		l.reconfigure(a, func(now *environment.Reconfigured) { now.MaxLeases = 1 + a.Of%3 })
 	case doKill:
 		l.last().kill()
 		pass(500 * time.Millisecond)
@@ -272,6 +271,36 @@ func (l *life) do(a act) {
 		l.last().link.lose.Store(2)
 	case doLoseMine:
 		l.mine.lose.Store(1)
+	case doDelay:
+		l.last().link.delay.Store(true)
+	case doJoin:
+		l.start()
+	case doVanish:
+		l.vanish(of)
+	case doDrift:
+		l.reconfigure(a, func(now *environment.Reconfigured) {
+			now.Config = []byte(fmt.Sprintf(`{"image":"image-%d"}`, a.Of%3))
+		})
+	}
+}
+
+func (l *life) reconfigure(a act, change func(*environment.Reconfigured)) {
+	_, err := l.client.ReconfigureEnvironment(context.Background(), commands.Caller{}, l.environments[a.Of%len(l.environments)], 0,
+		func(now environment.Reconfigured) (environment.Reconfigured, error) {
+			change(&now)
+			return now, nil
+		}, commands.NoSecretFields)
+	if !errors.Is(err, eventstore.ErrUnknownOutcome) {
+		must(err)
+	}
+}
+
+// vanish takes away what a lease has, as somebody does who knows nothing of leases.
+func (l *life) vanish(of domain.LeaseID) {
+	now, err := l.client.Lease(context.Background(), of)
+	must(err)
+	if !now.Runtime.IsZero() {
+		must(l.last().world.Lose(now.Runtime.String()))
 	}
 }
 
@@ -414,6 +443,14 @@ func (l *life) history() check.History {
 	led, err := fake.ReadLedger(fake.LedgerPath(filepath.Join(l.dir, "provider")))
 	must(err)
 	h.Ledgers = check.FromFake(led.Entries, l.installation.String())
+	for i := range h.Ledgers {
+		for n := range h.Ledgers[i].Entries {
+			// The engine always says for whom it destroys something.
+			if e := &h.Ledgers[i].Entries[n]; e.Op == check.OpDestroy && e.Lease == uuid.Nil && e.Fence == 0 {
+				e.Op = check.OpVanish
+			}
+		}
+	}
 	h.ReadModels = readModels(l.t, h.Log)
 	return h
 }
@@ -502,11 +539,22 @@ type link struct {
 	down atomic.Bool
 	// lose is how many of the next appends happen and have their outcomes lost.
 	lose atomic.Int64
+	// delay makes the next append happen just before the one after it, and its outcome be lost.
+	delay   atomic.Bool
+	delayed atomic.Pointer[eventstore.Append]
 }
 
 func (l *link) Submit(a eventstore.Append) eventstore.Pending {
 	if l.down.Load() {
+		l.delayed.Store(nil)
 		return cut{eventstore.ErrUnavailable}
+	}
+	if l.delay.CompareAndSwap(true, false) {
+		l.delayed.Store(&a)
+		return cut{eventstore.ErrUnknownOutcome}
+	}
+	if late := l.delayed.Swap(nil); late != nil {
+		l.Store.Submit(*late)
 	}
 	p := l.Store.Submit(a)
 	if l.lose.Add(-1) >= 0 {

@@ -194,9 +194,15 @@ func toldFences(j *judge) {
 			if e.Fence == 0 || e.Lease == uuid.Nil || e.Op == OpAppear || !led.own(e) {
 				continue
 			}
-			if l := j.leases[e.Lease]; l != nil && !j.lostStream(lease.Category, e.Lease) && l.fence() != e.Fence {
+			if l := j.leases[e.Lease]; l != nil && !j.lostStream(lease.Category, e.Lease) && l.fence() != e.Fence && !j.above(l.fence(), e.Fence) {
 				j.broken(leaseName(e.Lease), fmt.Sprintf("%s acted with fence %d; the lease has %d", e, e.Fence, l.fence()), l.granted)
 			}
 		}
 	}
+}
+
+// above reports whether a fence is the one by which leases of earlier epochs act since the log got a new one: where that begins.
+func (j *judge) above(granted, fence int64) bool {
+	in := fence >> domain.FenceBits
+	return fence == in<<domain.FenceBits && in > granted>>domain.FenceBits && in <= j.Log[len(j.Log)-1].Epoch
 }

@@ -303,6 +303,9 @@ var orderPlants = []plant{
 	{check.RuleOrder, "a provider is asked with another fence", func(w *whole) {
 		w.Ledgers[0].Entries[w.entry(check.OpCreate, w.living.thing)].Fence++
 	}, leaseOf(living), "acted with fence"},
+	{check.RuleOrder, "a provider is asked with the fence of an epoch that never was", func(w *whole) {
+		w.Ledgers[0].Entries[w.entry(check.OpCreate, w.living.thing)].Fence = 9 << domain.FenceBits
+	}, leaseOf(living), "acted with fence"},
 }
 
 var deadlinePlants = []plant{

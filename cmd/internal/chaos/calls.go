@@ -1,0 +1,53 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"os"
+	"sync"
+
+	"github.com/tenure-dev/tenure/cmd/internal/check"
+)
+
+// calls is what the clients sent and were told, in memory and as lines of JSON.
+type calls struct {
+	mu   sync.Mutex
+	file *os.File
+	out  *bufio.Writer
+	all  []check.Call
+	err  error
+}
+
+func newCalls(path string) (*calls, error) {
+	file, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	return &calls{file: file, out: bufio.NewWriter(file)}, nil
+}
+
+func (c *calls) add(k check.Call) {
+	line, err := json.Marshal(k)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.all = append(c.all, k)
+	if err == nil {
+		_, err = c.out.Write(append(line, '\n'))
+	}
+	c.err = errors.Join(c.err, err)
+}
+
+// count is how many there are.
+func (c *calls) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.all)
+}
+
+// close ends the file and returns all.
+func (c *calls) close() ([]check.Call, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.all, errors.Join(c.err, c.out.Flush(), c.file.Close())
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/tenure-dev/tenure/cmd/internal/check"
+	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/migrations/pgtest/pgcluster"
+	"github.com/tenure-dev/tenure/plugins/fake"
+)
+
+// report is what a run leaves.
+type report struct {
+	check.Report
+	// Faults is what was done, by what it was.
+	Faults map[fault]int `json:"faults"`
+	// Duration is as it was asked for.
+	Duration string `json:"duration"`
+}
+
+// Limits of what is judged.
+const (
+	sweep = time.Second
+	// slack is for a machine that has fewer cores than processes.
+	slack  = 15 * time.Second
+	skew   = 2 * time.Second
+	reaper = 30 * time.Second
+)
+
+// judge gathers all that is known and gives it to the checker.
+func (r *run) judge(ctx context.Context, out *report, settled bool) error {
+	pool, err := pgxpool.New(ctx, r.db.now().URL(pgcluster.RoleSuper, pgcluster.Database))
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	h := check.History{
+		Lost: r.db.lost, Clones: r.clones, Away: r.away.all(),
+		Limits: check.Limits{Settled: settled, Sweep: sweep, Slack: slack, Skew: skew, Reaper: reaper},
+	}
+	var installation uuid.UUID
+	if err := pool.QueryRow(ctx, `SELECT installation, clock_timestamp() FROM log`).Scan((*[16]byte)(&installation), &h.Limits.End); err != nil {
+		return err
+	}
+	if h.Log, err = readLog(ctx, r.db.now(), 0); err != nil {
+		return err
+	}
+	if h.ReadModels, err = readModels(ctx, pool); err != nil {
+		return err
+	}
+	if h.Ledgers, err = r.ledgers(installation); err != nil {
+		return err
+	}
+	if h.Calls, err = r.calls.close(); err != nil {
+		return err
+	}
+	r.say("judging %d events, %d calls, %d ledgers, %d read models", len(h.Log), len(h.Calls), len(h.Ledgers), len(h.ReadModels))
+	found := check.Check(h)
+	for _, v := range found.Violations {
+		r.say("VIOLATION %s", v)
+	}
+	out.Fill(h, found)
+	if len(found.Violations)+len(r.violations) > 0 {
+		return r.keep(h)
+	}
+	return nil
+}
+
+// fill puts into a report what the run itself knows.
+func (r *run) fill(out *report) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out.Violations = append(append([]check.Violation{}, r.violations...), out.Violations...)
+	out.Errors = append(out.Errors, r.problems...)
+	out.Faults = map[fault]int{}
+	for f := range every {
+		out.Faults[f] = r.counts[f]
+	}
+	out.Duration = r.duration.String()
+}
+
+// ledgers are those of the providers, each with its own things.
+func (r *run) ledgers(installation uuid.UUID) ([]check.Ledger, error) {
+	ledger, err := fake.ReadLedger(fake.LedgerPath(r.provider))
+	if err != nil {
+		return nil, err
+	}
+	owner := map[string]string{} // the provider, by the thing
+	byProvider := map[string][]fake.Entry{}
+	for _, e := range ledger.Entries {
+		if e.Op == fake.OpCreate {
+			owner[e.ID] = e.Provider
+		}
+		if p, ok := owner[e.ID]; ok {
+			byProvider[p] = append(byProvider[p], e)
+		}
+	}
+	var all []check.Ledger
+	for name, class := range driversOf {
+		all = append(all, check.Ledger{
+			Provider: name, Class: check.Class(class), Installation: installation.String(), Entries: entriesOf(byProvider[name]),
+		})
+	}
+	slices.SortFunc(all, func(a, b check.Ledger) int { return cmp.Compare(a.Provider, b.Provider) })
+	return all, nil
+}
+
+// entriesOf are lines of the fake's ledger as the checker reads them.
+func entriesOf(lines []fake.Entry) (entries []check.Entry) {
+	for _, e := range lines {
+		switch e.Op {
+		case fake.OpCreate, fake.OpDestroy, fake.OpHold, fake.OpKeep, fake.OpExec:
+			entries = append(entries, check.Entry{
+				Op: check.Op(e.Op), At: e.At, Thing: e.ID, Runtime: idOf(e.RuntimeID), Installation: e.Installation, Lease: idOf(e.LeaseID),
+				Epoch: e.Epoch, Fence: e.Fence, Attempt: e.Attempt, Exec: idOf(e.ExecID), By: "worker process " + strconv.Itoa(e.PID),
+			})
+		case fake.OpCall, fake.OpStuck:
+		}
+	}
+	return entries
+}
+
+// idOf is an id as it was written, or none.
+func idOf(text string) uuid.UUID {
+	id, err := uuid.Parse(text)
+	if err != nil {
+		return uuid.Nil
+	}
+	return id
+}
+
+// keep writes down what a person looks at.
+func (r *run) keep(h check.History) error {
+	ledger, err := os.ReadFile(fake.LedgerPath(r.provider))
+	if err == nil {
+		err = os.WriteFile(r.path("ledger.jsonl"), ledger, 0o600)
+	}
+	return errors.Join(err, writeLines(r.path("log.jsonl"), h.Log), writeLines(r.path("lost.jsonl"), h.Lost), writeLines(r.path("away.jsonl"), h.Away))
+}
+
+// line is an event for a person.
+type line struct {
+	Position   int64             `json:"position"`
+	Epoch      int64             `json:"epoch"`
+	Stream     eventstore.Stream `json:"stream"`
+	Version    int64             `json:"version"`
+	Name       string            `json:"name"`
+	RecordedAt time.Time         `json:"recordedAt"`
+	Actor      uuid.UUID         `json:"actor"`
+	Request    uuid.UUID         `json:"request"`
+	Append     uuid.UUID         `json:"append"`
+	Data       json.RawMessage   `json:"data"`
+}
+
+// writeLines writes a list as lines of JSON.
+func writeLines[T any](path string, list []T) (err error) {
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	out := bufio.NewWriter(file)
+	encoder := json.NewEncoder(out)
+	for _, item := range list {
+		var shown any = item
+		if e, ok := shown.(eventstore.Recorded); ok {
+			shown = line{
+				Position: e.Position, Epoch: e.Epoch, Stream: e.Stream, Version: e.Version, Name: e.Name, RecordedAt: e.RecordedAt,
+				Actor: e.By.Actor.UUID, Request: e.By.Request, Append: e.AppendID, Data: e.Payload,
+			}
+		}
+		if err := encoder.Encode(shown); err != nil {
+			return err
+		}
+	}
+	return out.Flush()
+}
+
+// writeReport writes the report to a file and to whoever called.
+func writeReport(out report, path string, stdout io.Writer) error {
+	raw, err := json.MarshalIndent(out, "", "  ")
+	if err != nil {
+		return err
+	}
+	raw = append(raw, '\n')
+	if _, err := stdout.Write(raw); err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, raw, 0o644); err != nil { //nolint:gosec // a report is for everybody
+		return fmt.Errorf("write the report: %w", err)
+	}
+	return nil
+}
