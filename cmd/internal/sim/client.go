@@ -46,7 +46,7 @@ func (c *client) live() {
 }
 
 // rest lets time pass.
-func (c *client) rest(limit time.Duration) { time.Sleep(time.Millisecond + rand64(c.chance, limit)) }
+func (c *client) rest(limit time.Duration) { <-time.After(time.Millisecond + rand64(c.chance, limit)) }
 
 func (c *client) odds(n int) bool { return c.chance.IntN(n) == 0 }
 

@@ -50,7 +50,7 @@ func (w *world) strike(it *item) bool {
 	}
 	f := w.plan.faults[w.chance.IntN(len(w.plan.faults))]
 	e := w.victim(it)
-	for_ := func(limit time.Duration) time.Duration { return 10*time.Millisecond + rand64(w.chance, limit) }
+	lasts := func(limit time.Duration) time.Duration { return 10*time.Millisecond + rand64(w.chance, limit) }
 	switch f {
 	case faultKill:
 		if e == nil {
@@ -69,7 +69,7 @@ func (w *world) strike(it *item) bool {
 			return false
 		}
 		w.struck(f, e.actor.name)
-		w.freeze(e, for_(40*time.Second))
+		w.freeze(e, lasts(40*time.Second))
 		if f == faultReplace {
 			n := e.node
 			n.now, n.frozen = nil, append(n.frozen, e)
@@ -77,27 +77,27 @@ func (w *world) strike(it *item) bool {
 				if n.now == nil {
 					w.start(n)
 				}
-			}}, for_(w.plan.downFor))
+			}}, lasts(w.plan.downFor))
 		}
 	case faultCut:
 		if e != nil {
 			w.struck(f, e.actor.name)
-			e.actor.cut = time.Now().Add(for_(20 * time.Second))
+			e.actor.cut = time.Now().Add(lasts(20 * time.Second))
 		}
 	case faultAway:
 		w.struck(f, "database")
-		until := time.Now().Add(for_(30 * time.Second))
+		until := time.Now().Add(lasts(30 * time.Second))
 		for _, e := range w.alive() {
 			e.actor.cut = until
 		}
 	case faultDeaf:
 		if e != nil {
 			w.struck(f, e.actor.name)
-			e.actor.deaf = time.Now().Add(for_(15 * time.Second))
+			e.actor.deaf = time.Now().Add(lasts(15 * time.Second))
 		}
 	case faultLag:
 		w.struck(f, "read models")
-		w.models.heldUp = time.Now().Add(for_(10 * time.Second))
+		w.models.heldUp = time.Now().Add(lasts(10 * time.Second))
 	case faultClock:
 		w.struck(f, "database")
 		now := w.store.Clock().Now()

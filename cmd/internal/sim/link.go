@@ -8,7 +8,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tenure-dev/tenure/domain"
-	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/drivers/supervisor"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/memory"
@@ -242,5 +241,3 @@ func (e estate) Stuck(ctx context.Context) ([]domain.LeaseID, error) {
 func (e estate) Leaks(ctx context.Context) ([]supervisor.Leak, error) {
 	return read(ctx, e.l, "leaks", func() ([]supervisor.Leak, error) { return e.l.w.models.open() })
 }
-
-var _ = lease.StatusActive

@@ -3,7 +3,6 @@ package sim
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -181,7 +180,7 @@ type running struct {
 var _ drivers.Exec = running{}
 
 func (r running) Process() drivers.Process {
-	return drivers.Process{PID: r.pid, StartTime: uint64(r.pid), BootID: "sim"} //nolint:gosec // a small number
+	return drivers.Process{PID: r.pid, StartTime: uint64(r.pid), BootID: "sim"}
 }
 
 func (r running) Wait(ctx context.Context) (drivers.ExecResult, error) {
@@ -255,7 +254,7 @@ func call[T any](ctx context.Context, d *driver, what string, settled func(), f 
 	it := &item{what: o.name + " " + what, of: d.a, effect: true, lost: dead}
 	it.do = func() {
 		happened = true
-		fate := o.fate(what)
+		fate := o.fate()
 		v, err := none, errProvider
 		if fate == works || fate == loses {
 			if v, err = f(); err == nil && fate == loses {
@@ -271,12 +270,12 @@ func call[T any](ctx context.Context, d *driver, what string, settled func(), f 
 		if it.of == nil || abandoned {
 			return
 		}
-		s.add(&item{what: o.name + " answers " + what, of: d.a, lost: dead, do: func() { q.answer(v, err) }}, o.w.delay(s.pace))
+		s.add(&item{what: o.name + " answers " + what, of: d.a, lost: dead, do: func() { q.answer(v, err) }}, o.w.delay())
 	}
 	if d.a.dead {
 		return none, errDead
 	}
-	s.add(it, o.w.delay(s.pace))
+	s.add(it, o.w.delay())
 	if !heeds {
 		<-q.done
 		return q.value, q.err
@@ -307,7 +306,7 @@ func call[T any](ctx context.Context, d *driver, what string, settled func(), f 
 }
 
 // fate decides what becomes of a request.
-func (o *outside) fate(what string) fate {
+func (o *outside) fate() fate {
 	if o.w.chance.Float64() >= o.failing {
 		return works
 	}
@@ -415,8 +414,6 @@ func parse(id string) uuid.UUID {
 	}
 	return u
 }
-
-var _ = fmt.Sprint
 
 // handleOf names what there is.
 func handleOf(i fake.Instance) drivers.Handle {

@@ -31,7 +31,7 @@ func TestNoStoryBreaksAPromise(t *testing.T) {
 	// One goroutine at a time, and none stopped by the collection of garbage.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	for n := range uint64(*count) { //nolint:gosec // not negative
+	for n := range uint64(*count) {
 		seed := *first + n**stride
 		var s *Story
 		synctest.Test(t, func(*testing.T) { s = Tell(seed, Options{Aloud: *aloud}) })

@@ -311,7 +311,7 @@ func (w *world) loses() bool {
 }
 
 // delay is how long a provider takes for one way.
-func (w *world) delay(p pace) time.Duration {
+func (w *world) delay() time.Duration {
 	s := w.sched
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -16,18 +16,19 @@ const pkg = "github.com/tenure-dev/tenure/cmd/internal/sim"
 // Build builds the simulation into dir, which it makes, with the sources below root as they are but for more, and returns
 // the program.
 func Build(ctx context.Context, root, dir string, more ...still.Edit) (string, error) {
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return "", fmt.Errorf("make a directory: %w", err)
-	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return "", fmt.Errorf("find a directory: %w", err)
 	}
-	overlay, err := still.Runtime(dir)
+	sources := filepath.Join(dir, "_src") // Go looks into no directory of such a name
+	if err := os.MkdirAll(sources, 0o750); err != nil {
+		return "", fmt.Errorf("make a directory: %w", err)
+	}
+	overlay, err := still.Runtime(ctx, sources)
 	if err != nil {
 		return "", err
 	}
-	changed, err := still.Changed(root, dir, more)
+	changed, err := still.Changed(root, sources, more)
 	if err != nil {
 		return "", err
 	}
@@ -35,7 +36,7 @@ func Build(ctx context.Context, root, dir string, more ...still.Edit) (string, e
 	if err := overlay.With(changed).Write(file); err != nil {
 		return "", err
 	}
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-overlay", file, "-o", program, pkg) //nolint:gosec // its words are ours
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-overlay", file, "-o", program, pkg)
 	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	var said bytes.Buffer
 	build.Stdout, build.Stderr = &said, &said

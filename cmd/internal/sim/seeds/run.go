@@ -48,7 +48,7 @@ func (r Run) Each(ctx context.Context, hear func(Told) bool) error {
 	var all sync.WaitGroup
 	for n := range jobs {
 		part := r
-		part.First, part.Seeds = r.First+uint64(n), (r.Seeds-n+jobs-1)/jobs //nolint:gosec // not negative
+		part.First, part.Seeds = r.First+uint64(n), (r.Seeds-n+jobs-1)/jobs
 		all.Go(func() { errs[n] = part.process(ctx, jobs, hear1) })
 	}
 	all.Wait()
@@ -60,7 +60,7 @@ func (r Run) Each(ctx context.Context, hear func(Told) bool) error {
 
 // process runs every stride-th seed in one process.
 func (r Run) process(ctx context.Context, stride int, hear func(Told)) error {
-	c := exec.CommandContext(ctx, r.Program, //nolint:gosec // it was just built
+	c := exec.CommandContext(ctx, r.Program,
 		"-test.run", "^TestNoStoryBreaksAPromise$", "-test.timeout", "0", "-test.count", "1", "-told",
 		"-first", fmt.Sprint(r.First), "-seeds", fmt.Sprint(r.Seeds), "-stride", fmt.Sprint(stride), "-traces", r.Traces,
 	)
@@ -88,20 +88,19 @@ func (r Run) process(ctx context.Context, stride int, hear func(Told)) error {
 		if err := json.Unmarshal([]byte(text), &t); err != nil {
 			return fmt.Errorf("read what the simulation says: %w", err)
 		}
-		next, done = t.Seed+uint64(stride), done+1 //nolint:gosec // not negative
+		next, done = t.Seed+uint64(stride), done+1
 		hear(t)
 	}
 	err = errors.Join(lines.Err(), c.Wait())
-	if ctx.Err() == nil && done < r.Seeds {
+	switch {
+	case ctx.Err() != nil:
+		err = nil // somebody has heard enough, and the process was ended
+	case done < r.Seeds:
 		// The story itself did not end: the program panicked, or all its goroutines wait for ever.
 		hear(Told{Seed: next, Violations: []check.Violation{{Rule: RuleCrash, Subject: "story", Detail: fmt.Sprintf("%v\n%s", err, said.Bytes())}}})
-		return nil
+		err = nil
+	case err != nil:
+		err = fmt.Errorf("run the simulation: %w", err)
 	}
-	if ctx.Err() != nil {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("run the simulation: %w", err)
-	}
-	return nil
+	return err
 }

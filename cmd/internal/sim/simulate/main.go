@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -114,15 +115,15 @@ func (o options) simulate(ctx context.Context) error {
 		return true
 	})
 	if err != nil || ctx.Err() != nil {
-		return cmpErr(err, ctx.Err())
+		return cmp.Or(err, ctx.Err())
 	}
 	if broken != nil {
 		return o.explain(ctx, run, *broken)
 	}
 	again := run
-	again.Seeds, again.Jobs = min(o.seeds, replays), min(o.jobs, 2)
+	again.Seeds = min(o.seeds, replays)
 	// Another order of seeds in each process than before: what a story comes to must not hang on those before it.
-	again.First, again.Jobs = o.first+uint64(o.seeds-again.Seeds), 1 //nolint:gosec // not negative
+	again.First, again.Jobs = o.first+uint64(o.seeds-again.Seeds), 1
 	var differ []uint64
 	err = again.Each(ctx, func(t seeds.Told) bool {
 		if s.hashes[t.Seed] != t.Hash {
@@ -131,29 +132,20 @@ func (o options) simulate(ctx context.Context) error {
 		return true
 	})
 	if err != nil || ctx.Err() != nil {
-		return cmpErr(err, ctx.Err())
+		return cmp.Or(err, ctx.Err())
 	}
 	if len(differ) > 0 {
 		return fmt.Errorf("seeds %v came to something else the second time: the simulation is not deterministic", differ)
 	}
-	fmt.Printf("sim: %s\nsim: faults: %s\nsim: looked at: %s\nsim: %d seeds replayed: the same, byte for byte\nsim ok\n", s, list(s.faults), list(s.looked), again.Seeds)
-	return nil
-}
-
-func cmpErr(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
+	fmt.Fprintf(os.Stdout, "sim: %s\nsim: faults: %s\nsim: looked at: %s\nsim: %d seeds replayed: the same, byte for byte\nsim ok\n", s, list(s.faults), list(s.looked), again.Seeds)
 	return nil
 }
 
 // explain replays a story that broke a promise, and says all there is to say of it.
 func (o options) explain(ctx context.Context, run seeds.Run, t seeds.Told) error {
-	fmt.Printf("sim: seed %d breaks %d promises; replay it with: make sim SEED=%d SEEDS=1\n", t.Seed, len(t.Violations), t.Seed)
+	fmt.Fprintf(os.Stdout, "sim: seed %d breaks %d promises; replay it with: make sim SEED=%d SEEDS=1\n", t.Seed, len(t.Violations), t.Seed)
 	for _, v := range t.Violations {
-		fmt.Println("  " + v.String())
+		fmt.Fprintln(os.Stdout, "  "+v.String())
 	}
 	run.First, run.Seeds, run.Jobs, run.Traces = t.Seed, 1, 1, o.dir
 	var again seeds.Told
@@ -161,17 +153,17 @@ func (o options) explain(ctx context.Context, run seeds.Run, t seeds.Told) error
 		return err
 	}
 	file := filepath.Join(o.dir, fmt.Sprintf("seed-%d.txt", t.Seed))
-	if text, err := os.ReadFile(file); err == nil { //nolint:gosec // just written
+	if text, err := os.ReadFile(file); err == nil {
 		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-		fmt.Printf("sim: the end of its trace; all of it is in %s\n", file)
+		fmt.Fprintf(os.Stdout, "sim: the end of its trace; all of it is in %s\n", file)
 		for _, l := range lines[max(0, len(lines)-tail):] {
-			fmt.Println("  " + l)
+			fmt.Fprintln(os.Stdout, "  "+l)
 		}
 	}
 	if again.Hash == t.Hash {
-		fmt.Println("sim: it replays exactly")
+		fmt.Fprintln(os.Stdout, "sim: it replays exactly")
 	} else {
-		fmt.Println("sim: it does NOT replay exactly")
+		fmt.Fprintln(os.Stdout, "sim: it does NOT replay exactly")
 	}
 	return fmt.Errorf("seed %d: %d violations", t.Seed, len(t.Violations))
 }

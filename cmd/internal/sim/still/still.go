@@ -11,6 +11,7 @@
 package still
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -92,8 +93,8 @@ func mathRand() uint64 {
 type Overlay struct{ Replace map[string]string }
 
 // Runtime puts the changed files of the installed runtime into dir, and returns them as an overlay.
-func Runtime(dir string) (Overlay, error) {
-	out, err := exec.Command("go", "env", "GOROOT").Output()
+func Runtime(ctx context.Context, dir string) (Overlay, error) {
+	out, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
 	if err != nil {
 		return Overlay{}, fmt.Errorf("ask where Go is: %w", err)
 	}
@@ -107,7 +108,7 @@ func Changed(from, to string, edits []Edit) (Overlay, error) {
 	for _, e := range edits {
 		text, there := texts[e.File]
 		if !there {
-			b, err := os.ReadFile(filepath.Join(from, e.File)) //nolint:gosec // a source file
+			b, err := os.ReadFile(filepath.Join(from, e.File))
 			if err != nil {
 				return o, fmt.Errorf("read a source: %w", err)
 			}
