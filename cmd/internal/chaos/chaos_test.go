@@ -102,7 +102,7 @@ func TestAShortRunWithFaultsBreaksNoPromise(t *testing.T) {
 
 // What does not come to its end in the time that it has is a violation: leases that clients forgot live for seconds.
 func TestARunThatDoesNotComeToRestFailsAndKeepsWhatThereIsToSee(t *testing.T) {
-	out, args := small(t, "-duration", "3s", "-faults", "none", "-settle", "1ms", "-lease", "60s")
+	out, args := small(t, "-duration", "3s", "-faults", "none", "-settle", "1s", "-lease", "60s")
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, 1, chaos(args, &stdout, &stderr), "%s", &stderr)
 	var got report

@@ -64,7 +64,11 @@ func (r *run) settle(ctx context.Context) bool {
 		})
 	})
 	if err != nil && ctx.Err() == nil {
-		for _, what := range open.name() {
+		names := open.name()
+		if len(names) == 0 {
+			names = []string{"the engine, which could not be looked at"}
+		}
+		for _, what := range names {
 			r.violate("settled", what, fmt.Sprintf("it did not come to its end within %s after all faults", r.settings.settle))
 		}
 	}
