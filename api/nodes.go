@@ -129,7 +129,7 @@ func (n *nodesNow) show(id domain.NodeID) wire.Node {
 	if p := n.process(id); p != nil {
 		out.Hostname, out.Since, out.LastSeenAt = textOrNull(p.Hostname), timeOrNull(p.StartedAt), timeOrNull(p.SeenAt)
 		out.Process = &wire.NodeProcess{ID: p.ID.UUID, Role: p.Role.String(), PID: p.PID, Version: p.Version, Address: textOrNull(p.Address)}
-		out.Drivers = append(out.Drivers, p.Serves...)
+		out.Drivers = append(out.Drivers, p.Drivers()...)
 		out.Partitions = n.partitions[p.ID]
 	}
 	if !said.ForgottenAt.IsZero() {

@@ -3,6 +3,7 @@ package eventstore
 import (
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tenure-dev/tenure/domain"
@@ -79,6 +80,11 @@ const keeps = "keeps:"
 
 // KeepsOf is how a process says that it can keep the runtimes of a driver.
 func KeepsOf(driver string) string { return keeps + driver }
+
+// Drivers are those that the process has, without what it says of them.
+func (p Process) Drivers() []string {
+	return slices.DeleteFunc(slices.Clone(p.Serves), func(s string) bool { return strings.HasPrefix(s, keeps) })
+}
 
 // Keeps reports whether the process can keep the runtimes of one of its drivers; ok is false for a driver that it does not
 // have, or of which it can say nothing, since it is dead or drives nothing.

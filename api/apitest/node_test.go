@@ -22,7 +22,7 @@ func (s *server) machine() eventstore.Process {
 	s.t.Helper()
 	p := eventstore.Process{
 		ID: domain.WorkerID{UUID: uuid.New()}, Node: domain.NodeID{UUID: uuid.New()}, Hostname: "build-7", PID: 7, Version: "test",
-		Role: eventstore.RoleWorker, Serves: []string{"local"},
+		Role: eventstore.RoleWorker, Serves: []string{"local", eventstore.KeepsOf("local")},
 	}
 	require.NoError(s.t, s.store.Processes().Register(s.t.Context(), p, time.Minute))
 	return p
