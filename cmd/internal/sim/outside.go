@@ -251,7 +251,7 @@ func call[T any](ctx context.Context, d *driver, what string, settled func(), f 
 			go settled()
 		}
 	}
-	it := &item{what: o.name + " " + what, of: d.a, effect: true, lost: dead}
+	it := &item{what: o.name + " " + what, of: d.a, effect: what != "list", lost: dead}
 	it.do = func() {
 		happened = true
 		fate := o.fate()

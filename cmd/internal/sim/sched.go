@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing/synctest"
 	"time"
@@ -206,6 +207,13 @@ func (s *sched) drop(it *item) {
 	if it.lane != nil {
 		it.lane.items = without(it.lane.items)
 	}
+}
+
+// underway reports whether something that was sent has not arrived yet.
+func (s *sched) underway() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.items, func(it *item) bool { return it.effect })
 }
 
 // pause makes a process stand still, resume makes it go on.

@@ -146,11 +146,15 @@ func Tell(seed uint64, opts Options) *Story {
 	w.sched.run(func() bool { return !slices.ContainsFunc(w.clients, func(c *client) bool { return !c.done }) })
 	w.heal()
 	healed := time.Now()
-	next, quiet := healed, false
+	next, since, quiet := healed, healed, false
 	w.sched.run(func() bool {
 		if now := time.Now(); !now.Before(next) {
-			next = now.Add(5 * time.Second)
-			quiet = w.quiet()
+			next = now.Add(2 * time.Second)
+			if !w.quiet() {
+				since = now
+			}
+			// What came late is for the reaper, who wants to see it twice.
+			quiet = now.Sub(since) > 3*reap
 		}
 		return quiet || time.Since(healed) > settling
 	})
@@ -171,6 +175,9 @@ const settling = 5 * time.Minute
 
 // quiet reports whether nobody has anything to do any more.
 func (w *world) quiet() bool {
+	if w.sched.underway() {
+		return false
+	}
 	rows, err := w.models.sorted(tableDeadlines)
 	must(err)
 	if len(rows) > 0 {
