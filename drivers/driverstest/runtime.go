@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -202,11 +201,9 @@ func RequireNoProcess(t *testing.T, token string) {
 // processesWith are the processes of this machine that have token in their arguments; "" is none.
 func processesWith(t *testing.T, token string) (found string) {
 	t.Helper()
-	names, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	require.NoError(t, err)
-	for _, name := range names {
-		if b, err := os.ReadFile(name); err == nil && strings.Contains(string(b), token) {
-			found += fmt.Sprintf("%s: %q\n", name, b)
+	for pid, b := range Processes("cmdline") {
+		if strings.Contains(string(b), token) {
+			found += fmt.Sprintf("%d: %q\n", pid, b)
 		}
 	}
 	return found

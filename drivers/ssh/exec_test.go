@@ -567,13 +567,9 @@ func sampleArguments(text string, stop <-chan struct{}) string {
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		names, err := filepath.Glob("/proc/[0-9]*/cmdline")
-		if err != nil {
-			return err.Error()
-		}
-		for _, name := range names {
-			if b, err := os.ReadFile(name); err == nil && bytes.Contains(b, []byte(text)) {
-				return name + ": " + string(b)
+		for _, b := range driverstest.Processes("cmdline") {
+			if bytes.Contains(b, []byte(text)) {
+				return string(b)
 			}
 		}
 		select {

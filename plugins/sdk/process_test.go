@@ -180,10 +180,8 @@ func TestNoCommandOutlivesItsWorker(t *testing.T) {
 // running reports whether a process of this machine has mark in its arguments.
 func running(t *testing.T, mark string) bool {
 	t.Helper()
-	names, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	require.NoError(t, err)
-	for _, name := range names {
-		if b, err := os.ReadFile(name); err == nil && bytes.Contains(b, []byte(mark)) {
+	for _, b := range driverstest.Processes("cmdline") {
+		if bytes.Contains(b, []byte(mark)) {
 			return true
 		}
 	}

@@ -27,6 +27,7 @@ import (
 
 	"github.com/tenure-dev/tenure/api/client"
 	"github.com/tenure-dev/tenure/api/wire"
+	"github.com/tenure-dev/tenure/drivers/driverstest"
 	"github.com/tenure-dev/tenure/eventstore/vault"
 )
 
@@ -379,19 +380,11 @@ func watchArguments(t *testing.T, markers []string) *watch {
 }
 
 func (w *watch) look(markers []string) {
-	entries, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		panic(err)
-	}
-	for _, name := range entries {
-		args, err := os.ReadFile(name)
-		if err != nil {
-			continue // it has ended
-		}
+	for pid, args := range driverstest.Processes("cmdline") {
 		for _, m := range markers {
 			if bytes.Contains(args, []byte(m)) {
 				w.mu.Lock()
-				w.seen = append(w.seen, name+": "+string(args))
+				w.seen = append(w.seen, fmt.Sprintf("%d: %s", pid, args))
 				w.mu.Unlock()
 			}
 		}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/tenure-dev/tenure/api/client"
 	"github.com/tenure-dev/tenure/api/wire"
+	"github.com/tenure-dev/tenure/drivers/driverstest"
 )
 
 // MixtureSeed is the variable with the seed of a mixture that shall happen again, as a failed one has printed it.
@@ -338,13 +338,7 @@ func (l *Life) settled(id uuid.UUID) (lease wire.Lease) {
 // processes names the runtimes that processes of this machine have in their environment.
 func processes(t testing.TB) (runtimes []string) {
 	t.Helper()
-	environs, err := filepath.Glob("/proc/[0-9]*/environ")
-	require.NoError(t, err)
-	for _, path := range environs {
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			continue // it has ended, or is another user's
-		}
+	for _, raw := range driverstest.Processes("environ") {
 		for variable := range bytes.SplitSeq(raw, []byte{0}) {
 			if id, ok := strings.CutPrefix(string(variable), "TENURE_RUNTIME_ID="); ok {
 				runtimes = append(runtimes, id)

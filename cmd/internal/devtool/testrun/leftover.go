@@ -45,7 +45,7 @@ func reapOrphans(keep int) *reaper {
 			case <-r.done:
 				return
 			case <-tick.C:
-				reap(keep)
+				reap(keep, listed(os.Getpid()))
 			}
 		}
 	})
@@ -65,7 +65,7 @@ func endLeftovers(settle time.Duration) []string {
 	patience := time.Now().Add(settle)
 	giveUp := patience.Add(settle)
 	for {
-		alive := reap(0)
+		alive := reap(0, all())
 		now := time.Now()
 		if len(alive) == 0 || now.After(giveUp) {
 			return killed
@@ -82,10 +82,10 @@ func endLeftovers(settle time.Duration) []string {
 	}
 }
 
-// reap collects the dead among our children and returns the living.
-func reap(keep int) []child {
+// reap collects the dead among our children, which are among pids, and returns the living.
+func reap(keep int, pids []string) []child {
 	var alive []child
-	for _, c := range children(os.Getpid()) {
+	for _, c := range children(os.Getpid(), pids) {
 		if c.pid == keep {
 			continue
 		}
@@ -106,12 +106,12 @@ type child struct {
 
 func (c child) String() string { return fmt.Sprintf("%d %s", c.pid, c.name) }
 
-// children reads the process table. Only the name is kept, never the arguments: they may hold what a log must not.
-func children(parent int) []child {
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat") // The pattern is constant and good.
+// children are those of some processes whose parent is parent. Only the name is kept, never the arguments: they may hold what a
+// log must not.
+func children(parent int, pids []string) []child {
 	var found []child
-	for _, path := range stats {
-		text, err := os.ReadFile(path)
+	for _, pid := range pids {
+		text, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
 		if err != nil {
 			continue // It ended meanwhile.
 		}
@@ -120,6 +120,30 @@ func children(parent int) []child {
 		}
 	}
 	return found
+}
+
+// listed are the children that the kernel lists of a process. It may leave one out while another one ends, so this is for who
+// looks again; reading the whole table as often is something that a busy machine notices. A kernel that has no such lists
+// (CONFIG_PROC_CHILDREN) leaves no choice.
+func listed(parent int) (pids []string) {
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/[0-9]*/children", parent)) // The pattern is good.
+	if len(lists) == 0 {
+		return all()
+	}
+	for _, path := range lists {
+		text, _ := os.ReadFile(path) // A thread that has ended has no children.
+		pids = append(pids, strings.Fields(string(text))...)
+	}
+	return pids
+}
+
+// all are the processes of this machine.
+func all() (pids []string) {
+	paths, _ := filepath.Glob("/proc/[0-9]*") // The pattern is constant and good.
+	for _, path := range paths {
+		pids = append(pids, filepath.Base(path))
+	}
+	return pids
 }
 
 // parseStat reads "pid (name) state ppid …"; the name may hold spaces and parentheses, so its end is the last one.
