@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -118,6 +119,9 @@ func (d *Driver) Resume(ctx context.Context, req drivers.ResumeRequest) (drivers
 		rt.Resumed = true
 		return err
 	})
+	if errors.Is(err, drivers.ErrGone) {
+		err = cmp.Or(e.takeOff(ctx, req.RuntimeID, req.Fence), err)
+	}
 	if err != nil {
 		return drivers.Runtime{}, holdError(ctx, "resume_container", err)
 	}

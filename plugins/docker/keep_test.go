@@ -184,3 +184,25 @@ func TestAnotherEngineAtTheAddressIsNoProofThatAContainerIsGone(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, rt.Resumed)
 }
+
+// A removal that was asked for before the newer holder gave the container its name goes on under any name, and its end comes with
+// that holder's last step.
+func TestAResumeThatLostToATeardownLeavesNothing(t *testing.T) {
+	t.Parallel()
+	f := newFakeEngine(t)
+	_, next := kept(t, f)
+	var removed atomic.Bool
+	f.rule = func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, "/volumes/create") && !removed.Swap(true) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			clear(f.containers)
+			clear(f.volumes)
+		}
+		return false
+	}
+	_, err := f.driver(t).Resume(t.Context(), next)
+	require.True(t, removed.Load())
+	require.ErrorIs(t, err, drivers.ErrGone)
+	require.Zero(t, f.things())
+}

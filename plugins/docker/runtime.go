@@ -90,10 +90,21 @@ func (e *engine) holder(ctx context.Context, m mark) (mark, error) {
 
 // takeOver records a newer holder. The volume's name makes it harmless to repeat.
 func (e *engine) takeOver(ctx context.Context, m mark) error {
-	_, err := e.VolumeCreate(ctx, client.VolumeCreateOptions{
-		Name: namesOf(m.runtime).fence + strconv.FormatInt(m.fence, 10), Labels: m.labels(),
-	})
+	_, err := e.VolumeCreate(ctx, client.VolumeCreateOptions{Name: fenceVolume(m.runtime, m.fence), Labels: m.labels()})
 	return err
+}
+
+// takeOff removes what takeOver recorded of a container that was removed meanwhile, by somebody who did not see the record yet.
+func (e *engine) takeOff(ctx context.Context, runtimeID string, fence int64) error {
+	_, err := e.VolumeRemove(ctx, fenceVolume(runtimeID, fence), client.VolumeRemoveOptions{})
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+func fenceVolume(runtimeID string, fence int64) string {
+	return namesOf(runtimeID).fence + strconv.FormatInt(fence, 10)
 }
 
 // told is what Acquire says of a container; the same container gives the same, until another holder renames it.

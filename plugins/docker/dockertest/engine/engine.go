@@ -162,7 +162,7 @@ func (e *Engine) launch() error {
 	defer log.Close() //nolint:errcheck // dockerd has its own
 	e.cmd = exec.CommandContext(context.Background(), program,
 		"--data-root", filepath.Join(e.Dir, "data"), "--exec-root", filepath.Join(e.Dir, "exec"), "--pidfile", filepath.Join(e.Dir, "pid"),
-		"--host", e.Host, "--group", "root", "--storage-driver", "vfs", "--cgroup-parent", "/"+filepath.Base(e.Dir),
+		"--host", e.Host, "--group", "root", "--cgroup-parent", "/"+filepath.Base(e.Dir),
 		"--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false", "--bridge="+bridge, "--shutdown-timeout", "5",
 		"--config-file", filepath.Join(e.Dir, "none.json"))
 	e.cmd.Env = []string{path, "HOME=" + e.Dir, "TMPDIR=" + e.Dir}
