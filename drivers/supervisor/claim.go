@@ -59,6 +59,7 @@ func (s *Supervisor) sayAlive(ctx context.Context) error {
 	asked := time.Now()
 	err := s.deps.Processes.Beat(ctx, s.process(), s.opts.LivenessTTL)
 	if err == nil {
+		s.endSilence()
 		s.pulse.felt(asked)
 	}
 	return err

@@ -41,7 +41,7 @@ func (s *Supervisor) whereIs(ctx context.Context, id domain.NodeID) (whereabouts
 	if id == s.deps.Process.Node || lives(s.standing.Load().processes) {
 		return nodeAlive, nil
 	}
-	list, err := s.deps.Processes.List(ctx)
+	list, err := s.everyone(ctx)
 	if err != nil || lives(list) {
 		return nodeAlive, err
 	}

@@ -124,6 +124,7 @@ type Supervisor struct {
 	leases, commands, others *queue
 	execs                    *running
 	pulse                    pulse
+	lapse                    atomic.Pointer[lapse]
 	// expiries is how many leases may be ended by their time.
 	expiries *budget
 	reaper   *reaper

@@ -63,7 +63,7 @@ func (s *Supervisor) sweep(ctx context.Context) error {
 	if err != nil || len(workers) == 0 {
 		return err
 	}
-	processes, err := s.deps.Processes.List(ctx)
+	processes, err := s.everyone(ctx)
 	if err != nil {
 		return err
 	}

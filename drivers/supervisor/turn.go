@@ -42,7 +42,7 @@ const shareTries = 5
 func (s *Supervisor) share(ctx context.Context) (gained bool, err error) {
 	for range shareTries {
 		now := &standing{byID: map[domain.WorkerID]*eventstore.Process{}}
-		if now.processes, err = s.deps.Processes.List(ctx); err != nil {
+		if now.processes, err = s.everyone(ctx); err != nil {
 			return gained, err
 		}
 		if now.partitions, err = s.deps.Partitions.Partitions(ctx); err != nil {

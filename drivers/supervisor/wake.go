@@ -139,7 +139,7 @@ func (s *Supervisor) dead(ctx context.Context, worker domain.WorkerID) (bool, er
 	if worker == s.deps.Process.ID {
 		return false, nil
 	}
-	processes, err := s.deps.Processes.List(ctx)
+	processes, err := s.everyone(ctx)
 	if err != nil {
 		return false, err
 	}

