@@ -21,10 +21,8 @@ func TestNothingOfTheServerReachesAWorkerOrARuntime(t *testing.T) {
 	server := sshKind(t, e)
 	require.True(t, t.Run("drivers", func(t *testing.T) {
 		for _, k := range []apptest.Kind{localKind(t, e), server, fakeKind(t, e), bubblewrapKind(t, e), npmKind(t, e, npm)} {
-			t.Run(k.Provider, func(t *testing.T) {
-				t.Parallel()
-				p.Hold(t, k)
-			})
+			// One after the other: they would wait for their turn behind all other tests, with the machine's processes watched meanwhile.
+			t.Run(k.Provider, func(t *testing.T) { p.Hold(t, k) })
 		}
 	}))
 	p.Check(t, server.Config["remoteWorkspacePath"].(string))
