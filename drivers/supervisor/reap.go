@@ -278,6 +278,9 @@ func (v visit) things(ctx context.Context, listed []drivers.ListedRuntime) (late
 		j, err := s.deps.Commands.Judge(ctx, sighting)
 		if err != nil {
 			s.log.Warn("the reaper could not compare a runtime with the log", "runtime", r.RuntimeID, "error", err)
+			if errors.Is(err, eventstore.ErrUnavailable) {
+				return later // nor any other one; the next look begins anew
+			}
 			continue
 		}
 		if j.Why == "" {
