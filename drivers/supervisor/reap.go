@@ -15,6 +15,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/secretread"
 	"github.com/tenure-dev/tenure/drivers"
+	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
 	"github.com/tenure-dev/tenure/eventstore/faults"
 )
