@@ -85,13 +85,12 @@ fuzz: setup ## Run every Fuzz target for FUZZTIME
 
 # Seeds of the simulation, and the first one.
 SEEDS ?= 5000
-SEED ?= 1
 
 .PHONY: sim
 sim: need-go ## Engines under faults in virtual time, SEEDS=5000 stories from SEED=1 on; SEED=N SEEDS=1 replays one
 	@mkdir -p build
 	@go build -o build/simulate ./cmd/internal/sim/simulate
-	@build/simulate -first '$(SEED)' -seeds '$(SEEDS)' </dev/null
+	@build/simulate -first '$(or $(SEED),1)' -seeds '$(SEEDS)' </dev/null
 
 .PHONY: sim-mutants
 sim-mutants: need-go ## Plant bugs in the engine's sources (not in the tree), and see that the simulation finds each
@@ -107,7 +106,7 @@ bench: setup ## Measure against floors of the same run what matches BENCH; write
 
 # What make chaos does: for how long, by which plan, to how many processes. An empty SEED takes one of the time, and says it.
 DURATION ?= 60s
-SEED ?= 0
+SEED ?=
 API ?= 3
 WORKERS ?= 3
 FAULTS ?= all

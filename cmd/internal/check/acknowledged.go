@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -49,12 +50,12 @@ func requestsOfKeys(calls []Call) map[command][]uuid.UUID {
 
 // any reports whether a fork took away something that the call, or another one with its key, led to.
 func (l *lost) any(c *Call, keys map[command][]uuid.UUID) bool {
-	if l.requests[c.Request] {
+	if l.requests[c.Request] != nil {
 		return true
 	}
 	if c.Key != "" {
 		for _, r := range keys[c.command()] {
-			if l.requests[r] {
+			if l.requests[r] != nil {
 				return true
 			}
 		}
@@ -196,7 +197,15 @@ func noEffect(j *judge, c *Call) {
 	if led := j.requests[c.Request]; len(led) > 0 {
 		j.broken("request "+c.Request.String(), c.String()+": it has an effect in the log", led...)
 	}
-	if j.lost.requests[c.Request] {
+	if r := j.lost.requests[c.Request]; r != nil && !j.answeredWithout(r, c) {
 		j.broken("request "+c.Request.String(), c.String()+": it had an effect, which was lost with the fork")
 	}
+}
+
+// answeredWithout reports whether the log had already lost an event when a call was answered: then that it was refused is what the
+// log in force says.
+func (j *judge) answeredWithout(r *record, c *Call) bool {
+	return slices.ContainsFunc(j.forks, func(f fork) bool {
+		return f.forked.Epoch > r.Epoch && !c.Answered.Before(f.forked.RecordedAt)
+	})
 }

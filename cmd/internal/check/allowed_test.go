@@ -197,6 +197,17 @@ var allowed = map[string]func(*story){
 		s.Ledgers[0].Entries = append(s.Ledgers[0].Entries, line)
 		s.append(uuid.Nil, on(execution.Category, line.Exec, execution.Ended{End: execution.EndUnknown, Why: "worker_gone"}), on(execution.Category, line.Exec, execution.OutputSealed{State: execution.SealLost}))
 	},
+	"a command whose effect was lost before its answer is refused by what is left": func(s *story) {
+		h := s.ask(lease.PolicyEphemeral, 1, nil)
+		before := len(s.Log)
+		s.release(h, lease.ReasonReleased, "")
+		s.Lost = append(s.Lost, s.Log[before:]...)
+		s.cutTo(before)
+		s.forked()
+		c := &s.Calls[len(s.Calls)-1]
+		c.Status, c.Code, c.Answered, c.Answer = 404, "lease_not_found", s.now, check.Answer{}
+		s.Limits.Settled = false
+	},
 	"what was made too late has not been found yet": func(s *story) {
 		s.Limits.Settled = false
 		h := s.acquire(lease.PolicyEphemeral, 1)

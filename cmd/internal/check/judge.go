@@ -55,7 +55,7 @@ type judge struct {
 
 // lost is what forks took away.
 type lost struct {
-	requests map[uuid.UUID]bool
+	requests map[uuid.UUID]*record
 	streams  map[eventstore.Stream]bool
 	records  []record
 }
@@ -128,7 +128,7 @@ func newJudge(h History) *judge {
 	j := &judge{
 		History: h, looked: map[Rule]int{}, streams: map[eventstore.Stream][]*record{}, requests: map[uuid.UUID][]*record{},
 		leases: map[uuid.UUID]*leaseStory{}, runtimes: map[uuid.UUID]*runtimeStory{}, execs: map[uuid.UUID]*execStory{},
-		lost: lost{requests: map[uuid.UUID]bool{}, streams: map[eventstore.Stream]bool{}},
+		lost: lost{requests: map[uuid.UUID]*record{}, streams: map[eventstore.Stream]bool{}},
 	}
 	j.records = read(h.Log)
 	for i := range j.records {
@@ -140,10 +140,11 @@ func newJudge(h History) *judge {
 		j.tell(r)
 	}
 	j.lost.records = read(h.Lost)
-	for _, r := range j.lost.records {
+	for i := range j.lost.records {
+		r := &j.lost.records[i]
 		j.lost.streams[r.Stream] = true
 		if r.By.Request != uuid.Nil {
-			j.lost.requests[r.By.Request] = true
+			j.lost.requests[r.By.Request] = r
 		}
 	}
 	if j.Limits.End.IsZero() && len(h.Log) > 0 {
