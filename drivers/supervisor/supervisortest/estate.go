@@ -89,16 +89,21 @@ func fold(ctx context.Context, store *memory.Store, model projections.Model) (ma
 		}
 		for _, r := range page {
 			position = r.Position
-			if !model.Follows(r.Stream) {
-				continue
-			}
-			row, err := model.Fold(rows[r.Stream], projections.NewEvent(r.Fact()))
-			if err != nil {
+			if err := foldInto(rows, model, r); err != nil {
 				return nil, err
-			}
-			if rows[r.Stream] = row; row == nil {
-				delete(rows, r.Stream)
 			}
 		}
 	}
+}
+
+// foldInto folds one event into the rows of a read model.
+func foldInto(rows map[eventstore.Stream]projections.Stored, model projections.Model, r eventstore.Recorded) error {
+	if !model.Follows(r.Stream) {
+		return nil
+	}
+	row, err := model.Fold(rows[r.Stream], projections.NewEvent(r.Fact()))
+	if rows[r.Stream] = row; row == nil {
+		delete(rows, r.Stream)
+	}
+	return err
 }

@@ -2,6 +2,7 @@ package supervisortest
 
 import (
 	"context"
+	"errors"
 	"math"
 	"slices"
 	"sync"
@@ -25,12 +26,13 @@ type Todo struct {
 	mu       sync.Mutex
 	position int64
 	rows     map[eventstore.Stream]projections.Stored
+	nodes    map[eventstore.Stream]projections.Stored
 	outages  outage.State
 }
 
 // NewTodo makes the read model of a log.
 func NewTodo(store *memory.Store) *Todo {
-	return &Todo{store: store, rows: map[eventstore.Stream]projections.Stored{}}
+	return &Todo{store: store, rows: map[eventstore.Stream]projections.Stored{}, nodes: map[eventstore.Stream]projections.Stored{}}
 }
 
 // Due implements [supervisor.Todo].
@@ -57,15 +59,11 @@ func (d *Todo) Expiring(ctx context.Context, scope supervisor.Scope, now time.Ti
 
 // Waiting implements [supervisor.Todo].
 func (d *Todo) Waiting(ctx context.Context, scope supervisor.Scope, limit int) ([]supervisor.Task, error) {
-	rows, err := fold(ctx, d.store, nodes.Model)
-	if err != nil {
-		return nil, err
-	}
 	return d.tasks(ctx, limit, func(x deadlines.Deadline) bool {
-		if x.Node == scope.Node {
+		if x.Node == scope.Node || x.Node.IsZero() {
 			return x.Kind == deadlines.KindNode
 		}
-		said, ok := rows[commands.Nodes.Stream(x.Node.UUID)].(*nodes.Row)
+		said, ok := d.nodes[commands.Nodes.Stream(x.Node.UUID)].(*nodes.Row)
 		return ok && said.Data.Forgotten && slices.Contains(scope.Partitions, x.Partition)
 	})
 }
@@ -126,17 +124,8 @@ func (d *Todo) catchUp(ctx context.Context) error {
 					return err
 				}
 			}
-			if !deadlines.Model.Follows(r.Stream) {
-				continue
-			}
-			row, err := deadlines.Model.Fold(d.rows[r.Stream], projections.NewEvent(r.Fact()))
-			if err != nil {
+			if err := errors.Join(foldInto(d.rows, deadlines.Model, r), foldInto(d.nodes, nodes.Model, r)); err != nil {
 				return err
-			}
-			if row == nil {
-				delete(d.rows, r.Stream)
-			} else {
-				d.rows[r.Stream] = row
 			}
 		}
 	}
