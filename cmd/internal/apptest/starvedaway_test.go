@@ -46,7 +46,7 @@ type away struct {
 
 // peak is how much memory the engine may take at most: an output of 200 MB that was kept for its readers would be above it. The
 // engine is one without the race detector. Hundreds of calls wait, and it keeps so much of each that it would say nothing of the
-// engine; TestAFleetOutlivesItsDatabaseBeingAway has it.
+// engine; TestTheEngineSurvivesTheDeathOfItsPostgres has it.
 const peak = 150 << 20
 
 // ways are those in which it does so.
