@@ -71,6 +71,13 @@ const startGroup = `
 	VALUES ($1, 0)
 	ON CONFLICT DO NOTHING`
 
+// notePlace moves a group on. Its place is a hint that may be read again, so the commit need not reach the disk. A place in
+// another epoch of the log is none in this one.
+const notePlace = `
+	UPDATE consumer_offsets SET position = $2
+	 WHERE consumer_group = $1 AND position < $2 AND (SELECT epoch FROM log) = $3
+	   AND set_config('synchronous_commit', 'off', true) = 'off'`
+
 // feedQuery reads what comes after a position. Positions are dense and in commit order, so it misses nothing.
 const feedQuery = `SELECT ` + Columns + ` FROM events WHERE position > $1 ORDER BY position LIMIT $2`
 
@@ -107,16 +114,11 @@ type offsets struct{ feed *feed }
 
 var _ sql.OffsetsAdapter = offsets{}
 
-// AckMessageQuery moves the group. The place is a hint that may be read again, so its commit need not reach the disk.
+// AckMessageQuery moves the group. The feed says where it is to the database now and then.
 func (o offsets) AckMessageQuery(params sql.AckMessageQueryParams) (sql.Query, error) {
 	faults.Point("feed.ack.before")
 	o.feed.place = params.LastRow.Offset
-	return sql.Query{
-		Query: `UPDATE consumer_offsets SET position = $2
-		         WHERE consumer_group = $1 AND position < $2
-		           AND set_config('synchronous_commit', 'off', true) = 'off'`,
-		Args: []any{params.ConsumerGroup, params.LastRow.Offset},
-	}, nil
+	return sql.Query{Query: notePlace}, nil
 }
 
 // ConsumedMessageQuery does nothing.

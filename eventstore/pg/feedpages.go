@@ -19,6 +19,8 @@ const (
 	// pageBytes is how large the events of a page may be, but for the last one. Two pages are in memory: one is handled while
 	// the next one is read.
 	pageBytes = 4 << 20
+	// noteEvery is how often a group's place is written down while it moves.
+	noteEvery = 200 * time.Millisecond
 )
 
 // feed reads the log for a subscription. It stands where Watermill's subscriber has a database: what that takes for a
@@ -28,8 +30,10 @@ const (
 //	group's place│                           ▼
 //	─────────────┴► page ─► event, ack … ─► page ─► … ─► the end ─► wait for more
 type feed struct {
-	store  *Store
-	group  string
+	store *Store
+	group string
+	// epoch is that of the log whose events it reads.
+	epoch  int64
 	ctx    context.Context //nolint:containedctx // it ends with the subscriber, which Watermill's context does not
 	cancel context.CancelFunc
 	taken  atomic.Bool
@@ -38,6 +42,9 @@ type feed struct {
 
 	// place is the last position that is acknowledged; -1 while it is not known.
 	place int64
+	// noted is when the place was last written down, moved whether it is another one by now.
+	noted time.Time
+	moved bool
 	// end is where the log ended at the last read; more is closed when there may have been more to read since then.
 	end  int64
 	more <-chan struct{}
@@ -63,7 +70,7 @@ type page struct {
 }
 
 func newFeed(s *Store, group string) *feed {
-	f := &feed{store: s, group: group, place: -1, end: -1, limit: feedPage}
+	f := &feed{store: s, group: group, epoch: s.Epoch(), place: -1, end: -1, limit: feedPage}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	return f
 }
@@ -83,12 +90,31 @@ func (f *feed) Commit() error { return nil }
 // Rollback does nothing.
 func (f *feed) Rollback() error { return nil }
 
-// ExecContext executes a statement on its own.
+// ExecContext executes a statement on its own. That the place has moved waits its turn.
 func (f *feed) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if query == notePlace {
+		f.moved = true
+		return sql.PgxResult{}, f.noteInTurn(ctx)
+	}
+	return f.exec(ctx, query, args...)
+}
+
+func (f *feed) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	ctx, cancel := f.store.answerContext(ctx)
 	defer cancel()
 	tag, err := f.store.pool.Exec(ctx, query, args...)
 	return sql.PgxResult{CommandTag: tag}, err
+}
+
+// noteInTurn writes the place down if it has moved and was not written for a while.
+func (f *feed) noteInTurn(ctx context.Context) error {
+	if !f.moved || time.Since(f.noted) < noteEvery {
+		return nil
+	}
+	f.noted = time.Now()
+	_, err := f.exec(ctx, notePlace, f.group, f.place, f.epoch)
+	f.moved = err != nil
+	return err
 }
 
 // QueryContext returns the events behind the group's place. It waits until there are any, and returns none only when the
@@ -190,7 +216,15 @@ func (f *feed) drop() {
 }
 
 // wait waits until there may be more, at most the poll interval. It reports whether the subscription goes on.
-func (f *feed) wait(ctx context.Context) bool { return f.sleep(ctx, f.more, f.store.opts.PollInterval) }
+func (f *feed) wait(ctx context.Context) bool {
+	limit := f.store.opts.PollInterval
+	if f.moved {
+		limit = min(limit, noteEvery-time.Since(f.noted))
+	}
+	goesOn := f.sleep(ctx, f.more, limit)
+	_ = f.noteInTurn(ctx) // if it fails, its next turn comes
+	return goesOn
+}
 
 func (f *feed) sleep(ctx context.Context, more <-chan struct{}, limit time.Duration) bool {
 	timer := time.NewTimer(limit)

@@ -104,3 +104,56 @@ func TestASubscriberHasOneSubscription(t *testing.T) {
 	_, err = sub.Subscribe(t.Context(), pg.Topic)
 	require.Error(t, err)
 }
+
+// Each event comes alone and is acknowledged before the next one: the place is written as often as its turn comes, and soon
+// after the last one it is where the log ends.
+func TestTheGroupsPlaceIsWrittenInTurns(t *testing.T) {
+	t.Parallel()
+	const events = 200
+	pool := pgtest.Pool(t)
+	_, err := pool.Exec(t.Context(), `
+		CREATE TABLE written (position bigint);
+		CREATE FUNCTION note_written() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN INSERT INTO written VALUES (NEW.position); RETURN NULL; END $$;
+		CREATE TRIGGER note_written AFTER UPDATE ON consumer_offsets FOR EACH ROW EXECUTE FUNCTION note_written()`)
+	require.NoError(t, err)
+	s := openPool(t, pool, pg.Options{PollInterval: time.Hour})
+	began := time.Now()
+	messages := subscribe(t, s, "g")
+	for n := range events {
+		eventstoretest.Must(t, s, eventstoretest.One(eventstoretest.NewStream(), eventstore.NoStream, n))
+		await(t, messages, int64(n+1), time.Minute)
+	}
+	var last, writes int64
+	require.Eventually(t, func() bool {
+		err := pool.QueryRow(t.Context(), `SELECT coalesce(max(position), 0), count(*) FROM written`).Scan(&last, &writes)
+		return err == nil && last == events
+	}, time.Minute, 10*time.Millisecond)
+	require.LessOrEqual(t, writes, int64(time.Since(began)/pg.NoteEvery)+2)
+}
+
+// What was read of the log as it was does not move the group in the log as it is.
+func TestAPlaceInAnotherEpochOfTheLogIsNotWritten(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t)
+	s := openPool(t, pool, pg.Options{})
+	sub, err := s.Subscriber("g")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, sub.Close()) }()
+	messages, err := sub.Subscribe(t.Context(), pg.Topic)
+	require.NoError(t, err)
+	place := func() (position int64) {
+		require.NoError(t, pool.QueryRow(t.Context(), `SELECT position FROM consumer_offsets WHERE consumer_group = 'g'`).Scan(&position))
+		return position
+	}
+	eventstoretest.Must(t, s, eventstoretest.One(eventstoretest.NewStream(), eventstore.NoStream, 1))
+	(<-messages).Ack()
+	require.Eventually(t, func() bool { return place() == 1 }, time.Minute, 10*time.Millisecond)
+	eventstoretest.Must(t, s, eventstoretest.One(eventstoretest.NewStream(), eventstore.NoStream, 2))
+	late := <-messages
+	_, err = pool.Exec(t.Context(), `UPDATE log SET epoch = epoch + 1`)
+	require.NoError(t, err)
+	late.Ack()
+	time.Sleep(3 * pg.NoteEvery)
+	require.EqualValues(t, 1, place())
+}

@@ -2,6 +2,8 @@ package runner_test
 
 import (
 	"context"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/domaintest"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/eventstore"
+	"github.com/tenure-dev/tenure/eventstore/eventstoretest"
 	"github.com/tenure-dev/tenure/projections"
 	"github.com/tenure-dev/tenure/projections/activeleases"
 	"github.com/tenure-dev/tenure/projections/catalog"
@@ -237,4 +240,45 @@ func TestWhoEndsInOrderLeavesItsReadModelsToOthersAtOnce(t *testing.T) {
 	last := projectionstest.Append(t, e.store, events)
 	require.NoError(t, older.Wait(within(t, 2*time.Minute), last))
 	e.sameAsLog(t, older, older.Names()...)
+}
+
+// headLog counts how often the end of the log is asked for.
+type headLog struct {
+	runner.Log
+	asked atomic.Int64
+}
+
+func (l *headLog) Head(ctx context.Context) (eventstore.Head, error) {
+	l.asked.Add(1)
+	return l.Log.Head(ctx)
+}
+
+// However often the log changes, a runner that keeps nothing looks now and then how far the others are.
+func TestWhoKeepsNothingLooksNowAndThen(t *testing.T) {
+	t.Parallel()
+	const poll, changes = 200 * time.Millisecond, 200
+	e := newEngine(t)
+	log := &headLog{Log: e.store}
+	idle := runner.New(e.pool, log, catalog.All(), runner.Options{PollInterval: poll})
+	run(t, idle)
+	<-idle.Ready()
+	keeper := e.runner(runner.Options{})
+	run(t, keeper)
+	<-keeper.Ready()
+	soon(t, "the other one keeps them", func() bool {
+		status, err := idle.Status(t.Context())
+		require.NoError(t, err)
+		return !slices.ContainsFunc(status, func(s runner.Status) bool { return s.Mine })
+	})
+	began, before := time.Now(), log.asked.Load()
+	for n := range changes {
+		eventstoretest.Must(t, e.store, eventstoretest.One(eventstoretest.NewStream(), eventstore.NoStream, n))
+		time.Sleep(5 * time.Millisecond)
+	}
+	looked := log.asked.Load() - before
+	require.Positive(t, looked)
+	require.LessOrEqual(t, looked, int64(time.Since(began)/poll)+3)
+	head, err := e.store.Head(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, idle.Wait(within(t, time.Minute), head.Position))
 }

@@ -196,11 +196,15 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 	// building has room for one: the build of those that have no table, at the start or since the log forked.
 	building := make(chan struct{}, 1)
-	// due is when a parked stream is to be tried; look says to look for what others did beside the log.
-	due, look := time.Now(), false
+	// due is when a parked stream is to be tried; look says to look for what others did beside the log, which was done at looked.
+	due, looked, look := time.Now(), time.Now(), false
 	for failures, tooLong := 0, 0; ctx.Err() == nil; {
 		r.buildMissing(ctx, &builds, building)
 		changed, began := r.log.Changed(), time.Now()
+		// What is another's, or stopped, moves without a word to this runner, and the log may move all the time.
+		if look = look || began.Sub(looked) >= r.lookEvery(); look {
+			looked = began
+		}
 		took, err := r.boundedStep(ctx, &tooLong, &due, look)
 		switch {
 		case ctx.Err() != nil:
@@ -304,13 +308,17 @@ func (r *Runner) pause(due time.Time) time.Duration {
 	if !due.IsZero() {
 		limit = min(limit, max(time.Until(due), time.Millisecond))
 	}
+	return min(limit, r.lookEvery())
+}
+
+// lookEvery is how long what others do beside the log may go unseen: of how far another process is, nobody tells.
+func (r *Runner) lookEvery() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// Nobody tells how far another process is.
 	if r.waiting > 0 && r.elsewhere() {
-		limit = min(limit, followEvery)
+		return min(r.opts.PollInterval, followEvery)
 	}
-	return limit
+	return r.opts.PollInterval
 }
 
 // elsewhere reports whether another runner keeps any read model. The caller holds the mutex.
@@ -348,11 +356,6 @@ func (r *Runner) step(ctx context.Context, due *time.Time, look bool) (took int,
 			return 0, err
 		}
 	}
-	group, next := r.farthestBehind()
-	// What is another's, or stopped, may move without a word to this runner.
-	if len(group) < len(r.slots) && next == 0 {
-		look = true
-	}
 	if look {
 		// Another owner, another generation, a skip that lets it run again.
 		if err := r.refresh(ctx); err != nil {
@@ -361,8 +364,8 @@ func (r *Runner) step(ctx context.Context, due *time.Time, look bool) (took int,
 		if err := r.takeAbandoned(ctx); err != nil {
 			return 0, err
 		}
-		group, next = r.farthestBehind()
 	}
+	group, next := r.farthestBehind()
 	if len(group) == 0 {
 		return 0, nil
 	}

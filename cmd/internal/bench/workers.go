@@ -9,8 +9,6 @@ import (
 const (
 	// workerDelay is how long the provider of throughput lets wait, in milliseconds, for a runtime and for its end each.
 	workerDelay = 20
-	// workerParallel is how many leases each worker works on at once: so few that it waits for the provider and not for a core.
-	workerParallel = 2
 	// workerClients ask for more than three such workers can do.
 	workerClients = 24
 	// workersMost is the most workers.
@@ -29,10 +27,11 @@ func workerNames() (names []string) {
 var workersAims = []float64{0, 1.8, 2.6}
 
 // throughput measures whole lives of leases per second through an API server, with one, two and three workers in turn, at a
-// provider that lets each of them wait. One worker alone can do workerParallel lives in the time that a life waits there.
+// provider that lets each of them wait. One worker alone can do as many lives in the time that a life waits there as it works
+// on at once: by default so few that all three wait for the provider and not for a core.
 func throughput(ctx context.Context, b *bench) (err error) {
 	script := fmt.Sprintf(`[{"verb": "acquire", "action": "delay", "ms": %d}, {"verb": "release", "action": "delay", "ms": %d}]`, workerDelay, workerDelay)
-	f, err := b.fleet(ctx, 1, []string{"--parallel", fmt.Sprint(workerParallel)}, script)
+	f, err := b.fleet(ctx, 1, []string{"--parallel", fmt.Sprint(b.sizes.parallel)}, script)
 	if err != nil {
 		return err
 	}
@@ -69,7 +68,7 @@ func throughput(ctx context.Context, b *bench) (err error) {
 		rate := median(rates[n])
 		e := entry{Name: name, Value: rate, Unit: "cycles/s"}
 		if n == 0 {
-			bound := workerParallel * 1000.0 / (2 * workerDelay)
+			bound := float64(b.sizes.parallel) * 1000 / (2 * workerDelay)
 			e = e.against(bound, rate/bound)
 		} else {
 			e = e.against(one, rate/one).atLeast(rate/one, workersAims[n], " × one worker")

@@ -191,8 +191,26 @@ func (c *Cluster) Exec(ctx context.Context, database, sql string) error {
 	return err
 }
 
+// outlast waits until the second has passed in which the cluster was made: log_place tells a copy from its original by when
+// each was made, and Postgres says that to the second.
+func (c *Cluster) outlast(ctx context.Context) error {
+	var made syscall.Stat_t
+	if err := syscall.Stat(filepath.Join(c.dir, "PG_VERSION"), &made); err != nil {
+		return err
+	}
+	select {
+	case <-time.After(time.Until(time.Unix(made.Ctim.Sec+1, 0))):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // Backup takes a base backup of the running cluster. It is not started yet.
 func (c *Cluster) Backup(ctx context.Context) (*Cluster, error) {
+	if err := c.outlast(ctx); err != nil {
+		return nil, err
+	}
 	b, err := empty(c.settings)
 	if err != nil {
 		return nil, err
@@ -206,6 +224,9 @@ func (c *Cluster) Backup(ctx context.Context) (*Cluster, error) {
 
 // Copy copies the cluster's files while it rests. The copy is not started yet.
 func (c *Cluster) Copy(ctx context.Context) (*Cluster, error) {
+	if err := c.outlast(ctx); err != nil {
+		return nil, err
+	}
 	if err := c.Stop(ctx, Fast); err != nil {
 		return nil, err
 	}
