@@ -391,6 +391,24 @@ func TestARenewalThatLosesTheRaceToTheEndIsRefused(t *testing.T) {
 	})
 }
 
+// A command that was asked for just before the end and reaches the log after it is refused, though it comes so soon after
+// the last use that it renews nothing.
+func TestACommandThatLosesTheRaceToTheEndIsRefused(t *testing.T) {
+	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
+		n := w.start(supervisor.Options{SweepInterval: 24 * time.Hour})
+		id := w.acquire(lasting(40*time.Second, time.Hour))
+		l := w.isLease(lease.StatusActive, id)
+		w.pass(39 * time.Second)
+		other := commands.New(eventstore.NewLedger(slowly{n.link.Store, 2 * time.Second}), w.vault)
+		x := domain.ExecID{UUID: uuid.New()}
+		_, err := other.RequestExec(t.Context(), commands.Caller{}, commands.StartExec{Exec: x, Lease: id, Fence: l.Fence, Argv: []string{"true"}})
+		var r *domain.Refusal
+		require.ErrorAs(t, err, &r)
+		require.Equal(t, "lease_ended", r.Code)
+		require.Zero(t, w.count(commands.Executions.Stream(x.UUID), "ExecRequested"))
+	})
+}
+
 // slowly is a log that an append takes a while to reach.
 type slowly struct {
 	eventstore.Store

@@ -213,7 +213,7 @@ func TestAStuckLeaseEndsOnceTwoListsDoNotHaveItsRuntime(t *testing.T) {
 		require.True(t, l.Quarantined)
 		require.Len(t, w.driver.Live(), 1)
 
-		w.driver.Vanish(l.Runtime.String()) // somebody removes it at the provider
+		w.driver.Lose(l.Runtime.String()) // somebody removes it at the provider
 		w.pass(3 * time.Minute)
 		require.Equal(t, lease.CleanupSuccess, w.isLease(lease.StatusReleased, id).CleanupStatus())
 		require.Equal(t, runtime.ProofAbsent, w.lastProof(l.Runtime))
@@ -253,7 +253,7 @@ func TestALeakThatIsGoneByItselfIsClearedByTwoLists(t *testing.T) {
 		w.appears(w.label(unknown))
 		w.pass(70 * time.Second)
 		require.Equal(t, leak.StatusOpen, w.leak(unknown).Status)
-		w.driver.Vanish(unknown.String())
+		w.driver.Lose(unknown.String())
 		w.pass(70 * time.Second)
 		require.Equal(t, leak.StatusOpen, w.leak(unknown).Status)
 		w.pass(70 * time.Second)
@@ -314,7 +314,7 @@ type pruner struct{ *fake.Driver }
 func (p pruner) Prune(_ context.Context, req drivers.PruneRequest) error {
 	for _, i := range p.Live() {
 		if i.Request.RuntimeID == req.RuntimeID && i.ProviderLeaseID != req.Keep {
-			p.VanishOne(i.ProviderLeaseID)
+			p.LoseOne(i.ProviderLeaseID)
 		}
 	}
 	return nil

@@ -46,11 +46,12 @@ func (c *Commands) usableLease(ctx context.Context, w *eventstore.Work, id domai
 	return l, t, err
 }
 
-// use renews a lease that can be used. What it leads to is taken by the log only before the lease's end.
+// use renews a lease that can be used. What the command leads to, the renewal or not, is taken by the log only before the
+// lease's end.
 func use(ctx context.Context, w *eventstore.Work, id domain.LeaseID, l lease.State, t times, r lease.Renew) error {
 	r.Now, r.Gaps = w.Now(), t.gaps
-	events, err := eventstore.Act(ctx, w, Leases, id.UUID, lease.Command(r))
-	if err == nil && len(events) > 0 {
+	_, err := eventstore.Act(ctx, w, Leases, id.UUID, lease.Command(r))
+	if err == nil {
 		w.NotAfter(l.EndsAt(t.gaps))
 	}
 	return err

@@ -154,6 +154,6 @@ func TestAPlaceInAnotherEpochOfTheLogIsNotWritten(t *testing.T) {
 	_, err = pool.Exec(t.Context(), `UPDATE log SET epoch = epoch + 1`)
 	require.NoError(t, err)
 	late.Ack()
-	time.Sleep(3 * pg.NoteEvery)
+	<-time.After(3 * pg.NoteEvery)
 	require.EqualValues(t, 1, place())
 }

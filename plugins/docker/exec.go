@@ -104,8 +104,7 @@ func (e *engine) running(ctx context.Context, req drivers.ExecRequest) (containe
 	if err := m.hold().Admit(req.Fence); err != nil {
 		return c, m, err
 	}
-	switch {
-	case c.State.Status != container.StateRunning:
+	if c.State.Status != container.StateRunning {
 		return c, m, refused("runtime_stopped", fmt.Errorf("the container does not run: %s", stateWords(c)))
 	}
 	return c, m, nil

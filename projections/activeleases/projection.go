@@ -25,10 +25,5 @@ func apply(l *leases.Lease, e *projections.Event) (bool, error) {
 	if err := leases.Apply(l, e); err != nil {
 		return false, err
 	}
-	return !over(l.State), nil
-}
-
-// over reports whether nothing can happen to the lease any more.
-func over(s lease.State) bool {
-	return s.Over()
+	return !l.Over(), nil
 }

@@ -273,7 +273,7 @@ func TestWhoKeepsNothingLooksNowAndThen(t *testing.T) {
 	began, before := time.Now(), log.asked.Load()
 	for n := range changes {
 		eventstoretest.Must(t, e.store, eventstoretest.One(eventstoretest.NewStream(), eventstore.NoStream, n))
-		time.Sleep(5 * time.Millisecond)
+		<-time.After(5 * time.Millisecond)
 	}
 	looked := log.asked.Load() - before
 	require.Positive(t, looked)

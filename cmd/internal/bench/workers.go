@@ -11,6 +11,8 @@ const (
 	workerDelay = 20
 	// workerClients ask for more than three such workers can do.
 	workerClients = 24
+	// workersRounds is how many rounds one of theirs is long: a life takes its time.
+	workersRounds = 4
 	// workersMost is the most workers.
 	workersMost = 3
 )
@@ -50,10 +52,10 @@ func throughput(ctx context.Context, b *bench) (err error) {
 				return err
 			}
 			// A worker that has just started makes connections and its provider first.
-			if _, err := together(ctx, workerClients, b.sizes.round/3, cycle); err != nil {
+			if _, err := together(ctx, workerClients, b.sizes.round, cycle); err != nil {
 				return err
 			}
-			rate, err := together(ctx, workerClients, b.sizes.round, cycle)
+			rate, err := together(ctx, workerClients, workersRounds*b.sizes.round, cycle)
 			if err != nil {
 				return err
 			}

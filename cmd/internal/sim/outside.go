@@ -372,7 +372,7 @@ func (d *driver) Prune(ctx context.Context, req drivers.PruneRequest) error {
 		return struct{}{}, d.o.change(check.OpDestroy, d.a.name, req.Handle, 1, func() error {
 			for _, i := range d.o.core.Live() {
 				if i.Request.RuntimeID == req.RuntimeID && i.ProviderLeaseID != req.Keep {
-					d.o.core.VanishOne(i.ProviderLeaseID)
+					d.o.core.LoseOne(i.ProviderLeaseID)
 				}
 			}
 			return nil
