@@ -57,7 +57,8 @@ func fastSweeps(o *app.Options) {
 const floorWriters = 64
 
 // idleCost measures what an engine and its Postgres use while leases are active and nothing happens, in percent of one core;
-// the floor is the same without leases.
+// the floor is the same without leases. It is watched for as long as the reaper's period is: that and the account of all runtimes
+// come once in it.
 func idleCost(ctx context.Context, b *bench) error {
 	var used [2]float64
 	for i, n := range []int{0, b.sizes.deadlines} {
@@ -66,7 +67,7 @@ func idleCost(ctx context.Context, b *bench) error {
 				return err
 			}
 			before, began := b.used(), time.Now()
-			if err := rest(ctx, idleRounds*b.sizes.round); err != nil {
+			if err := rest(ctx, b.sizes.watch); err != nil {
 				return err
 			}
 			spent := b.used().since(before)
@@ -87,9 +88,6 @@ func idleCost(ctx context.Context, b *bench) error {
 	b.report.add(e.atMost(5))
 	return nil
 }
-
-// idleRounds is how many rounds long the idle engine is watched.
-const idleRounds = 6
 
 func rest(ctx context.Context, d time.Duration) error {
 	select {

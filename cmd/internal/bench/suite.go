@@ -92,19 +92,20 @@ type sizes struct {
 	kills        int
 	parallel     int
 	settle       time.Duration
+	watch        time.Duration
 }
 
 func fullSizes() sizes {
 	return sizes{
 		rounds: 7, round: 1500 * time.Millisecond, wakeups: 2000, acquires: 1000, environments: 1, renewals: 1000,
-		importers: 8, visits: 100, atOnce: 100, trips: 2000, events: 1_000_000, leases: 10_000, deadlines: 100_000, kills: 100, parallel: 1, settle: 5 * time.Second,
+		importers: 8, visits: 100, atOnce: 100, trips: 2000, events: 1_000_000, leases: 10_000, deadlines: 100_000, kills: 100, parallel: 1, settle: 5 * time.Second, watch: 66 * time.Second,
 	}
 }
 
 func shortSizes() sizes {
 	return sizes{
 		rounds: 1, round: 50 * time.Millisecond, wakeups: 10, acquires: 5, environments: 1, renewals: 5,
-		importers: 2, visits: 2, atOnce: 3, trips: 10, events: 2000, leases: 20, deadlines: 100, kills: 1, parallel: 1, settle: 0,
+		importers: 2, visits: 2, atOnce: 3, trips: 10, events: 2000, leases: 20, deadlines: 100, kills: 1, parallel: 1, settle: 0, watch: 300 * time.Millisecond,
 	}
 }
 
@@ -125,4 +126,5 @@ func (s *sizes) flags(f *flag.FlagSet) {
 	f.IntVar(&s.kills, "kills", s.kills, "workers that takeover kills")
 	f.IntVar(&s.parallel, "parallel", s.parallel, "leases that each worker of throughput works on at once")
 	f.DurationVar(&s.settle, "settle", s.settle, "how long an engine rests before its memory, or what it uses, is read")
+	f.DurationVar(&s.watch, "watch", s.watch, "how long an idle engine is watched")
 }
