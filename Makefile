@@ -113,7 +113,7 @@ FAULTS ?= all
 CHAOS_FLAGS ?=
 
 .PHONY: chaos
-chaos: setup ## Break everything around real processes for DURATION, and check what was promised; writes build/chaos.json
+chaos: setup ## Break everything around real processes for DURATION=60s, and check what was promised; writes build/chaos.json (SEED, API, WORKERS, FAULTS)
 	@mkdir -p build
 	@CGO_ENABLED=0 go build -tags faults -o build/tenure-faults ./cmd/tenure
 	@CGO_ENABLED=0 go build -o build/chaosrun ./cmd/internal/chaos

@@ -1,7 +1,7 @@
 // Package domain holds the rules of Tenure as pure functions: what a command may do in a state, and what state a fact
 // leaves behind.
 //
-// Each part (company, environment, admission, lease, runtime, execution, key) is a [Decider]. Nothing here reads a clock,
+// Each part (company, environment, admission, lease, runtime, leak, node …) is a [Decider]. Nothing here reads a clock,
 // makes an id, or touches anything outside: time and ids come inside the commands, and the storage of facts is the
 // business of package eventstore. That is what lets the whole life of a lease be tested in microseconds and replayed years
 // later with the same outcome.

@@ -50,7 +50,7 @@ type Leak struct {
 	ProviderLeaseID *string `json:"providerLeaseId"`
 	// NodeID is where it is; null unless it is bound to one machine.
 	NodeID *uuid.UUID `json:"nodeId"`
-	// Why is quarantined, forced, unknown_runtime, made_too_late, lease_over or extra.
+	// Why is quarantined, forced, identity_mismatch, unknown_runtime, made_too_late, lease_over or extra.
 	Why    string `json:"why"`
 	Status string `json:"status"`
 	// FirstSeen is since when nobody looks after it, FoundAt when it came on the list.

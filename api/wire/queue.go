@@ -109,7 +109,8 @@ type Waiting struct {
 // GrantDecision is how a lease came by its slot.
 type GrantDecision struct {
 	Slot int `json:"slot"`
-	// Rule is free if nobody waited, or by which it went before the next in line: class, fairness, age, bound, or only.
+	// Rule is free if nobody waited, kept if it got a kept runtime as well, or by which it went before the next in line: class,
+	// fairness, age, bound, or only. It is "" where the log does not say.
 	Rule string `json:"rule"`
 	// Reason says the same in words.
 	Reason    string    `json:"reason"`

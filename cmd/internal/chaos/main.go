@@ -2,7 +2,7 @@
 // nothing that was promised is broken.
 //
 //	go build -tags faults -o build/tenure-faults ./cmd/tenure
-//	go build -o build/chaos ./cmd/internal/chaos && build/chaos -bin build/tenure-faults -duration 10m
+//	go build -o build/chaosrun ./cmd/internal/chaos && build/chaosrun -bin build/tenure-faults -duration 10m
 //
 // It starts a Postgres cluster of its own, API servers and workers as real processes, each with a data directory and a way to the
 // database of its own, and several dozen clients, which ask for leases, use them, give them back, repeat themselves and crash.

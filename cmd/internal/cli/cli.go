@@ -4,8 +4,8 @@
 //	                                                                  │
 //	                 exit code ◄── failure.go (the one mapping) ◄──── error
 //
-// The CLI has no private door: whatever a verb does, it does through api/client, as any other program could. Only serve
-// is no API call; the composition root hands it in.
+// The CLI has no private door: whatever a verb does, it does through api/client, as any other program could. Only what
+// concerns this machine is no API call (serve, api, worker, worker drain, keyset, plugin test); the composition root hands that in.
 //
 // Results go to stdout, news and errors to stderr, progress to stderr when that is a terminal and nowhere else. With
 // -o json stdout holds exactly one document and an error is one line of JSON on stderr.

@@ -58,7 +58,7 @@ func (r *root) nodeList() *cobra.Command {
 		short: "List the machines that runtimes may be bound to, and what is on them",
 		long: "States: alive; draining, about to end; away, without a process for no longer than a restart takes; lost, and what is to be\n" +
 			"taken down there waits (WAITING) until it is back; forgotten, given up. LEASES are bound to the node and being made or\n" +
-			"active, KEPT keep a runtime there for the next lease.",
+			"active, KEPT keep a runtime there for the next lease. API servers are listed too, with nothing on them.",
 		examples: [2]string{"tenure node list", "tenure node list -o wide"},
 		exits:    exitsOfCalls,
 		run: func(ctx context.Context, _ []string) error {
