@@ -12,7 +12,9 @@ import (
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/execution"
+	"github.com/tenure-dev/tenure/domain/leak"
 	"github.com/tenure-dev/tenure/domain/lease"
+	"github.com/tenure-dev/tenure/domain/runtime"
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/fake"
 	"github.com/tenure-dev/tenure/drivers/supervisor"
@@ -224,6 +226,13 @@ func TestOnlyAKeptRuntimeThatIsCertainlyGoneIsReplaced(t *testing.T) {
 		names = w.names(commands.Runtimes.Stream(now.Runtime.UUID))
 		require.Equal(t, "RuntimeLost", names[len(names)-1])
 		require.Contains(t, w.driver.Live(), usurper, "what is not ours is left alone")
+
+		// Where the runtime itself is, only a person can say.
+		require.Equal(t, leak.WhyMismatch, w.leak(now.Runtime).Found.Why)
+		_, err := w.client.ClearLeak(t.Context(), commands.Caller{}, leak.OfRuntime(now.Runtime), "somebody put another one in its place")
+		require.NoError(t, err)
+		require.Equal(t, leak.StatusCleared, w.leak(now.Runtime).Status)
+		require.Equal(t, runtime.StatusDestroyed, w.runtime(now.Runtime).Status)
 	})
 }
 

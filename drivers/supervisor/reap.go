@@ -232,7 +232,7 @@ func (s *Supervisor) tellLook(l Look) {
 // reapConfig is a place's configuration with its secrets. Each reading of a secret is on record, so a place that needs one is
 // due more seldom.
 func (s *Supervisor) reapConfig(ctx context.Context, key string, p Place, now time.Time) (config json.RawMessage, due bool, err error) {
-	need, err := s.need(p.Config, secretread.Read{Purpose: secretread.PurposeRelease, Lease: p.Lease, Environment: p.Environment})
+	need, err := s.need(p.Config, secretread.Read{Purpose: secretread.PurposeList, Lease: p.Lease, Environment: p.Environment})
 	if err != nil {
 		return nil, true, err
 	}

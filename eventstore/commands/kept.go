@@ -129,28 +129,21 @@ func takeOver(ctx context.Context, w *eventstore.Work, id domain.LeaseID, l leas
 
 // giveUpGone says of a kept runtime that an attempt found gone, or found another one in its place, what has become of it.
 func giveUpGone(ctx context.Context, w *eventstore.Work, id domain.LeaseID, was lease.State, why lease.GoneReason) error {
-	act := func(cmd runtime.Command) error {
-		_, err := eventstore.Act(ctx, w, Runtimes, was.Runtime.UUID, cmd)
+	if why != lease.GoneMismatch {
+		return endRuntime(ctx, w, was.Runtime, id, string(why), runtime.ProofAbsent)
+	}
+	if _, err := eventstore.Act(ctx, w, Runtimes, was.Runtime.UUID, runtime.Command(runtime.Lose{Reason: string(why)})); err != nil {
 		return err
 	}
-	if why == lease.GoneMismatch {
-		if err := act(runtime.Lose{Reason: string(why)}); err != nil {
-			return err
-		}
-		return listRuntime(ctx, w, id, was, leak.WhyMismatch)
-	}
-	if err := act(runtime.Destroy{Lease: id, Reason: string(why)}); err != nil {
-		return err
-	}
-	return act(runtime.ConfirmDestroyed{Proof: runtime.ProofAbsent})
+	return listRuntime(ctx, w, id, was, leak.WhyMismatch)
 }
 
-// endRuntime says that a driver took a runtime down.
-func endRuntime(ctx context.Context, w *eventstore.Work, id domain.LeaseID, runtimeID domain.RuntimeID) error {
-	for _, cmd := range []runtime.Command{
-		runtime.Destroy{Lease: id, Reason: string(lease.GoneAbsent)}, runtime.ConfirmDestroyed{Proof: runtime.ProofReleased},
-	} {
-		if _, err := eventstore.Act(ctx, w, Runtimes, runtimeID.UUID, cmd); err != nil {
+// endRuntime says that a runtime is gone, whose last lease is this one. What is known of it already stays as it is.
+func endRuntime(
+	ctx context.Context, w *eventstore.Work, id domain.RuntimeID, last domain.LeaseID, reason string, proof runtime.Proof,
+) error {
+	for _, cmd := range []runtime.Command{runtime.Destroy{Lease: last, Reason: reason}, runtime.ConfirmDestroyed{Proof: proof}} {
+		if _, err := eventstore.Act(ctx, w, Runtimes, id.UUID, cmd); err != nil {
 			return err
 		}
 	}

@@ -279,11 +279,7 @@ func settleRuntime(ctx context.Context, w *eventstore.Work, id domain.RuntimeID,
 			return err
 		}
 	}
-	if _, err := eventstore.Act(ctx, w, Runtimes, id.UUID, runtime.Command(runtime.Destroy{Lease: r.Last, Reason: string(proof)})); err != nil {
-		return err
-	}
-	_, err = eventstore.Act(ctx, w, Runtimes, id.UUID, runtime.Command(runtime.ConfirmDestroyed{Proof: proof}))
-	return err
+	return endRuntime(ctx, w, id, r.Last, string(proof), proof)
 }
 
 // ClearLeak takes a leak off the list by a person's word. One whose lease still tries to take it down is refused.
@@ -316,9 +312,13 @@ func clearedByPerson(ctx context.Context, w *eventstore.Work, f leak.Found) erro
 		return nil
 	}
 	r, err := eventstore.View(ctx, w, Runtimes, f.Runtime.UUID)
-	if err != nil || r.Status != runtime.StatusDestroying {
+	if err != nil {
 		return err
 	}
-	_, err = eventstore.Act(ctx, w, Runtimes, f.Runtime.UUID, runtime.Command(runtime.ConfirmDestroyed{Proof: runtime.ProofPerson}))
-	return err
+	switch r.Status {
+	case runtime.StatusIntended, runtime.StatusFree, runtime.StatusLost, runtime.StatusDestroying:
+		return endRuntime(ctx, w, f.Runtime, r.Last, string(runtime.ProofPerson), runtime.ProofPerson)
+	case runtime.StatusNone, runtime.StatusHeld, runtime.StatusDestroyed, runtime.StatusDisowned:
+	}
+	return nil
 }

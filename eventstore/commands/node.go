@@ -87,12 +87,8 @@ func (c *Commands) ForgetRuntime(ctx context.Context, by Caller, id domain.Lease
 			return err
 		}
 		w.Company(l.Company)
-		for _, cmd := range []runtime.Command{
-			runtime.Destroy{Lease: id, Reason: lease.CodeNodeForgotten}, runtime.ConfirmDestroyed{Proof: runtime.ProofForgotten},
-		} {
-			if _, err := eventstore.Act(ctx, w, Runtimes, l.Runtime.UUID, cmd); err != nil {
-				return err
-			}
+		if err := endRuntime(ctx, w, l.Runtime, id, lease.CodeNodeForgotten, runtime.ProofForgotten); err != nil {
+			return err
 		}
 		if _, err := actOnLease(ctx, w, id, lease.ForgetNode{Node: forgotten}); err != nil || !l.Listed {
 			return err

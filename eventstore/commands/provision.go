@@ -154,7 +154,7 @@ func (c *Commands) FinishRelease(ctx context.Context, by Caller, id domain.Lease
 		proof := leak.ProofDestroyed
 		if after.Kept {
 			proof = leak.ProofAdopted
-		} else if err := endRuntime(ctx, w, id, after.Runtime); err != nil {
+		} else if err := endRuntime(ctx, w, after.Runtime, id, string(lease.GoneAbsent), runtime.ProofReleased); err != nil {
 			return err
 		}
 		if after.Listed {

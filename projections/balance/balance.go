@@ -98,6 +98,7 @@ func (b *Balance) count(p place) {
 }
 
 func sort(status runtime.Status, lookedAfter, listed bool) place {
+	lookedAfter = lookedAfter && status != runtime.StatusLost // the lease looks after another one, in its place
 	switch {
 	case status == runtime.StatusDestroyed, status == runtime.StatusDisowned:
 		return destroyed

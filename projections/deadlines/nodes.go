@@ -10,15 +10,15 @@ import (
 	"github.com/tenure-dev/tenure/projections"
 )
 
-// Waiting answers with what waits for the node of a scope.
-func Waiting(ctx context.Context, db projections.DB, scope Scope) ([]Row, error) {
+// Waiting answers with what waits for the node of a scope, the oldest first.
+func Waiting(ctx context.Context, db projections.DB, scope Scope, limit int) ([]Row, error) {
 	if scope.Node.IsZero() {
 		return nil, nil
 	}
 	var q projections.Question
 	q.And("kind = 'node'")
 	q.Where("node_id = $", scope.Node.UUID)
-	rows, _, err := Model.Rows(ctx, db, q, "created", 0)
+	rows, _, err := Model.Rows(ctx, db, q, "created", limit)
 	return rows, err
 }
 

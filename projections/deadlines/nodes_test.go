@@ -58,11 +58,11 @@ func TestWhatWaitsForANodeIsThatNodesToDo(t *testing.T) {
 	due, _, err := deadlines.Due(t.Context(), pool, all, time.Now().Add(24*time.Hour), 10)
 	require.NoError(t, err)
 	require.Equal(t, []uuid.UUID{made}, ids(due), "the other one is due for its node only")
-	waiting, err := deadlines.Waiting(t.Context(), pool, all)
+	waiting, err := deadlines.Waiting(t.Context(), pool, all, 10)
 	require.NoError(t, err)
 	require.Equal(t, []uuid.UUID{waits}, ids(waiting))
 	for _, s := range []deadlines.Scope{everything, {Partitions: eventstore.AllPartitions(), Node: other}} {
-		waiting, err = deadlines.Waiting(t.Context(), pool, s)
+		waiting, err = deadlines.Waiting(t.Context(), pool, s, 10)
 		require.NoError(t, err)
 		require.Empty(t, waiting)
 	}

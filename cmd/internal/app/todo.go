@@ -37,7 +37,7 @@ func (t todo) Expiring(ctx context.Context, scope supervisor.Scope, now time.Tim
 
 // Waiting returns what waits for the node of a scope, and what of its partitions is on a node that is given up.
 func (t todo) Waiting(ctx context.Context, scope supervisor.Scope, limit int) ([]supervisor.Task, error) {
-	waiting, err := deadlines.Waiting(ctx, t.pool, deadlines.Scope(scope))
+	waiting, err := deadlines.Waiting(ctx, t.pool, deadlines.Scope(scope), limit)
 	if err != nil {
 		return nil, err
 	}
