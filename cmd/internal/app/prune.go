@@ -14,11 +14,14 @@ const commandAge = 7 * 24 * time.Hour
 // pruneEvery is how often old keys are looked for.
 const pruneEvery = time.Hour
 
+// leaseEnds are the events that end a lease.
+var leaseEnds = []string{
+	lease.Released{}.EventName(), lease.Expired{}.EventName(), lease.Failed{}.EventName(), lease.Retained{}.EventName(), lease.Canceled{}.EventName(),
+}
+
 // startPruning forgets old Idempotency-Keys.
 func (a *App) startPruning(ctx context.Context) {
-	life := pg.Lifetime{Category: lease.Category, Ends: []string{
-		lease.Released{}.EventName(), lease.Expired{}.EventName(), lease.Failed{}.EventName(), lease.Canceled{}.EventName(),
-	}}
+	life := pg.Lifetime{Category: lease.Category, Ends: leaseEnds}
 	prune, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan struct{})
 	go func() {
