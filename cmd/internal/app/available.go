@@ -11,7 +11,6 @@ import (
 	"github.com/tenure-dev/tenure/domain/plugin"
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/plugins/manifest"
-	"github.com/tenure-dev/tenure/projections"
 	"github.com/tenure-dev/tenure/projections/plugins"
 )
 
@@ -51,24 +50,19 @@ func (a *App) offeredElsewhere(ctx context.Context, key string) bool {
 
 // findOffer is what enabled plugins of other machines have under a name.
 func (a *App) findOffer(ctx context.Context, key string) (found []manifest.Driver, err error) {
-	for after := ""; ; {
-		page, err := plugins.List(ctx, a.pool, plugins.Filter{Status: plugin.StatusEnabled}, projections.Options{After: after})
+	for row, err := range each(ctx, a.pool, plugins.List, plugins.Filter{Status: plugin.StatusEnabled}) {
 		if err != nil {
 			return nil, fmt.Errorf("list plugins: %w", err)
 		}
-		for _, row := range page.Items {
-			current, ok := row.Data.Current()
-			if !ok || current.Node.IsZero() || current.Node == a.process.Node {
-				continue // what is everywhere or here, this machine knows better
-			}
-			if m, err := manifest.Parse(current.Manifest); err == nil {
-				if d, ok := m.Driver(key); ok {
-					found = append(found, d)
-				}
-			}
+		current, ok := row.Data.Current()
+		if !ok || current.Node.IsZero() || current.Node == a.process.Node {
+			continue // what is everywhere or here, this machine knows better
 		}
-		if after = page.Next; after == "" {
-			return found, nil
+		if m, err := manifest.Parse(current.Manifest); err == nil {
+			if d, ok := m.Driver(key); ok {
+				found = append(found, d)
+			}
 		}
 	}
+	return found, nil
 }
