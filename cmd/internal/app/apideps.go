@@ -71,7 +71,7 @@ func (a *App) anyAdminKey(ctx context.Context) (bool, error) {
 type checker struct {
 	drivers *drivers.Registry
 	// offered reports whether a plugin that is enabled offers what none on this machine does.
-	offered func(ctx context.Context, key string) bool
+	offered func(ctx context.Context, provider string) bool
 	// keeping asks the same of whoever else has the driver: whether it keeps runtimes.
 	keeping func(ctx context.Context, driver, provider string) admission.Keeping
 }

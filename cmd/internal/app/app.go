@@ -80,14 +80,9 @@ type Options struct {
 	AgentSocket string
 	Logger      *slog.Logger
 	Supervisor  supervisor.Options
-	// PollInterval is the longest a reader of the log sleeps although there may be more; default 500 ms.
-	PollInterval time.Duration
 	// DrainTimeout bounds how long requests and commands may go on after Stop; default 10 s.
 	DrainTimeout time.Duration
-	// Postgres are further settings of the embedded Postgres; PostgresNoSync gives durability up. Both are for tests.
-	Postgres       map[string]string
-	PostgresNoSync bool
-	// Drivers are there besides local. For tests and benchmarks.
+	// Drivers are there besides those that every engine has. For benchmarks.
 	Drivers []drivers.Driver
 	// DriverCalled, if set, learns of every call of a driver. For benchmarks.
 	DriverCalled func(supervisor.Call)
@@ -121,7 +116,6 @@ type App struct {
 	supervisor *supervisor.Supervisor
 	// rememberedText is what the file of the node's memory says.
 	rememberedText string
-	server         *api.Server
 	listener       net.Listener
 	address        string
 
@@ -188,7 +182,7 @@ func (a *App) start(ctx context.Context) error {
 		return err
 	}
 	a.store, err = pg.Open(ctx, a.pool, pg.Options{
-		Logger: a.log, PollInterval: a.opts.PollInterval, CallTimeout: answerLimit, AppendTimeout: appendLimit,
+		Logger: a.log, CallTimeout: answerLimit, AppendTimeout: appendLimit,
 		DirectURL: a.opts.DatabaseDirectURL, Node: node, Remembered: remembered,
 	})
 	if err != nil {
@@ -266,9 +260,7 @@ func (a *App) startDriving(ctx context.Context) error {
 func (a *App) connect(ctx context.Context) error {
 	url := a.opts.DatabaseURL
 	if url == "" {
-		server, err := embedded.Start(ctx, embedded.Options{
-			DataDir: a.lock.Dir(), Lock: a.lock, Logger: a.log, Settings: a.opts.Postgres, NoSync: a.opts.PostgresNoSync,
-		})
+		server, err := embedded.Start(ctx, embedded.Options{DataDir: a.lock.Dir(), Lock: a.lock, Logger: a.log})
 		if err != nil {
 			return err
 		}
@@ -351,9 +343,7 @@ func (a *App) newProcess(node domain.NodeID) (eventstore.Process, error) {
 }
 
 func (a *App) startProjections(ctx context.Context) error {
-	a.runner = runner.New(a.pool, a.store, catalog.All(), runner.Options{
-		Logger: a.log, PollInterval: a.opts.PollInterval, TakeOverAfter: a.takeOverAfter(),
-	})
+	a.runner = runner.New(a.pool, a.store, catalog.All(), runner.Options{Logger: a.log, TakeOverAfter: a.takeOverAfter()})
 	a.background(ctx, "projections", func(ctx context.Context) {
 		if err := a.runner.Run(ctx); err != nil && ctx.Err() == nil {
 			a.fail(fmt.Errorf("projections: %w", err))
@@ -404,8 +394,8 @@ func (a *App) journalDir(id domain.ExecID) string {
 }
 
 func (a *App) startServer() error {
-	a.server = api.New(a.apiDeps())
-	httpServer := a.server.HTTPServer()
+	server := api.New(a.apiDeps())
+	httpServer := server.HTTPServer()
 	httpServer.ErrorLog = slog.NewLogLogger(a.log.Handler(), slog.LevelDebug)
 	ended := make(chan struct{})
 	go func() {
@@ -418,7 +408,7 @@ func (a *App) startServer() error {
 		drain, cancel := context.WithTimeout(ctx, a.opts.DrainTimeout)
 		defer cancel()
 		// What is answered late is cut: its caller repeats it with the same key.
-		if err := a.server.Shutdown(drain); err != nil {
+		if err := server.Shutdown(drain); err != nil {
 			a.log.Warn("cutting calls that are still under way", "error", err)
 		}
 		err := httpServer.Close()

@@ -31,25 +31,25 @@ func (c checker) Unavailable(ctx context.Context, driver string, config json.Raw
 	if !ok || f.Outcome != drivers.OutcomeDefinite {
 		return nil
 	}
-	key := provider[strings.LastIndex(provider, ":")+1:]
-	if c.offered(ctx, key) {
+	if c.offered(ctx, provider) {
 		return nil
 	}
 	return domain.Refuse(domain.KindConflict, f.Code, "%s", f.Err).On("environmentId").Mend("%s", f.Remediation)
 }
 
-// offeredElsewhere reports whether a plugin that is enabled has a driver of this name, by the read model. Who cannot look
-// takes it for so: the attempt tells.
-func (a *App) offeredElsewhere(ctx context.Context, key string) bool {
-	found, err := a.findOffer(ctx, key)
+// offeredElsewhere reports whether a plugin that is enabled offers this provider, by the read model. Who cannot look takes it
+// for so: the attempt tells.
+func (a *App) offeredElsewhere(ctx context.Context, provider string) bool {
+	found, err := a.findOffer(ctx, provider)
 	if err != nil {
-		a.log.Warn("could not look who offers a provider", "provider", key, "error", err)
+		a.log.Warn("could not look who offers a provider", "provider", provider, "error", err)
 	}
 	return len(found) > 0 || err != nil
 }
 
-// findOffer is what enabled plugins of other machines have under a name.
-func (a *App) findOffer(ctx context.Context, key string) (found []manifest.Driver, err error) {
+// findOffer is what enabled plugins of other machines have under a provider's name, of which the plugin's own part comes last.
+func (a *App) findOffer(ctx context.Context, provider string) (found []manifest.Driver, err error) {
+	key := provider[strings.LastIndex(provider, ":")+1:]
 	for row, err := range each(ctx, a.pool, plugins.List, plugins.Filter{Status: plugin.StatusEnabled}) {
 		if err != nil {
 			return nil, fmt.Errorf("list plugins: %w", err)
