@@ -13,16 +13,15 @@ import (
 	"github.com/tenure-dev/tenure/domain/admission"
 	"github.com/tenure-dev/tenure/domain/key"
 	"github.com/tenure-dev/tenure/drivers"
-	"github.com/tenure-dev/tenure/drivers/journal"
 	"github.com/tenure-dev/tenure/eventstore"
-	"github.com/tenure-dev/tenure/projections"
 	"github.com/tenure-dev/tenure/projections/keys"
 	"github.com/tenure-dev/tenure/projections/runner"
 )
 
 func (a *App) apiDeps() api.Deps {
 	return api.Deps{
-		Commands: a.commands, Feed: a.store, Hub: a.hub, DB: a.pool, Projections: a.runner, Processes: a.processes.ForReaders(), Partitions: a.store, NodeGrace: a.opts.Supervisor.NodeGrace, Log: logKeeper{a},
+		Commands: a.commands, Feed: a.store, Hub: a.hub, DB: a.pool, Projections: a.runner, Processes: a.processes.ForReaders(), Partitions: a.store,
+		NodeGrace: a.opts.Supervisor.NodeGrace, Log: logKeeper{a},
 		Plugins: pluginProcesses{a.host}, Node: a.installsOn(), Output: outputs{a}, Internal: peers{a}, WorkerOnly: a.opts.Role == eventstore.RoleWorker,
 		Checker: checker{a.drivers, a.offeredElsewhere, a.keepsElsewhere}, Health: a.health, Diagnose: a.diagnose,
 		Version: a.opts.Version, Logger: a.log, Metrics: a.metrics,
@@ -57,28 +56,22 @@ func (a *App) health(ctx context.Context) error {
 
 // anyAdminKey reports whether the log knows a key that can add keys for everybody.
 func (a *App) anyAdminKey(ctx context.Context) (bool, error) {
-	for after := ""; ; {
-		page, err := keys.List(ctx, a.pool, keys.Filter{Status: key.StatusActive}, projections.Options{After: after})
+	for k, err := range each(ctx, a.pool, keys.List, keys.Filter{Status: key.StatusActive}) {
 		if err != nil {
 			return false, fmt.Errorf("look for an admin key: %w", err)
 		}
-		for _, k := range page.Items {
-			if added := k.Data.Key; added.Company.IsZero() && added.Role == access.RoleAdmin {
-				return true, nil
-			}
+		if added := k.Data.Key; added.Company.IsZero() && added.Role == access.RoleAdmin {
+			return true, nil
 		}
-		if page.Next == "" {
-			return false, nil
-		}
-		after = page.Next
 	}
+	return false, nil
 }
 
 // checker tells the API what the drivers say of a configuration, and nothing else of them.
 type checker struct {
 	drivers *drivers.Registry
 	// offered reports whether a plugin that is enabled offers what none on this machine does.
-	offered func(ctx context.Context, key string) bool
+	offered func(ctx context.Context, provider string) bool
 	// keeping asks the same of whoever else has the driver: whether it keeps runtimes.
 	keeping func(ctx context.Context, driver, provider string) admission.Keeping
 }
@@ -140,15 +133,4 @@ func (c checker) SecretFields(driver string, config json.RawMessage) ([]api.Secr
 		fields = append(fields, api.SecretField(f))
 	}
 	return fields, nil
-}
-
-type output struct{ *journal.Reader }
-
-// Next is the next frame.
-func (o output) Next() (api.OutputFrame, error) {
-	f, err := o.Reader.Next()
-	if err != nil {
-		return api.OutputFrame{}, err
-	}
-	return api.OutputFrame{Offset: f.Offset, Stream: f.Stream.String(), At: f.At, Data: f.Data, Dropped: f.Dropped}, nil
 }

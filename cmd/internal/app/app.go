@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -81,14 +80,9 @@ type Options struct {
 	AgentSocket string
 	Logger      *slog.Logger
 	Supervisor  supervisor.Options
-	// PollInterval is the longest a reader of the log sleeps although there may be more; default 500 ms.
-	PollInterval time.Duration
 	// DrainTimeout bounds how long requests and commands may go on after Stop; default 10 s.
 	DrainTimeout time.Duration
-	// Postgres are further settings of the embedded Postgres; PostgresNoSync gives durability up. Both are for tests.
-	Postgres       map[string]string
-	PostgresNoSync bool
-	// Drivers are there besides local. For tests and benchmarks.
+	// Drivers are there besides those that every engine has. For benchmarks.
 	Drivers []drivers.Driver
 	// DriverCalled, if set, learns of every call of a driver. For benchmarks.
 	DriverCalled func(supervisor.Call)
@@ -122,7 +116,6 @@ type App struct {
 	supervisor *supervisor.Supervisor
 	// rememberedText is what the file of the node's memory says.
 	rememberedText string
-	server         *api.Server
 	listener       net.Listener
 	address        string
 
@@ -132,16 +125,6 @@ type App struct {
 	hearing    sync.Mutex
 	heardOf    map[domain.PluginID]bool
 	pluginNews chan struct{}
-}
-
-type cleanup struct {
-	name string
-	undo func(context.Context) error
-}
-
-// onStop notes how a step is undone.
-func (a *App) onStop(name string, undo func(context.Context) error) {
-	a.cleanups = append(a.cleanups, cleanup{name, undo})
 }
 
 // Start brings the engine up. If a step fails, those before it are undone. ctx bounds the start, not the engine's life.
@@ -166,9 +149,6 @@ func Start(ctx context.Context, opts Options) (*App, error) {
 	}
 	return a, nil
 }
-
-// stopLimit bounds a stop as a whole, beyond the time that running work is given.
-const stopLimit = 40 * time.Second
 
 // start is one straight line on purpose: each step uses what the ones before made.
 func (a *App) start(ctx context.Context) error {
@@ -202,7 +182,7 @@ func (a *App) start(ctx context.Context) error {
 		return err
 	}
 	a.store, err = pg.Open(ctx, a.pool, pg.Options{
-		Logger: a.log, PollInterval: a.opts.PollInterval, CallTimeout: answerLimit, AppendTimeout: appendLimit,
+		Logger: a.log, CallTimeout: answerLimit, AppendTimeout: appendLimit,
 		DirectURL: a.opts.DatabaseDirectURL, Node: node, Remembered: remembered,
 	})
 	if err != nil {
@@ -276,26 +256,11 @@ func (a *App) startDriving(ctx context.Context) error {
 	return a.startBeating(ctx)
 }
 
-// checkListen refuses to serve beyond loopback without TLS unless told to.
-func (a *App) checkListen() error {
-	host, _, err := net.SplitHostPort(a.opts.Listen)
-	if err != nil {
-		return fmt.Errorf("--listen %q: %w; give HOST:PORT, such as 127.0.0.1:7717", a.opts.Listen, err)
-	}
-	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() || a.opts.InsecureListen {
-		return nil
-	}
-	return fmt.Errorf("--listen %q is reachable from elsewhere and has no TLS; listen on 127.0.0.1 behind a proxy that has, or add --insecure-listen",
-		a.opts.Listen)
-}
-
 // connect opens the pool, on an embedded Postgres if no other one is named.
 func (a *App) connect(ctx context.Context) error {
 	url := a.opts.DatabaseURL
 	if url == "" {
-		server, err := embedded.Start(ctx, embedded.Options{
-			DataDir: a.lock.Dir(), Lock: a.lock, Logger: a.log, Settings: a.opts.Postgres, NoSync: a.opts.PostgresNoSync,
-		})
+		server, err := embedded.Start(ctx, embedded.Options{DataDir: a.lock.Dir(), Lock: a.lock, Logger: a.log})
 		if err != nil {
 			return err
 		}
@@ -377,29 +342,13 @@ func (a *App) newProcess(node domain.NodeID) (eventstore.Process, error) {
 	}, nil
 }
 
-// takeOverAfter is how long a process may leave the read models behind the log. Who takes over the work of one that died finds
-// it by them, so they are taken over before that: in half the time after which it counts as dead. One that is only slow loses no
-// more than its turn.
-func takeOverAfter(liveness time.Duration) time.Duration {
-	if liveness == 0 {
-		liveness = 4 * time.Second
-	}
-	return max(liveness/2, time.Second)
-}
-
 func (a *App) startProjections(ctx context.Context) error {
-	a.runner = runner.New(a.pool, a.store, catalog.All(), runner.Options{
-		Logger: a.log, PollInterval: a.opts.PollInterval, TakeOverAfter: takeOverAfter(a.opts.Supervisor.LivenessTTL),
-	})
-	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		if err := a.runner.Run(run); err != nil && run.Err() == nil {
+	a.runner = runner.New(a.pool, a.store, catalog.All(), runner.Options{Logger: a.log, TakeOverAfter: a.takeOverAfter()})
+	a.background(ctx, "projections", func(ctx context.Context) {
+		if err := a.runner.Run(ctx); err != nil && ctx.Err() == nil {
 			a.fail(fmt.Errorf("projections: %w", err))
 		}
-	}()
-	a.onStop("projections", func(context.Context) error { cancel(); <-ended; return nil })
+	})
 	select {
 	case <-a.runner.Ready():
 		return nil
@@ -444,61 +393,9 @@ func (a *App) journalDir(id domain.ExecID) string {
 	return filepath.Join(a.lock.Dir(), "journals", id.String())
 }
 
-// listen takes the server's address. Nothing is served yet; but who makes runtimes has to know the way to here.
-func (a *App) listen(ctx context.Context) error {
-	network := "tcp"
-	if ip, err := netip.ParseAddr(a.listenHost()); err == nil && ip.Is4() {
-		network = "tcp4" // Go would take 0.0.0.0 for every address of IPv6 as well, and call it [::]
-	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, network, a.opts.Listen)
-	if err != nil {
-		return fmt.Errorf("--listen %s: %w; choose another address, or stop what listens there", a.opts.Listen, err)
-	}
-	a.listener = listener
-	a.onStop("listener", func(context.Context) error {
-		if err := listener.Close(); !errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		return nil
-	})
-	return nil
-}
-
-// reachedAt is where other processes reach this one; "" for an API process, which has nothing for them.
-func (a *App) reachedAt() string {
-	switch {
-	case !a.drives():
-		return ""
-	case a.opts.Address != "":
-		return a.opts.Address
-	}
-	_, port, _ := net.SplitHostPort(a.listener.Addr().String())
-	if ip, err := netip.ParseAddr(a.listenHost()); a.listenHost() == "" || err == nil && ip.IsUnspecified() {
-		// Every address of this machine: its name is the best guess at one that others know.
-		if host, err := os.Hostname(); err == nil {
-			return net.JoinHostPort(host, port)
-		}
-	}
-	return net.JoinHostPort(a.listenHost(), port)
-}
-
-// listenHost is the host of --listen, "" for every address of both families.
-func (a *App) listenHost() string {
-	host, _, _ := net.SplitHostPort(a.opts.Listen) // checkListen has looked at it
-	return host
-}
-
-// listensOn is the listener's address; the host is left out if it was.
-func (a *App) listensOn() string {
-	if a.listenHost() == "" {
-		return fmt.Sprintf(":%d", a.listener.Addr().(*net.TCPAddr).Port)
-	}
-	return a.listener.Addr().String()
-}
-
 func (a *App) startServer() error {
-	a.server = api.New(a.apiDeps())
-	httpServer := a.server.HTTPServer()
+	server := api.New(a.apiDeps())
+	httpServer := server.HTTPServer()
 	httpServer.ErrorLog = slog.NewLogLogger(a.log.Handler(), slog.LevelDebug)
 	ended := make(chan struct{})
 	go func() {
@@ -511,7 +408,7 @@ func (a *App) startServer() error {
 		drain, cancel := context.WithTimeout(ctx, a.opts.DrainTimeout)
 		defer cancel()
 		// What is answered late is cut: its caller repeats it with the same key.
-		if err := a.server.Shutdown(drain); err != nil {
+		if err := server.Shutdown(drain); err != nil {
 			a.log.Warn("cutting calls that are still under way", "error", err)
 		}
 		err := httpServer.Close()
@@ -530,29 +427,3 @@ func (a *App) Store() *pg.Store { return a.store }
 
 // Plugins are the plugins of this process. For benchmarks.
 func (a *App) Plugins() *host.Host { return a.host }
-
-// fail notes what makes the engine end; only the first one counts.
-func (a *App) fail(err error) {
-	select {
-	case a.failed <- err:
-	default:
-	}
-}
-
-// Failed delivers what makes the engine unable to go on.
-func (a *App) Failed() <-chan error { return a.failed }
-
-// Stop takes the engine down in the reverse order of its start. It may be called again.
-func (a *App) Stop(ctx context.Context) error {
-	a.stopOnce.Do(func() {
-		var problems []error
-		for i := len(a.cleanups) - 1; i >= 0; i-- {
-			c := a.cleanups[i]
-			if err := c.undo(ctx); err != nil {
-				problems = append(problems, fmt.Errorf("stop %s: %w", c.name, err))
-			}
-		}
-		a.stopErr = errors.Join(problems...)
-	})
-	return a.stopErr
-}

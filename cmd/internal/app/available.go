@@ -11,7 +11,6 @@ import (
 	"github.com/tenure-dev/tenure/domain/plugin"
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/plugins/manifest"
-	"github.com/tenure-dev/tenure/projections"
 	"github.com/tenure-dev/tenure/projections/plugins"
 )
 
@@ -32,43 +31,38 @@ func (c checker) Unavailable(ctx context.Context, driver string, config json.Raw
 	if !ok || f.Outcome != drivers.OutcomeDefinite {
 		return nil
 	}
-	key := provider[strings.LastIndex(provider, ":")+1:]
-	if c.offered(ctx, key) {
+	if c.offered(ctx, provider) {
 		return nil
 	}
 	return domain.Refuse(domain.KindConflict, f.Code, "%s", f.Err).On("environmentId").Mend("%s", f.Remediation)
 }
 
-// offeredElsewhere reports whether a plugin that is enabled has a driver of this name, by the read model. Who cannot look
-// takes it for so: the attempt tells.
-func (a *App) offeredElsewhere(ctx context.Context, key string) bool {
-	found, err := a.findOffer(ctx, key)
+// offeredElsewhere reports whether a plugin that is enabled offers this provider, by the read model. Who cannot look takes it
+// for so: the attempt tells.
+func (a *App) offeredElsewhere(ctx context.Context, provider string) bool {
+	found, err := a.findOffer(ctx, provider)
 	if err != nil {
-		a.log.Warn("could not look who offers a provider", "provider", key, "error", err)
+		a.log.Warn("could not look who offers a provider", "provider", provider, "error", err)
 	}
 	return len(found) > 0 || err != nil
 }
 
-// findOffer is what enabled plugins of other machines have under a name.
-func (a *App) findOffer(ctx context.Context, key string) (found []manifest.Driver, err error) {
-	for after := ""; ; {
-		page, err := plugins.List(ctx, a.pool, plugins.Filter{Status: plugin.StatusEnabled}, projections.Options{After: after})
+// findOffer is what enabled plugins of other machines have under a provider's name, of which the plugin's own part comes last.
+func (a *App) findOffer(ctx context.Context, provider string) (found []manifest.Driver, err error) {
+	key := provider[strings.LastIndex(provider, ":")+1:]
+	for row, err := range each(ctx, a.pool, plugins.List, plugins.Filter{Status: plugin.StatusEnabled}) {
 		if err != nil {
 			return nil, fmt.Errorf("list plugins: %w", err)
 		}
-		for _, row := range page.Items {
-			current, ok := row.Data.Current()
-			if !ok || current.Node.IsZero() || current.Node == a.process.Node {
-				continue // what is everywhere or here, this machine knows better
-			}
-			if m, err := manifest.Parse(current.Manifest); err == nil {
-				if d, ok := m.Driver(key); ok {
-					found = append(found, d)
-				}
-			}
+		current, ok := row.Data.Current()
+		if !ok || current.Node.IsZero() || current.Node == a.process.Node {
+			continue // what is everywhere or here, this machine knows better
 		}
-		if after = page.Next; after == "" {
-			return found, nil
+		if m, err := manifest.Parse(current.Manifest); err == nil {
+			if d, ok := m.Driver(key); ok {
+				found = append(found, d)
+			}
 		}
 	}
+	return found, nil
 }

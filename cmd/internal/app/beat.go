@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -8,30 +9,30 @@ import (
 	"github.com/tenure-dev/tenure/eventstore"
 )
 
+// livenessTTL is how long this process counts as alive when it is silent; its default is the supervisor's.
+func (a *App) livenessTTL() time.Duration {
+	return cmp.Or(a.opts.Supervisor.LivenessTTL, 4*time.Second)
+}
+
+// takeOverAfter is how long a process may leave the read models behind the log. Who takes over the work of one that died finds
+// it by them, so they are taken over before that: in half the time after which it counts as dead. One that is only slow loses no
+// more than its turn.
+func (a *App) takeOverAfter() time.Duration { return max(a.livenessTTL()/2, time.Second) }
+
 // startBeating keeps the liveness row of a process that does not drive. Supervisors do so themselves.
 func (a *App) startBeating(ctx context.Context) error {
-	ttl := a.opts.Supervisor.LivenessTTL
-	if ttl == 0 {
-		ttl = 4 * time.Second
-	}
+	ttl := a.livenessTTL()
 	a.guardClock()
 	if err := a.processes.Register(ctx, a.process, ttl); err != nil {
 		return err
 	}
-	beats, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		a.beat(beats, ttl)
-	}()
 	a.onStop("liveness", func(ctx context.Context) error {
-		cancel()
-		<-ended
 		if err := a.processes.Leave(ctx, a.process.ID); err != nil {
 			a.log.Warn("this process could not say that it ends", "error", err) // its row runs out by itself
 		}
 		return nil
 	})
+	a.background(ctx, "beats", func(ctx context.Context) { a.beat(ctx, ttl) })
 	return nil
 }
 

@@ -12,7 +12,6 @@ import (
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
 	"github.com/tenure-dev/tenure/eventstore/pg"
-	"github.com/tenure-dev/tenure/projections"
 	"github.com/tenure-dev/tenure/projections/leases"
 )
 
@@ -140,19 +139,13 @@ func (k logKeeper) letGo(ctx context.Context, by commands.Caller) error {
 	if err := a.runner.Wait(ctx, head.Position, leases.Model.Name); err != nil {
 		return err
 	}
-	for after := ""; ; {
-		page, err := leases.List(ctx, a.pool, leases.Filter{}, projections.Options{After: after})
+	for l, err := range each(ctx, a.pool, leases.List, leases.Filter{}) {
 		if err != nil {
 			return err
 		}
-		for _, l := range page.Items {
-			if _, err := a.commands.DisownLease(ctx, by, l.Data.ID, state.ForkedAt); err != nil {
-				return err
-			}
+		if _, err := a.commands.DisownLease(ctx, by, l.Data.ID, state.ForkedAt); err != nil {
+			return err
 		}
-		if page.Next == "" {
-			return nil
-		}
-		after = page.Next
 	}
+	return nil
 }

@@ -33,63 +33,56 @@ const retiredFor = 24 * time.Hour
 func (e estate) Places(ctx context.Context) ([]supervisor.Place, error) {
 	now := e.app.store.Clock().Now()
 	var places []supervisor.Place
-	err := pages(func(opts projections.Options) (projections.Page[environments.Environment], error) {
-		return environments.List(ctx, e.app.pool, environments.Filter{}, opts)
-	}, func(row environments.Row) {
+	for row, err := range each(ctx, e.app.pool, environments.List, environments.Filter{}) {
+		if err != nil {
+			return nil, err
+		}
 		env := row.Data
 		ended := env.Status == environment.StatusArchived || env.Status == environment.StatusDeleted
 		if ended && now.After(env.UpdatedAt.Add(retiredFor)) {
-			return
+			continue
 		}
 		provider, known, err := e.app.drivers.Provider(env.Driver, env.Config)
 		if !known || err != nil {
-			return
+			continue
 		}
 		places = append(places, supervisor.Place{
 			Target: drivers.Target{Driver: env.Driver, Provider: provider}, Config: env.Config, Company: env.Company, Environment: env.ID,
 		})
-	})
-	return places, err
+	}
+	return places, nil
 }
 
 // Stuck are the leases whose runtime could not be taken down yet.
 func (e estate) Stuck(ctx context.Context) ([]domain.LeaseID, error) {
 	var stuck []domain.LeaseID
-	err := pages(func(opts projections.Options) (projections.Page[leases.Lease], error) {
-		return activeleases.Stuck(ctx, e.app.pool, opts)
-	}, func(row leases.Row) { stuck = append(stuck, row.Data.ID) })
-	return stuck, err
+	list := func(ctx context.Context, db projections.DB, _ struct{}, opts projections.Options) (projections.Page[leases.Lease], error) {
+		return activeleases.Stuck(ctx, db, opts)
+	}
+	for row, err := range each(ctx, e.app.pool, list, struct{}{}) {
+		if err != nil {
+			return nil, err
+		}
+		stuck = append(stuck, row.Data.ID)
+	}
+	return stuck, nil
 }
 
 // Leaks are those on the list.
 func (e estate) Leaks(ctx context.Context) ([]supervisor.Leak, error) {
 	var open []supervisor.Leak
-	err := pages(func(opts projections.Options) (projections.Page[leaks.Leak], error) {
-		return leaks.List(ctx, e.app.pool, leaks.Filter{Status: leak.StatusOpen}, opts)
-	}, func(row leaks.Row) { open = append(open, supervisor.Leak{ID: row.Data.ID, State: row.Data.State}) })
-	return open, err
+	for row, err := range each(ctx, e.app.pool, leaks.List, leaks.Filter{Status: leak.StatusOpen}) {
+		if err != nil {
+			return nil, err
+		}
+		open = append(open, supervisor.Leak{ID: row.Data.ID, State: row.Data.State})
+	}
+	return open, nil
 }
 
 // Forgotten are leases whose runtimes were given up with a node.
 func (e estate) Forgotten(ctx context.Context, node domain.NodeID) ([]domain.LeaseID, error) {
 	return runtimes.ForgottenOn(ctx, e.app.pool, node)
-}
-
-// pages reads a list to its end.
-func pages[R any](read func(projections.Options) (projections.Page[R], error), take func(projections.Row[R])) error {
-	opts := projections.Options{Limit: projections.MaxLimit}
-	for {
-		page, err := read(opts)
-		if err != nil {
-			return err
-		}
-		for _, row := range page.Items {
-			take(row)
-		}
-		if opts.After = page.Next; opts.After == "" {
-			return nil
-		}
-	}
 }
 
 // reaperLooks counts what the reaper sees.
@@ -122,22 +115,19 @@ func (a *App) startBalance(ctx context.Context) {
 	if every <= 0 {
 		every = time.Minute
 	}
-	check, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
+	a.background(ctx, "balance", func(ctx context.Context) {
 		ticker := time.NewTicker(every)
 		defer ticker.Stop()
 		for {
 			select {
 			case <-ticker.C:
-			case <-check.Done():
+			case <-ctx.Done():
 				return
 			}
-			b, err := balance.Of(check, a.pool, a.store)
+			b, err := balance.Of(ctx, a.pool, a.store)
 			switch {
 			case err != nil:
-				if check.Err() == nil {
+				if ctx.Err() == nil {
 					a.log.Warn("the balance of runtimes could not be taken", "error", err)
 				}
 				continue
@@ -146,6 +136,5 @@ func (a *App) startBalance(ctx context.Context) {
 			}
 			wrong.Set(float64(b.LostCount))
 		}
-	}()
-	a.onStop("balance", func(context.Context) error { cancel(); <-ended; return nil })
+	})
 }

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"encoding/json"
-	"strings"
 
 	"github.com/tenure-dev/tenure/domain/admission"
 	"github.com/tenure-dev/tenure/drivers"
@@ -41,7 +40,7 @@ func keepingOf(keeps bool) admission.Keeping {
 // each finds out for itself. Who cannot look does not know.
 func (a *App) keepsElsewhere(ctx context.Context, driver, provider string) admission.Keeping {
 	if ofPlugins(driver) {
-		found, err := a.findOffer(ctx, provider[strings.LastIndex(provider, ":")+1:])
+		found, err := a.findOffer(ctx, provider)
 		if err != nil {
 			a.log.Warn("could not look whether a provider keeps runtimes", "provider", provider, "error", err)
 		}

@@ -92,10 +92,7 @@ func (a *App) remember() error {
 
 // keepMemory writes from time to time what the node remembers. The caller writes it a last time once the store is closed.
 func (a *App) keepMemory(ctx context.Context) {
-	loop, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
+	a.background(ctx, "memory of the log", func(ctx context.Context) {
 		ticker := time.NewTicker(memoryInterval)
 		defer ticker.Stop()
 		for changed := a.store.IdentityChanged(); ; {
@@ -103,13 +100,12 @@ func (a *App) keepMemory(ctx context.Context) {
 			case <-ticker.C:
 			case <-changed:
 				changed = a.store.IdentityChanged()
-			case <-loop.Done():
+			case <-ctx.Done():
 				return
 			}
 			if err := a.remember(); err != nil {
 				a.log.Warn("what this node remembers of the log could not be written", "error", err)
 			}
 		}
-	}()
-	a.onStop("memory of the log", func(context.Context) error { cancel(); <-ended; return nil })
+	})
 }

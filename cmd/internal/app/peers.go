@@ -86,6 +86,18 @@ func (o outputs) reach(ctx context.Context, node domain.NodeID) (address string,
 	return "", api.ErrNodeAway
 }
 
+// output is one of this node.
+type output struct{ *journal.Reader }
+
+// Next implements [api.Output].
+func (o output) Next() (api.OutputFrame, error) {
+	f, err := o.Reader.Next()
+	if err != nil {
+		return api.OutputFrame{}, err
+	}
+	return api.OutputFrame{Offset: f.Offset, Stream: f.Stream.String(), At: f.At, Data: f.Data, Dropped: f.Dropped}, nil
+}
+
 // remote is an output on another node. Each time it has come to the end of what there was it asks again, from where it is.
 type remote struct {
 	ctx           context.Context //nolint:containedctx // it is that of the reader's call, whose Next has none

@@ -21,7 +21,6 @@ import (
 	"github.com/tenure-dev/tenure/plugins/cgroup"
 	"github.com/tenure-dev/tenure/plugins/host"
 	"github.com/tenure-dev/tenure/plugins/manifest"
-	"github.com/tenure-dev/tenure/projections"
 	"github.com/tenure-dev/tenure/projections/plugins"
 )
 
@@ -88,11 +87,11 @@ func (a *App) makePluginDir() error {
 // installBuiltins adds the plugins that come with this binary to the log, where they are not, or are of another build, and
 // makes all plugins of the log known to the host.
 func (a *App) installBuiltins(ctx context.Context) error {
+	if !a.drives() {
+		return a.refreshPlugins(ctx) // whoever drives says which ones there are
+	}
 	by := commands.Caller{By: eventstore.Attribution{Actor: domain.PrincipalID{UUID: a.process.ID.UUID}}}
 	for _, b := range a.builtins() {
-		if !a.drives() {
-			break // whoever drives says which ones there are
-		}
 		installed, err := b.installed()
 		if err != nil {
 			return err
@@ -120,17 +119,11 @@ func (a *App) refreshPlugins(ctx context.Context) error {
 	for _, b := range a.builtins() {
 		ids[plugin.IDOf(b.manifest.ID)] = true
 	}
-	for after := ""; ; {
-		page, err := plugins.List(ctx, a.pool, plugins.Filter{}, projections.Options{After: after})
+	for row, err := range each(ctx, a.pool, plugins.List, plugins.Filter{}) {
 		if err != nil {
 			return fmt.Errorf("list plugins: %w", err)
 		}
-		for _, row := range page.Items {
-			ids[row.Data.ID] = true
-		}
-		if after = page.Next; after == "" {
-			break
-		}
+		ids[row.Data.ID] = true
 	}
 	a.hearing.Lock()
 	maps.Copy(ids, a.heardOf)
@@ -279,13 +272,7 @@ func (l lookTwice) Offer(q provider.Query) (provider.Offer, error) {
 
 // followPlugins refreshes the host when a plugin changes.
 func (a *App) followPlugins(ctx context.Context) {
-	follow, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		a.onPluginNews(follow, a.refreshPlugins)
-	}()
-	a.onStop("news of plugins", func(context.Context) error { cancel(); <-ended; return nil })
+	a.background(ctx, "news of plugins", func(ctx context.Context) { a.onPluginNews(ctx, a.refreshPlugins) })
 }
 
 // lookAgain is how long to wait before plugins that could not be read are read again: nobody brings the same news twice.

@@ -14,29 +14,28 @@ const commandAge = 7 * 24 * time.Hour
 // pruneEvery is how often old keys are looked for.
 const pruneEvery = time.Hour
 
+// leaseEnds are the events that end a lease.
+var leaseEnds = []string{
+	lease.Released{}.EventName(), lease.Expired{}.EventName(), lease.Failed{}.EventName(), lease.Retained{}.EventName(), lease.Canceled{}.EventName(),
+}
+
 // startPruning forgets old Idempotency-Keys.
 func (a *App) startPruning(ctx context.Context) {
-	life := pg.Lifetime{Category: lease.Category, Ends: []string{
-		lease.Released{}.EventName(), lease.Expired{}.EventName(), lease.Failed{}.EventName(), lease.Canceled{}.EventName(),
-	}}
-	prune, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
+	life := pg.Lifetime{Category: lease.Category, Ends: leaseEnds}
+	a.background(ctx, "pruning", func(ctx context.Context) {
 		ticker := time.NewTicker(pruneEvery)
 		defer ticker.Stop()
 		for {
-			if n, err := a.store.PruneCommands(prune, commandAge, life); err != nil && prune.Err() == nil {
+			if n, err := a.store.PruneCommands(ctx, commandAge, life); err != nil && ctx.Err() == nil {
 				a.log.Warn("old idempotency keys could not be forgotten", "error", err)
 			} else if n > 0 {
 				a.log.Info("forgot old idempotency keys", "count", n)
 			}
 			select {
 			case <-ticker.C:
-			case <-prune.Done():
+			case <-ctx.Done():
 				return
 			}
 		}
-	}()
-	a.onStop("pruning", func(context.Context) error { cancel(); <-ended; return nil })
+	})
 }

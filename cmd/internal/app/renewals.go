@@ -24,11 +24,5 @@ func (a *App) watchRenewals(ctx context.Context) {
 		}
 		return 0
 	}))
-	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		watch.Run(run)
-	}()
-	a.onStop("renewals", func(context.Context) error { cancel(); <-ended; return nil })
+	a.background(ctx, "renewals", watch.Run)
 }

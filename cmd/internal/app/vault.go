@@ -42,13 +42,10 @@ const resealAgain = time.Minute
 // startResealing seals with the primary key what lies beside the log and is not: after the first start of a version that
 // seals, and after a rotation. It goes on beside everything else and begins anew at the next start if it is cut short.
 func (a *App) startResealing(ctx context.Context) {
-	reseal, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
+	a.background(ctx, "sealing", func(ctx context.Context) {
 		for {
-			done, err := a.commands.Reseal(reseal, a.store)
-			if reseal.Err() != nil {
+			done, err := a.commands.Reseal(ctx, a.store)
+			if ctx.Err() != nil {
 				return
 			}
 			if done.Sealed > 0 || done.Damaged > 0 {
@@ -56,21 +53,20 @@ func (a *App) startResealing(ctx context.Context) {
 			}
 			if err == nil {
 				var again bool
-				if again, err = a.destroyKeys(reseal, done); err == nil && !again {
+				if again, err = a.destroyKeys(ctx, done); err == nil && !again {
 					return
 				}
 			}
-			if err != nil && reseal.Err() == nil {
+			if err != nil && ctx.Err() == nil {
 				a.log.Warn("values beside the log could not all be sealed with the primary key yet", "error", err)
 			}
 			select {
 			case <-time.After(resealAgain):
-			case <-reseal.Done():
+			case <-ctx.Done():
 				return
 			}
 		}
-	}()
-	a.onStop("sealing", func(context.Context) error { cancel(); <-ended; return nil })
+	})
 }
 
 // destroyKeys destroys the keys that the keyset says are to be, now that all that opens is sealed with the primary key. While

@@ -25,27 +25,26 @@ import (
 // model finds them, each is ended by an append, torn down by a driver that does nothing, and recorded. The floor is one row a
 // lease, by as many connections as the engine has steps.
 func sweeps(ctx context.Context, b *bench) error {
-	return b.withLeases(ctx, b.sizes.deadlines, -time.Minute, fastSweeps,
-		func(ctx context.Context, e *engine) error {
-			before, began := b.used(), time.Now()
-			if err := awaitEvents(ctx, e.app.Store(), lease.Expired{}.EventName(), b.sizes.deadlines); err != nil {
-				return err
-			}
-			took, spent := time.Since(began), b.used().since(before)
-			under, err := newFloor(ctx, e.db.url, floorWriters)
-			if err != nil {
-				return err
-			}
-			floor, err := under.rate(ctx, b.sizes.round)
-			if err = errors.Join(err, under.close(ctx)); err != nil {
-				return err
-			}
-			rate := float64(b.sizes.deadlines) / took.Seconds()
-			fmt.Fprintf(os.Stderr, "expiry: %d leases in %s, %.0f µs each; for each %s\n",
-				b.sizes.deadlines, took.Round(time.Millisecond), 1e6/rate, spent.per(float64(b.sizes.deadlines)))
-			b.report.add(entry{Name: "expiry/sweep100k", Value: rate, Unit: "leases/s"}.against(floor, rate/floor))
-			return nil
-		})
+	return b.withLeases(ctx, b.sizes.deadlines, -time.Minute, func(ctx context.Context, e *engine) error {
+		before, began := b.used(), time.Now()
+		if err := awaitEvents(ctx, e.app.Store(), lease.Expired{}.EventName(), b.sizes.deadlines); err != nil {
+			return err
+		}
+		took, spent := time.Since(began), b.used().since(before)
+		under, err := newFloor(ctx, e.db.url, floorWriters)
+		if err != nil {
+			return err
+		}
+		floor, err := under.rate(ctx, b.sizes.round)
+		if err = errors.Join(err, under.close(ctx)); err != nil {
+			return err
+		}
+		rate := float64(b.sizes.deadlines) / took.Seconds()
+		fmt.Fprintf(os.Stderr, "expiry: %d leases in %s, %.0f µs each; for each %s\n",
+			b.sizes.deadlines, took.Round(time.Millisecond), 1e6/rate, spent.per(float64(b.sizes.deadlines)))
+		b.report.add(entry{Name: "expiry/sweep100k", Value: rate, Unit: "leases/s"}.against(floor, rate/floor))
+		return nil
+	}, fastSweeps)
 }
 
 // fastSweeps lets an engine end leases as fast as it can.
@@ -62,7 +61,7 @@ const floorWriters = 64
 func idleCost(ctx context.Context, b *bench) error {
 	var used [2]float64
 	for i, n := range []int{0, b.sizes.deadlines} {
-		err := b.withLeases(ctx, n, 23*time.Hour, nil, func(ctx context.Context, _ *engine) error {
+		err := b.withLeases(ctx, n, 23*time.Hour, func(ctx context.Context, _ *engine) error {
 			if err := rest(ctx, 4*b.sizes.settle); err != nil { // what the start and the import left to do
 				return err
 			}
@@ -100,7 +99,7 @@ func rest(ctx context.Context, d time.Duration) error {
 
 // withLeases lets measure see an engine that starts on a log with n active leases, whose hard ends are that far from now.
 func (b *bench) withLeases(
-	ctx context.Context, n int, end time.Duration, change func(*app.Options), measure func(context.Context, *engine) error,
+	ctx context.Context, n int, end time.Duration, measure func(context.Context, *engine) error, change ...func(*app.Options),
 ) (err error) {
 	e, err := b.engine(ctx, 1)
 	if err != nil {
@@ -113,11 +112,7 @@ func (b *bench) withLeases(
 	if err := importLeases(ctx, e, n, time.Now().Add(end)); err != nil {
 		return err
 	}
-	var changes []func(*app.Options)
-	if change != nil {
-		changes = append(changes, change)
-	}
-	if e.app, err = start(ctx, filepath.Join(e.dir, "data"), e.db.url, b.log, changes...); err != nil {
+	if e.app, err = start(ctx, filepath.Join(e.dir, "data"), e.db.url, b.log, change...); err != nil {
 		return err
 	}
 	return measure(ctx, e)

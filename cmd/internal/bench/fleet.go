@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tenure-dev/tenure/api/auth"
@@ -80,7 +81,7 @@ func (b *bench) fleet(ctx context.Context, workers int, args []string, script st
 		return nil, err
 	}
 	f.admin = auth.NewKey(domain.KeyID{UUID: newID()}).Reveal()
-	if f.api, err = f.start(ctx, "api"); err != nil {
+	if f.api, err = f.start(ctx, "api", "api"); err != nil {
 		return nil, err
 	}
 	if f.tenant, err = newTenant(ctx, f.api.address, f.api.dir, 0); err != nil {
@@ -109,7 +110,7 @@ func (f *fleet) grow(ctx context.Context, n int) error {
 		f.started++
 		number := f.started
 		group.Go(func() (err error) {
-			fresh[i], err = f.startIn(starts, "worker", fmt.Sprintf("worker-%d", number), f.args...)
+			fresh[i], err = f.start(starts, "worker", fmt.Sprintf("worker-%d", number), f.args...)
 			return err
 		})
 	}
@@ -176,15 +177,12 @@ func (f *fleet) owners(ctx context.Context) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var n, pid int
-		if err := rows.Scan(&n, &pid); err != nil {
-			return nil, err
-		}
+	var n, pid int
+	_, err = pgx.ForEachRow(rows, []any{&n, &pid}, func() error {
 		owners[n] = pid
-	}
-	return owners, rows.Err()
+		return nil
+	})
+	return owners, err
 }
 
 func (f *fleet) close(ctx context.Context) error {
@@ -218,11 +216,8 @@ type process struct {
 	killed       bool
 }
 
-func (f *fleet) start(ctx context.Context, verb string) (*process, error) {
-	return f.startIn(ctx, verb, verb)
-}
-
-func (f *fleet) startIn(ctx context.Context, verb, name string, args ...string) (*process, error) {
+// start starts a process on a data directory of this name.
+func (f *fleet) start(ctx context.Context, verb, name string, args ...string) (*process, error) {
 	dir := filepath.Join(f.dir, name)
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return nil, err

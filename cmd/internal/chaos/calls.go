@@ -38,16 +38,16 @@ func (c *calls) add(k check.Call) {
 	c.err = errors.Join(c.err, err)
 }
 
-// count is how many there are.
-func (c *calls) count() int {
+// list is all of them.
+func (c *calls) list() []check.Call {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.all)
+	return c.all
 }
 
-// close ends the file and returns all.
-func (c *calls) close() ([]check.Call, error) {
+// close ends the file, and says what went wrong with it at any time.
+func (c *calls) close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.all, errors.Join(c.err, c.out.Flush(), c.file.Close())
+	return errors.Join(c.err, c.out.Flush(), c.file.Close())
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -135,6 +136,7 @@ func (s *signaled) Write(p []byte) (int, error) {
 
 func TestAnInterruptedRunLeavesNothingBehind(t *testing.T) {
 	_, args := small(t, "-duration", "10m", "-faults", "stop,plugin")
+	errInterrupted := errors.New("interrupted")
 	ctx, interrupt := context.WithCancelCause(t.Context())
 	stderr := &signaled{word: "leases finished", seen: make(chan struct{})}
 	s, err := parse(args, stderr)

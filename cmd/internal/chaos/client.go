@@ -30,6 +30,9 @@ const (
 	mostPatience   = 25 * time.Second
 )
 
+// mostThinking is how long a client rests at most between two leases.
+const mostThinking = 1500 * time.Millisecond
+
 // tries is how often a client sends a command that gets no answer.
 const tries = 8
 
@@ -141,7 +144,7 @@ func execAnswer(x wire.Exec) check.Answer {
 func (a *actor) act(ctx context.Context) {
 	for ctx.Err() == nil {
 		a.life(ctx)
-		_ = pause(ctx, a.between(0, a.run.thinking))
+		_ = pause(ctx, a.between(0, mostThinking))
 	}
 }
 

@@ -57,11 +57,6 @@ func (d *database) through(g *gate) string {
 	return fmt.Sprintf("host=127.0.0.1 port=%d user=%s dbname=%s sslmode=disable pool_max_conns=12", g.port(), pgcluster.RolePlain, pgcluster.Database)
 }
 
-// connect makes a connection past all gates.
-func (d *database) connect(ctx context.Context) (*pgx.Conn, error) {
-	return pgx.Connect(ctx, d.now().URL(pgcluster.RoleSuper, pgcluster.Database))
-}
-
 // now is the cluster that serves.
 func (d *database) now() *pgcluster.Cluster {
 	d.mu.Lock()
@@ -128,8 +123,13 @@ func (d *database) close(ctx context.Context) error {
 	return d.now().Remove(ctx)
 }
 
+// connect makes a connection past all gates.
+func connect(ctx context.Context, c *pgcluster.Cluster) (*pgx.Conn, error) {
+	return pgx.Connect(ctx, c.URL(pgcluster.RoleSuper, pgcluster.Database))
+}
+
 func lastPosition(ctx context.Context, c *pgcluster.Cluster) (last int64, err error) {
-	conn, err := pgx.Connect(ctx, c.URL(pgcluster.RoleSuper, pgcluster.Database))
+	conn, err := connect(ctx, c)
 	if err != nil {
 		return 0, err
 	}
@@ -139,7 +139,7 @@ func lastPosition(ctx context.Context, c *pgcluster.Cluster) (last int64, err er
 
 // readLog reads the events of a cluster's log after a position, past the engine.
 func readLog(ctx context.Context, c *pgcluster.Cluster, after int64) ([]eventstore.Recorded, error) {
-	conn, err := pgx.Connect(ctx, c.URL(pgcluster.RoleSuper, pgcluster.Database))
+	conn, err := connect(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +162,7 @@ var ends = []string{"LeaseReleased", "LeaseExpired", "LeaseFailed", "LeaseRetain
 
 // finished counts the leases that have ended.
 func (d *database) finished(ctx context.Context) (n int, err error) {
-	conn, err := d.connect(ctx)
+	conn, err := connect(ctx, d.now())
 	if err != nil {
 		return 0, err
 	}

@@ -105,13 +105,13 @@ func (r *run) adopt(ctx context.Context, lost int) error {
 func (r *run) rests(ctx context.Context) {
 	deadline := time.Now().Add(restLimit)
 	for {
-		before, err := r.effects(r.provider)
+		before, err := effects(r.provider)
 		if err != nil {
 			r.wrong("read the ledger", err)
 			return
 		}
 		_ = pause(ctx, rest)
-		after, err := r.effects(r.provider)
+		after, err := effects(r.provider)
 		switch {
 		case err != nil:
 			r.wrong("read the ledger", err)
@@ -123,22 +123,6 @@ func (r *run) rests(ctx context.Context) {
 			return
 		}
 	}
-}
-
-// effects are the lines of a ledger by which something was done.
-func (r *run) effects(dir string) (done []fake.Entry, err error) {
-	ledger, err := fake.ReadLedger(fake.LedgerPath(dir))
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range ledger.Entries {
-		switch e.Op {
-		case fake.OpCreate, fake.OpDestroy, fake.OpHold, fake.OpKeep, fake.OpExec:
-			done = append(done, e)
-		case fake.OpCall, fake.OpStuck:
-		}
-	}
-	return done, nil
 }
 
 // doClone starts a copy of the database beside it, with a worker and a provider of its own that knows all that the original's does.
@@ -175,17 +159,22 @@ func (r *run) doClone(ctx context.Context, random *rand.Rand) (err error) {
 	if err := os.Chmod(fake.LedgerPath(provider), 0o666); err != nil { //nolint:gosec // as above
 		return err
 	}
-	before, err := r.effects(provider)
+	before, err := effects(provider)
 	if err != nil {
 		return err
 	}
-	n, err := r.newCloneNode(name, provider, copied.Socket())
+	way, err := newGate("unix", copied.Socket())
 	if err != nil {
 		return err
 	}
+	defer way.close()
+	n, err := r.newNode(name, verbWorker, way, provider)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.log.Close()) }()
 	r.count(faultClone)
 	r.tell("clone", name, "started")
-	defer n.database.close()
 	tending, stop := context.WithCancel(life)
 	ended := make(chan struct{})
 	go func() {
@@ -200,11 +189,9 @@ func (r *run) doClone(ctx context.Context, random *rand.Rand) (err error) {
 		_ = pause(ctx, 4*time.Second+time.Duration(random.Int64N(int64(4*time.Second))))
 	}
 	stop()
-	if cmd := n.ask(); cmd != nil {
-		_ = until(life, func() bool { return n.current() != cmd })
-	}
+	n.end()
 	<-ended
-	after, err := r.effects(provider)
+	after, err := effects(provider)
 	if err != nil {
 		return err
 	}
@@ -215,19 +202,5 @@ func (r *run) doClone(ctx context.Context, random *rand.Rand) (err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.clones = append(r.clones, check.Clone{Name: name, Log: log, Entries: entriesOf(after[len(before):])})
-	return n.log.Close()
-}
-
-// newCloneNode is a worker on a copy of the database, with a provider of its own.
-func (r *run) newCloneNode(name, provider, socket string) (*node, error) {
-	n := &node{run: r, name: name, verb: verbWorker, changed: make(chan struct{}), random: randomOf(r.seed, hash(name))}
-	n.args = workerArgs
-	var err error
-	if n.log, err = os.Create(r.path(name + ".log")); err != nil {
-		return nil, err
-	}
-	if n.database, err = newGate("unix", socket); err != nil {
-		return nil, err
-	}
-	return n, r.equip(n, name, provider)
+	return nil
 }

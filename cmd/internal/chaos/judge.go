@@ -2,14 +2,12 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strconv"
 	"time"
 
@@ -17,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tenure-dev/tenure/cmd/internal/check"
+	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/migrations/pgtest/pgcluster"
 	"github.com/tenure-dev/tenure/plugins/fake"
@@ -64,9 +63,7 @@ func (r *run) judge(ctx context.Context, out *report, settled bool) error {
 	if h.Ledgers, err = r.ledgers(installation); err != nil {
 		return err
 	}
-	if h.Calls, err = r.calls.close(); err != nil {
-		return err
-	}
+	h.Calls = r.calls.list()
 	r.say("judging %d events, %d calls, %d ledgers, %d read models", len(h.Log), len(h.Calls), len(h.Ledgers), len(h.ReadModels))
 	found := check.Check(h)
 	for _, v := range found.Violations {
@@ -94,13 +91,13 @@ func (r *run) fill(out *report) {
 
 // ledgers are those of the providers, each with its own things.
 func (r *run) ledgers(installation uuid.UUID) ([]check.Ledger, error) {
-	ledger, err := fake.ReadLedger(fake.LedgerPath(r.provider))
+	done, err := effects(r.provider)
 	if err != nil {
 		return nil, err
 	}
 	owner := map[string]string{} // the provider, by the thing
 	byProvider := map[string][]fake.Entry{}
-	for _, e := range ledger.Entries {
+	for _, e := range done {
 		if e.Op == fake.OpCreate {
 			owner[e.ID] = e.Provider
 		}
@@ -109,26 +106,38 @@ func (r *run) ledgers(installation uuid.UUID) ([]check.Ledger, error) {
 		}
 	}
 	var all []check.Ledger
-	for name, class := range driversOf {
+	for _, class := range []drivers.Class{drivers.ClassIdempotent, drivers.ClassListable, drivers.ClassBlind} {
+		name := fake.KeyOf(class)
 		all = append(all, check.Ledger{
 			Provider: name, Class: check.Class(class), Installation: installation.String(), Entries: entriesOf(byProvider[name]),
 		})
 	}
-	slices.SortFunc(all, func(a, b check.Ledger) int { return cmp.Compare(a.Provider, b.Provider) })
 	return all, nil
 }
 
-// entriesOf are lines of the fake's ledger as the checker reads them.
-func entriesOf(lines []fake.Entry) (entries []check.Entry) {
-	for _, e := range lines {
+// effects are the lines of a provider's ledger by which something was done.
+func effects(provider string) (done []fake.Entry, err error) {
+	ledger, err := fake.ReadLedger(fake.LedgerPath(provider))
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range ledger.Entries {
 		switch e.Op {
 		case fake.OpCreate, fake.OpDestroy, fake.OpHold, fake.OpKeep, fake.OpExec:
-			entries = append(entries, check.Entry{
-				Op: check.Op(e.Op), At: e.At, Thing: e.ID, Runtime: idOf(e.RuntimeID), Installation: e.Installation, Lease: idOf(e.LeaseID),
-				Epoch: e.Epoch, Fence: e.Fence, Attempt: e.Attempt, Exec: idOf(e.ExecID), By: "worker process " + strconv.Itoa(e.PID),
-			})
+			done = append(done, e)
 		case fake.OpCall, fake.OpStuck:
 		}
+	}
+	return done, nil
+}
+
+// entriesOf are effects as the checker reads them.
+func entriesOf(done []fake.Entry) (entries []check.Entry) {
+	for _, e := range done {
+		entries = append(entries, check.Entry{
+			Op: check.Op(e.Op), At: e.At, Thing: e.ID, Runtime: idOf(e.RuntimeID), Installation: e.Installation, Lease: idOf(e.LeaseID),
+			Epoch: e.Epoch, Fence: e.Fence, Attempt: e.Attempt, Exec: idOf(e.ExecID), By: "worker process " + strconv.Itoa(e.PID),
+		})
 	}
 	return entries
 }

@@ -25,9 +25,6 @@ import (
 	"time"
 )
 
-// errInterrupted ends a run; what it began is taken down all the same.
-var errInterrupted = errors.New("interrupted")
-
 func main() { os.Exit(chaos(os.Args[1:], os.Stdout, os.Stderr)) }
 
 // settings are what the command line says.
@@ -40,7 +37,6 @@ type settings struct {
 	api      int
 	workers  int
 	clients  int
-	thinking time.Duration
 	// lease is how long leases go unused at most before they end.
 	lease  time.Duration
 	faults []fault
@@ -52,9 +48,10 @@ const usage = `Try the engine out under faults.
   chaos -bin build/tenure-faults -duration 10m -seed 7 -faults kill,pgRestart
 
 It runs API servers, workers and clients on a Postgres of its own, does faults to them for a time, lets all come to rest, and checks
-what the log, the provider, the clients and the read models say. Progress is on stderr; stdout and build/chaos.json have one report.
-With a violation it exits with 1, and the directory -out keeps what is needed to look at it: a log of each process, faults.jsonl
-(what was done when), calls.jsonl (what each client sent and was told), log.jsonl (the events), ledger.jsonl (the provider's).
+what the log, the provider, the clients and the read models say. Progress is on stderr; the report is on stdout, and beside the
+directory -out with .json after its name. The directory keeps a log of each process, faults.jsonl (what was done when) and calls.jsonl
+(what each client sent and was told). With a violation it exits with 1, and there is more to look at: log.jsonl (the events), lost.jsonl
+(those that promotions lost), ledger.jsonl (the provider's) and away.jsonl (when faults kept the engine from acting).
 
 A seed decides what is done and when, and what the clients want. It does not decide how the machine runs the processes, so a run
 with the same seed is alike, and not the same.
@@ -85,7 +82,6 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.IntVar(&s.api, "api", 3, "API servers")
 	flags.IntVar(&s.workers, "workers", 3, "workers")
 	flags.IntVar(&s.clients, "clients", 64, "clients")
-	flags.DurationVar(&s.thinking, "thinking", 1500*time.Millisecond, "how long a client rests at most between two leases")
 	flags.DurationVar(&s.lease, "lease", 12*time.Second, "about how long leases live that nobody gives back, and runtimes are kept")
 	list := flags.String("faults", "all", "what goes wrong, separated by commas; all, or none")
 	if err := flags.Parse(args); err != nil {
@@ -107,8 +103,8 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	if s.duration < time.Second {
 		problems = append(problems, fmt.Errorf("-duration: %s is too short; give at least 1s", s.duration))
 	}
-	if s.thinking <= 0 || s.settle <= 0 {
-		problems = append(problems, errors.New("-thinking, -settle: give more than 0"))
+	if s.settle <= 0 {
+		problems = append(problems, fmt.Errorf("-settle: %s is too short; give more than 0", s.settle))
 	}
 	if s.lease < time.Second {
 		problems = append(problems, fmt.Errorf("-lease: %s is too short; give at least 1s", s.lease))
@@ -136,20 +132,10 @@ func chaos(args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 	signal.Ignore(syscall.SIGPIPE)
-	ctx, interrupt := context.WithCancelCause(context.Background())
-	defer interrupt(nil)
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer signal.Stop(signals)
-	go func() {
-		select {
-		case <-signals:
-			interrupt(errInterrupted)
-		case <-ctx.Done():
-		}
-	}()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
 	report, err := perform(ctx, s, stderr)
-	if errors.Is(err, errInterrupted) || errors.Is(context.Cause(ctx), errInterrupted) {
+	if ctx.Err() != nil {
 		fmt.Fprintln(stderr, "chaos: interrupted; nothing is left running")
 		return 130
 	}

@@ -33,14 +33,11 @@ type node struct {
 	dataDir string
 	// database is its way to Postgres, front that of clients to it (api only).
 	database, front *gate
-	// args are added to those of every node.
-	args []string
-	log  *os.File
+	log             *os.File
 
-	mu      sync.Mutex
-	cmd     *exec.Cmd
-	started time.Time
-	ready   bool
+	mu    sync.Mutex
+	cmd   *exec.Cmd
+	ready bool
 	// meant says that the end of this process is our doing.
 	meant bool
 	// changed is closed and made anew when the process is ready or ends.
@@ -77,7 +74,7 @@ func (n *node) moment() time.Duration {
 // live is the life of one process, from its start to its end.
 func (n *node) live(ctx context.Context) error {
 	scan := &lineScanner{out: n.log, listening: make(chan string, 1)}
-	cmd, wait, hold, err := n.start(scan)
+	cmd, wait, hold, err := n.start(ctx, scan)
 	if err != nil {
 		return err
 	}
@@ -103,10 +100,16 @@ func (n *node) live(ctx context.Context) error {
 }
 
 // start begins a process. hold is the file by which it says that it is held up at a point; "" if it will not be.
-func (n *node) start(scan *lineScanner) (cmd *exec.Cmd, wait func() error, hold string, err error) {
+func (n *node) start(ctx context.Context, scan *lineScanner) (cmd *exec.Cmd, wait func() error, hold string, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	args := append([]string{string(n.verb), "--listen", "127.0.0.1:0", "--data-dir", n.dataDir, "--drain-timeout", "5s"}, n.args...)
+	if ctx.Err() != nil {
+		return nil, nil, "", context.Cause(ctx) // whoever ends the node has found no process, and does not come again
+	}
+	args := []string{string(n.verb), "--listen", "127.0.0.1:0", "--data-dir", n.dataDir, "--drain-timeout", "5s"}
+	if n.verb == verbWorker {
+		args = append(args, workerArgs...)
+	}
 	cmd = exec.Command(n.run.bin, args...) //nolint:noctx // it is ended in many ways
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Dir(n.dataDir), "TENURE_DATABASE_URL=" + n.run.db.through(n.database),
@@ -122,18 +125,14 @@ func (n *node) start(scan *lineScanner) (cmd *exec.Cmd, wait func() error, hold 
 	if wait, err = n.run.children.start(cmd); err != nil {
 		return nil, nil, "", err
 	}
-	n.cmd, n.ready, n.meant, n.started = cmd, false, false, time.Now()
+	n.cmd, n.ready, n.meant = cmd, false, false
 	n.starts++
 	return cmd, wait, hold, nil
 }
 
 // trap arms some processes to be held up, or to end themselves, at a point within their work.
 func (n *node) trap(cmd *exec.Cmd) (hold string) {
-	points := n.run.points[n.verb]
-	if len(points) == 0 {
-		return ""
-	}
-	point := points[n.random.IntN(len(points))]
+	point := points[n.verb][n.random.IntN(len(points[n.verb]))]
 	switch {
 	case n.run.wants(faultStop) && n.random.IntN(3) == 0:
 		hold = filepath.Join(filepath.Dir(n.dataDir), "hold")
@@ -204,12 +203,11 @@ func (n *node) ended(err error, scan *lineScanner) error {
 	if meant {
 		return nil
 	}
-	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGKILL {
-		if scan.trapped() {
-			n.run.count(faultKill)
-			n.run.tell("kill", n.name, "by itself at "+scan.trap)
-			return nil
-		}
+	status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if point := scan.trapped(); point != "" && ok && status.Signaled() && status.Signal() == syscall.SIGKILL {
+		n.run.count(faultKill)
+		n.run.tell("kill", n.name, "by itself at "+point)
+		return nil
 	}
 	if ready {
 		n.run.violate("process", n.name, fmt.Sprintf("it ended by itself: %v; see %s", err, n.log.Name()))
@@ -239,16 +237,24 @@ func (n *node) kill() bool {
 	return n.cmd.Process.Kill() == nil
 }
 
-// ask ends the process by SIGTERM.
-func (n *node) ask() *exec.Cmd {
+// end ends the process by SIGTERM. One that does not end has a fault, and is killed.
+func (n *node) end() {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.cmd == nil {
-		return nil
+	cmd := n.cmd
+	if cmd != nil {
+		n.meant = true
+		_ = cmd.Process.Signal(syscall.SIGTERM)
 	}
-	n.meant = true
-	_ = n.cmd.Process.Signal(syscall.SIGTERM)
-	return n.cmd
+	n.mu.Unlock()
+	if cmd == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if until(ctx, func() bool { return n.current() != cmd }) != nil {
+		n.run.violate("process", n.name, "it does not end on SIGTERM; see "+n.log.Name())
+		n.kill()
+	}
 }
 
 // up waits until the process serves.
@@ -341,10 +347,10 @@ func (s *lineScanner) panicked() string {
 	return s.bad
 }
 
-func (s *lineScanner) trapped() bool {
+func (s *lineScanner) trapped() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.trap != ""
+	return s.trap
 }
 
 func (s *lineScanner) last() string {

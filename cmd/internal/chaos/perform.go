@@ -7,13 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/tenure-dev/tenure/api/wire"
 	"github.com/tenure-dev/tenure/cmd/internal/check"
-	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/plugins/fake"
 )
 
@@ -58,7 +56,7 @@ func (r *run) play(ctx, life context.Context, out *report) error {
 	defer r.group.Wait()
 	defer r.endAll()
 	defer stopTending()
-	if err := r.within(ctx, startLimit, func(ctx context.Context) error { return r.start(tending) }); err != nil {
+	if err := r.start(ctx, tending); err != nil {
 		return err
 	}
 	if err := r.furnish(ctx); err != nil {
@@ -101,7 +99,7 @@ func (r *run) play(ctx, life context.Context, out *report) error {
 }
 
 // within bounds something by a time.
-func (r *run) within(ctx context.Context, limit time.Duration, do func(ctx context.Context) error) error {
+func within(ctx context.Context, limit time.Duration, do func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took longer than %s", limit))
 	defer cancel()
 	return do(ctx)
@@ -114,23 +112,22 @@ func (r *run) furnish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	queued := func(n int) *int { return &n }
-	script := func(steps ...fake.Step) []fake.Step { return steps }
 	for _, e := range []struct {
 		name, provider string
 		leases, queued int
 		script         []fake.Step
 	}{
-		{name: "wide", provider: "fake", leases: 30, queued: 80, script: script(fake.Step{Verb: fake.VerbAcquire, Action: fake.ActionDelay, Ms: 30})},
+		{name: "wide", provider: "fake", leases: 30, queued: 80, script: []fake.Step{{Verb: fake.VerbAcquire, Action: fake.ActionDelay, Ms: 30}}},
 		{name: "roomy", provider: "fake", leases: 16, queued: 40},
 		{name: "narrow", provider: "fake", leases: 2, queued: 8},
 		{name: "single", provider: "fake", leases: 1, queued: 5},
 		{name: "listable", provider: "fake-listable", leases: 12, queued: 30},
-		{name: "flaky", provider: "fake", leases: 10, queued: 20, script: script(
-			fake.Step{Verb: fake.VerbAcquire, Attempt: 1, Action: fake.ActionFail},
-			fake.Step{Verb: fake.VerbRelease, Attempt: 1, Action: fake.ActionFail},
-			fake.Step{Verb: fake.VerbKeep, Attempt: 1, Action: fake.ActionFail},
-			fake.Step{Verb: fake.VerbExec, Attempt: 2, Action: fake.ActionDelay, Ms: 300})},
+		{name: "flaky", provider: "fake", leases: 10, queued: 20, script: []fake.Step{
+			{Verb: fake.VerbAcquire, Attempt: 1, Action: fake.ActionFail},
+			{Verb: fake.VerbRelease, Attempt: 1, Action: fake.ActionFail},
+			{Verb: fake.VerbKeep, Attempt: 1, Action: fake.ActionFail},
+			{Verb: fake.VerbExec, Attempt: 2, Action: fake.ActionDelay, Ms: 300},
+		}},
 	} {
 		config, err := json.Marshal(struct {
 			Provider string      `json:"provider"`
@@ -140,14 +137,13 @@ func (r *run) furnish(ctx context.Context) error {
 			return err
 		}
 		added, err := c.AddEnvironment(ctx, company.ID, wire.AddEnvironment{
-			Name: e.name, Driver: "sandbox", Config: config, MaxLeases: e.leases, MaxQueued: queued(e.queued),
+			Name: e.name, Driver: "sandbox", Config: config, MaxLeases: e.leases, MaxQueued: &e.queued,
 		})
 		if err != nil {
 			return fmt.Errorf("add environment %s: %w", e.name, err)
 		}
 		r.places = append(r.places, place{company: company.ID, environment: added.ID})
 	}
-	r.company = company.ID
 	return nil
 }
 
@@ -166,27 +162,16 @@ func (r *run) report(ctx context.Context) {
 			}
 		}
 		r.mu.Lock()
-		r.say("%s, %d calls, %d of %d processes serve, %v", left, r.calls.count(), up, len(r.nodes), r.counts)
+		r.say("%s, %d calls, %d of %d processes serve, %v", left, len(r.calls.list()), up, len(r.nodes), r.counts)
 		r.mu.Unlock()
 	}
 }
 
-// endAll ends every process, in order.
+// endAll ends every process.
 func (r *run) endAll() {
 	var all sync.WaitGroup
 	for _, n := range r.nodes {
-		all.Go(func() {
-			cmd := n.ask()
-			if cmd == nil {
-				return
-			}
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-			defer cancel()
-			if until(ctx, func() bool { return n.current() != cmd }) != nil {
-				r.violate("process", n.name, "it does not end on SIGTERM; see "+n.log.Name())
-				n.kill()
-			}
-		})
+		all.Go(n.end)
 	}
 	all.Wait()
 }
@@ -208,15 +193,5 @@ func (r *run) clear() error {
 	for _, p := range left {
 		r.say("left behind, and ended: %s", p)
 	}
-	return errors.Join(err, strays, r.events.Close(), os.RemoveAll(r.dir))
+	return errors.Join(err, strays, r.calls.close(), r.events.Close(), os.RemoveAll(r.dir))
 }
-
-// driversOf are the classes of the provider fake by their names.
-var driversOf = map[string]drivers.Class{
-	fake.KeyOf(drivers.ClassIdempotent): drivers.ClassIdempotent,
-	fake.KeyOf(drivers.ClassListable):   drivers.ClassListable,
-	fake.KeyOf(drivers.ClassBlind):      drivers.ClassBlind,
-}
-
-// path is a file that is kept.
-func (r *run) path(name string) string { return filepath.Join(r.out, name) }

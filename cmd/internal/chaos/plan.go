@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -97,13 +98,11 @@ func part(random *rand.Rand, pace time.Duration) time.Duration {
 	return pace/2 + time.Duration(random.Int64N(int64(pace)+1))
 }
 
-// hash makes a number of a name (FNV-1a).
+// hash makes a number of a name.
 func hash(name string) uint64 {
-	h := uint64(14695981039346656037)
-	for _, b := range []byte(name) {
-		h = (h ^ uint64(b)) * 1099511628211
-	}
-	return h
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(name)) // it never fails
+	return h.Sum64()
 }
 
 // randomOf makes a source of chance that follows from a seed, one for each of those who draw from it.

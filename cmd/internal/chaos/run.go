@@ -40,11 +40,8 @@ type run struct {
 	// provider is the directory of the provider fake, one for all workers: it is outside of all of them.
 	provider string
 	places   []place
-	company  uuid.UUID
 	calls    *calls
 	events   *os.File
-	// points are where processes are held up or end themselves.
-	points map[verb][]string
 	// calm says that faults are over.
 	calm atomic.Bool
 
@@ -53,6 +50,8 @@ type run struct {
 	// scripted is held while the provider goes by a script of everybody's.
 	scripted sync.Mutex
 	away     away
+	// saying is held while something is said.
+	saying sync.Mutex
 
 	mu         sync.Mutex
 	counts     map[fault]int
@@ -72,16 +71,18 @@ func newRun(ctx context.Context, s settings, stderr io.Writer) (*run, error) {
 	if err := os.MkdirAll(s.out, 0o755); err != nil {
 		return nil, err
 	}
-	r := &run{settings: s, stderr: stderr, began: time.Now(), counts: map[fault]int{}, points: points}
+	r := &run{settings: s, stderr: stderr, began: time.Now(), counts: map[fault]int{}, transport: &http.Transport{
+		DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, MaxIdleConnsPerHost: s.clients, DisableCompression: true,
+	}}
 	var err error
-	if r.calls, err = newCalls(filepath.Join(s.out, "calls.jsonl")); err != nil {
+	if r.calls, err = newCalls(r.path("calls.jsonl")); err != nil {
 		return nil, err
 	}
-	if r.events, err = os.Create(filepath.Join(s.out, "faults.jsonl")); err != nil {
-		return nil, err
+	if r.events, err = os.Create(r.path("faults.jsonl")); err != nil {
+		return nil, errors.Join(err, r.calls.close())
 	}
 	if r.dir, err = os.MkdirTemp("", "tenure-chaos-"); err != nil {
-		return nil, err
+		return nil, errors.Join(err, r.calls.close(), r.events.Close())
 	}
 	r.provider = filepath.Join(r.dir, "provider")
 	// Under root commands and workers of plugins run as other users, who must be able to enter.
@@ -89,9 +90,6 @@ func newRun(ctx context.Context, s settings, stderr io.Writer) (*run, error) {
 		if err := errors.Join(os.MkdirAll(dir, 0o755), os.Chmod(dir, 0o755)); err != nil { //nolint:gosec // see above
 			return r, err
 		}
-	}
-	r.transport = &http.Transport{
-		DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, MaxIdleConnsPerHost: s.clients, DisableCompression: true,
 	}
 	if err := r.makeKeys(); err != nil {
 		return r, err
@@ -117,27 +115,25 @@ func (r *run) makeKeys() error {
 	return nil
 }
 
+// path is a file that is kept.
+func (r *run) path(name string) string { return filepath.Join(r.out, name) }
+
 // workerArgs let a worker be impatient, as a run is short.
 var workerArgs = []string{"--provision-timeout", "6s", "--release-timeout", "6s", "--reap-interval", "3s", "--cleanup-attempts", "40"}
 
-// newNode makes a machine, with a clock that is right.
-func (r *run) newNode(name string, v verb) (*node, error) {
-	n := &node{run: r, name: name, verb: v, changed: make(chan struct{}), random: randomOf(r.seed, hash(name))}
-	var err error
-	if n.log, err = os.Create(filepath.Join(r.out, name+".log")); err != nil {
+// newNode makes a machine, with a clock that is right and a way to a database.
+func (r *run) newNode(name string, v verb, database *gate, provider string) (_ *node, err error) {
+	n := &node{run: r, name: name, verb: v, database: database, changed: make(chan struct{}), random: randomOf(r.seed, hash(name))}
+	if n.log, err = os.Create(r.path(name + ".log")); err != nil {
 		return nil, err
 	}
-	if n.database, err = r.db.gate(); err != nil {
-		return nil, err
+	if err = r.equip(n, name, provider); err == nil && v == verbAPI {
+		n.front, err = newGate("tcp", "127.0.0.1:1") // where it leads, its process will say
 	}
-	if v == verbAPI {
-		if n.front, err = newGate("tcp", "127.0.0.1:1"); err != nil {
-			return nil, err
-		}
-	} else {
-		n.args = workerArgs
+	if err != nil {
+		return nil, errors.Join(err, n.log.Close())
 	}
-	return n, r.equip(n, name, r.provider)
+	return n, nil
 }
 
 // equip gives a node a data directory that no process has used yet.
@@ -174,14 +170,18 @@ func (r *run) of(v verb) (some []*node) {
 	return some
 }
 
-// start starts every node, and returns when all serve.
-func (r *run) start(ctx context.Context) error {
+// start starts every node, and returns when all serve. They are tended as long as life lasts.
+func (r *run) start(ctx, life context.Context) error {
 	for _, group := range []struct {
 		verb verb
 		n    int
 	}{{verbWorker, r.workers}, {verbAPI, r.api}} {
 		for i := range group.n {
-			n, err := r.newNode(fmt.Sprintf("%s-%d", group.verb, i+1), group.verb)
+			way, err := r.db.gate()
+			if err != nil {
+				return err
+			}
+			n, err := r.newNode(fmt.Sprintf("%s-%d", group.verb, i+1), group.verb, way, r.provider)
 			if err != nil {
 				return err
 			}
@@ -189,9 +189,9 @@ func (r *run) start(ctx context.Context) error {
 		}
 	}
 	for _, n := range r.nodes {
-		r.group.Go(func() { n.tend(ctx) })
+		r.group.Go(func() { n.tend(life) })
 	}
-	return r.allUp(ctx)
+	return within(ctx, startLimit, r.allUp)
 }
 
 func (r *run) allUp(ctx context.Context) error {
@@ -245,6 +245,8 @@ func (r *run) wrong(what string, err error) {
 
 // say tells whoever watches.
 func (r *run) say(format string, args ...any) {
+	r.saying.Lock()
+	defer r.saying.Unlock()
 	fmt.Fprintf(r.stderr, "%6.1fs %s\n", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...))
 }
 

@@ -27,9 +27,9 @@ func (r *run) settle(ctx context.Context) bool {
 			r.wrong("set a clock right", err)
 		}
 	}
-	err := r.within(ctx, startLimit, r.allUp)
+	err := within(ctx, startLimit, r.allUp)
 	if err == nil {
-		err = r.within(ctx, startLimit, r.sure)
+		err = within(ctx, startLimit, r.sure)
 	}
 	if err != nil {
 		if ctx.Err() == nil {
@@ -44,7 +44,7 @@ func (r *run) settle(ctx context.Context) bool {
 	}
 	defer pool.Close()
 	var open open
-	err = r.within(ctx, r.settings.settle, func(ctx context.Context) error {
+	err = within(ctx, r.settings.settle, func(ctx context.Context) error {
 		next := time.Now().Add(sayEvery)
 		return until(ctx, func() bool {
 			now, err := r.left(ctx, pool)

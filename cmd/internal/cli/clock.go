@@ -42,10 +42,7 @@ var clockView = view[wire.Clock]{
 			return fmt.Sprintf("%s for %s", how.time(c.LastGap.From), c.LastGap.To.Sub(c.LastGap.From).Round(time.Second))
 		}},
 		{title: "SHIFT", wide: true, value: func(c wire.Clock, _ cell) string {
-			if c.LastGap == nil {
-				return ""
-			}
-			return (time.Duration(c.LastGap.ShiftMs) * time.Millisecond).String()
+			return maybe(c.LastGap, func(g *wire.ClockGap) string { return (time.Duration(g.ShiftMs) * time.Millisecond).String() })
 		}},
 	},
 }

@@ -205,12 +205,12 @@ func (d *examination) workers(ctx context.Context) {
 	}
 	alive := 0
 	for _, w := range workers {
-		if w.Alive {
+		if w.Alive && w.Role != string(RoleAPI) {
 			alive++
 		}
 	}
 	if alive == 0 {
-		d.say("workers", findFail, "start one: tenure serve", "none is alive, so no lease becomes active and none ends")
+		d.say("workers", findFail, "start one: tenure serve, or tenure worker", "none is alive, so no lease becomes active and none ends")
 		return
 	}
 	d.say("workers", findOK, "", "%d alive", alive)
@@ -248,9 +248,7 @@ func (d *examination) leases(ctx context.Context, companies []wire.Company) {
 
 // leaks counts what may be left outside.
 func (d *examination) leaks(ctx context.Context) {
-	leaks, err := all(ctx, func(ctx context.Context, o ...client.CallOption) (wire.List[wire.Leak], error) {
-		return d.c.Leaks(ctx, client.LeakFilter{}, o...)
-	})
+	leaks, err := all(ctx, leaksOf(d.c, client.LeakFilter{}))
 	switch {
 	case err != nil:
 		d.trouble("leaks", err)

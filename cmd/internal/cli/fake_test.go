@@ -470,7 +470,7 @@ func (f *fake) listProjections(*http.Request) (int, any) {
 }
 
 func (f *fake) listWorkers(*http.Request) (int, any) {
-	return list([]wire.Worker{{ID: f.newID(), Hostname: "here", Alive: true}})
+	return list([]wire.Worker{{ID: f.newID(), Hostname: "here", Alive: true, Role: "serve"}, {Hostname: "there", Alive: true, Role: "api"}})
 }
 
 func (f *fake) listParked(r *http.Request) (int, any) {

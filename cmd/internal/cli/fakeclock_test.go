@@ -13,7 +13,7 @@ import (
 // renewLease moves the end of a lease, by the ttl if one is given.
 func (f *fake) renewLease(r *http.Request) (int, any) {
 	in := decode[wire.Renew](r)
-	l := find(f.leases, r, func(l *wire.Lease) uuid.UUID { return l.ID })
+	l := f.lease(r)
 	switch {
 	case l == nil:
 		return notFound("lease")

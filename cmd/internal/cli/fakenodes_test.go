@@ -19,8 +19,7 @@ func (f *fake) loseNode() {
 }
 
 func (f *fake) listNodes(*http.Request) (int, any) {
-	out := wire.List[*wire.Node]{Items: []*wire.Node{}, Position: f.position}
-	return http.StatusOK, wire.List[*wire.Node]{Items: append(out.Items, f.nodes...), Position: f.position}
+	return http.StatusOK, wire.List[*wire.Node]{Items: append([]*wire.Node{}, f.nodes...), Position: f.position}
 }
 
 func (f *fake) forgetNode(r *http.Request) (int, any) {

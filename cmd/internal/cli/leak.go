@@ -95,8 +95,8 @@ func (r *root) leakClear() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if in.Reason == "" {
-				return usagef("reason: is missing").mendBy("give --reason TEXT; it goes into the history")
+			if err := needReason(in.Reason); err != nil {
+				return err
 			}
 			c, err := r.api(ctx)
 			if err != nil {

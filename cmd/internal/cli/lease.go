@@ -35,16 +35,10 @@ var leaseView = view[wire.Lease]{
 		{title: "FAILURE", value: func(l wire.Lease, _ cell) string { return text(l.FailureReason) }},
 		{title: "CLEANUP ERROR", value: func(l wire.Lease, _ cell) string { return text(l.CleanupError) }},
 		{title: "NEXT TRY", wide: true, value: func(l wire.Lease, how cell) string {
-			if l.Cleanup == nil {
-				return ""
-			}
-			return how.timeOf(l.Cleanup.NextTryAt)
+			return maybe(l.Cleanup, func(c *wire.Cleanup) string { return how.timeOf(c.NextTryAt) })
 		}},
 		{title: "TRIES", wide: true, value: func(l wire.Lease, _ cell) string {
-			if l.Cleanup == nil {
-				return ""
-			}
-			return number(l.Cleanup.Attempts)
+			return maybe(l.Cleanup, func(c *wire.Cleanup) string { return number(c.Attempts) })
 		}},
 		{title: "ACQUIRED", wide: true, value: func(l wire.Lease, how cell) string { return how.timeOf(l.AcquiredAt) }},
 		{title: "LAST USED", wide: true, value: func(l wire.Lease, how cell) string { return how.timeOf(l.LastUsedAt) }},

@@ -55,8 +55,8 @@ func (r *root) leaseCleanupForce() *cobra.Command {
 		},
 		exits: exitsOfCalls,
 		run: func(ctx context.Context, args []string) error {
-			if in.Reason == "" {
-				return usagef("reason: is missing").mendBy("give --reason TEXT; it goes into the history")
+			if err := needReason(in.Reason); err != nil {
+				return err
 			}
 			return r.cleanUp(ctx, args[0], func(c *client.Client, id uuid.UUID) (wire.Lease, error) { return c.ForceCleanup(ctx, id, in) })
 		},

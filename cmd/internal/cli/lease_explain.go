@@ -77,46 +77,27 @@ var explanationView = view[wire.Explanation]{
 		{title: "STATUS", value: func(x wire.Explanation, _ cell) string { return x.Status }},
 		{title: "WHY", value: func(x wire.Explanation, _ cell) string { return x.Summary }},
 		{title: "PLACE", value: func(x wire.Explanation, _ cell) string {
-			if x.Waiting == nil {
-				return ""
-			}
-			return fmt.Sprintf("%d of %d", x.Waiting.Entry.Place, x.Waiting.Of)
+			return maybe(x.Waiting, func(w *wire.Waiting) string { return fmt.Sprintf("%d of %d", w.Entry.Place, w.Of) })
 		}},
 		{title: "EXPECTED WAIT", value: func(x wire.Explanation, _ cell) string {
-			if x.Waiting == nil {
-				return ""
-			}
-			return expected(x.Waiting.Entry)
+			return maybe(x.Waiting, func(w *wire.Waiting) string { return expected(w.Entry) })
 		}},
 		{title: "OVERTAKEN", value: func(x wire.Explanation, _ cell) string {
-			if x.Waiting == nil {
-				return ""
-			}
-			return fmt.Sprintf("%d times, at most %d", x.Waiting.Entry.Overtaken, x.Waiting.MostOvertaken)
+			return maybe(x.Waiting, func(w *wire.Waiting) string {
+				return fmt.Sprintf("%d times, at most %d", w.Entry.Overtaken, w.MostOvertaken)
+			})
 		}},
 		{title: "GRANTED BY", value: func(x wire.Explanation, _ cell) string {
-			if x.Grant == nil {
-				return ""
-			}
-			return x.Grant.Rule
+			return maybe(x.Grant, func(g *wire.GrantDecision) string { return g.Rule })
 		}},
 		{title: "ATTEMPT", value: func(x wire.Explanation, _ cell) string {
-			if x.Work == nil {
-				return ""
-			}
-			return fmt.Sprintf("%s %d", x.Work.Step, x.Work.Attempt)
+			return maybe(x.Work, func(w *wire.LeaseWork) string { return fmt.Sprintf("%s %d", w.Step, w.Attempt) })
 		}},
 		{title: "NEXT TRY", value: func(x wire.Explanation, how cell) string {
-			if x.Work == nil {
-				return ""
-			}
-			return how.timeOf(x.Work.NextTry)
+			return maybe(x.Work, func(w *wire.LeaseWork) string { return how.timeOf(w.NextTry) })
 		}},
 		{title: "LAST ERROR", value: func(x wire.Explanation, _ cell) string {
-			if x.Work == nil {
-				return ""
-			}
-			return text(x.Work.LastError)
+			return maybe(x.Work, func(w *wire.LeaseWork) string { return text(w.LastError) })
 		}},
 	},
 }

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -25,29 +24,20 @@ var nodeView = view[wire.Node]{
 		{title: "STATE", value: func(n wire.Node, _ cell) string { return n.State }},
 		{title: "SINCE", value: func(n wire.Node, how cell) string { return how.timeOf(n.Since) }},
 		{title: "LAST SEEN", value: func(n wire.Node, how cell) string { return how.timeOf(n.LastSeenAt) }},
-		{title: "PARTITIONS", value: func(n wire.Node, _ cell) string { return strconv.Itoa(n.Partitions) }},
-		{title: "LEASES", value: func(n wire.Node, _ cell) string { return strconv.FormatInt(n.Leases, 10) }},
-		{title: "KEPT", value: func(n wire.Node, _ cell) string { return strconv.FormatInt(n.Kept, 10) }},
-		{title: "WAITING", value: func(n wire.Node, _ cell) string { return strconv.FormatInt(n.Waiting, 10) }},
-		{title: "RELEASING", wide: true, value: func(n wire.Node, _ cell) string { return strconv.FormatInt(n.Releasing, 10) }},
+		{title: "PARTITIONS", value: func(n wire.Node, _ cell) string { return number(n.Partitions) }},
+		{title: "LEASES", value: func(n wire.Node, _ cell) string { return number(n.Leases) }},
+		{title: "KEPT", value: func(n wire.Node, _ cell) string { return number(n.Kept) }},
+		{title: "WAITING", value: func(n wire.Node, _ cell) string { return number(n.Waiting) }},
+		{title: "RELEASING", wide: true, value: func(n wire.Node, _ cell) string { return number(n.Releasing) }},
 		{title: "DRIVERS", wide: true, value: func(n wire.Node, _ cell) string { return strings.Join(n.Drivers, ",") }},
 		{title: "PROCESS", wide: true, value: func(n wire.Node, _ cell) string {
-			if n.Process == nil {
-				return ""
-			}
-			return fmt.Sprintf("%s %s pid %d", n.Process.Role, n.Process.ID, n.Process.PID)
+			return maybe(n.Process, func(p *wire.NodeProcess) string { return fmt.Sprintf("%s %s pid %d", p.Role, p.ID, p.PID) })
 		}},
 		{title: "FORGOTTEN", wide: true, value: func(n wire.Node, how cell) string {
-			if n.Forgotten == nil {
-				return ""
-			}
-			return how.time(n.Forgotten.At)
+			return maybe(n.Forgotten, func(f *wire.NodeForgetting) string { return how.time(f.At) })
 		}},
 		{title: "REASON", wide: true, value: func(n wire.Node, _ cell) string {
-			if n.Forgotten == nil {
-				return ""
-			}
-			return n.Forgotten.Reason
+			return maybe(n.Forgotten, func(f *wire.NodeForgetting) string { return f.Reason })
 		}},
 	},
 }
@@ -93,8 +83,8 @@ func (r *root) nodeForget() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if in.Reason == "" {
-				return usagef("reason: is missing").mendBy("give --reason TEXT; it goes into the history")
+			if err := needReason(in.Reason); err != nil {
+				return err
 			}
 			c, err := r.api(ctx)
 			if err != nil {

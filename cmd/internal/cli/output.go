@@ -230,6 +230,14 @@ func roughly(d time.Duration) string {
 	return strconv.Itoa(int(d/day)) + "d"
 }
 
+// maybe is what is said of a thing that there may not be; "" without it.
+func maybe[T any](thing *T, say func(*T) string) string {
+	if thing == nil {
+		return ""
+	}
+	return say(thing)
+}
+
 func text(s *string) string {
 	if s == nil {
 		return ""

@@ -29,7 +29,7 @@ func (r *root) pluginInstall() *cobra.Command {
 			if node != "" {
 				id, err := uuid.Parse(node)
 				if err != nil {
-					return usagef("--node: %q is not an id", node).mendBy("give a nodeId of GET /api/v1/workers")
+					return usagef("--node: %q is not an id", node).mendBy("give one of: tenure node list")
 				}
 				in.NodeID = &id
 			}

@@ -67,7 +67,6 @@ func (r *root) secretEnable() *cobra.Command {
 
 func (r *root) secretDestroy() *cobra.Command {
 	var force bool
-	var opts []client.CallOption
 	cmd := r.companyFlag(r.verb(verb{
 		use:   "destroy NAME-OR-ID [VERSION]",
 		short: "End a secret, or one version of it, and its values for good",
@@ -79,6 +78,7 @@ func (r *root) secretDestroy() *cobra.Command {
 		},
 		exits: exitsOfCalls,
 		run: func(ctx context.Context, args []string) error {
+			var opts []client.CallOption
 			if force {
 				opts = append(opts, client.Force())
 			}

@@ -51,7 +51,7 @@ type ServeOptions struct {
 	LogFormat string
 	LogLevel  string
 
-	// WorkerTTL is how long a worker that has gone silent keeps its claims.
+	// WorkerTTL is how long a process that has gone silent counts as alive.
 	WorkerTTL time.Duration
 	// SweepInterval is how often deadlines are looked at.
 	SweepInterval time.Duration

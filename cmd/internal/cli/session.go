@@ -196,6 +196,14 @@ func parseID(what, s string) (uuid.UUID, error) {
 	return id, nil
 }
 
+// needReason refuses what a person has to give a reason for, and did not.
+func needReason(reason string) error {
+	if reason == "" {
+		return usagef("reason: is missing").mendBy("give --reason TEXT; it goes into the history")
+	}
+	return nil
+}
+
 // visibleLimit bounds how long a command waits for its own effect to be listed.
 const visibleLimit = 3 * time.Second
 
