@@ -59,16 +59,15 @@ type Verb string
 
 // The verbs.
 const (
-	VerbAcquire     Verb = "acquire"
-	VerbExec        Verb = "exec"
-	VerbKill        Verb = "kill"
-	VerbRenew       Verb = "renew"
-	VerbRelease     Verb = "release"
-	VerbCancel      Verb = "cancel"
-	VerbReleaseRun  Verb = "release_run"
-	VerbShowLease   Verb = "show_lease"
-	VerbShowExec    Verb = "show_exec"
-	VerbEnvironment Verb = "environment"
+	VerbAcquire    Verb = "acquire"
+	VerbExec       Verb = "exec"
+	VerbKill       Verb = "kill"
+	VerbRenew      Verb = "renew"
+	VerbRelease    Verb = "release"
+	VerbCancel     Verb = "cancel"
+	VerbReleaseRun Verb = "release_run"
+	VerbShowLease  Verb = "show_lease"
+	VerbShowExec   Verb = "show_exec"
 	// VerbOther is any other command or question. That a refused one had no effect is checked of it too.
 	VerbOther Verb = "other"
 )

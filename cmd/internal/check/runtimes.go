@@ -48,15 +48,12 @@ type list struct {
 }
 
 type leakStory struct {
-	found, cleared *record
-	proof          leak.Proof
+	cleared bool
+	proof   leak.Proof
 }
 
-// open reports whether it stands on the list.
-func (l *leakStory) open() bool { return l != nil && l.cleared == nil }
-
 // settled reports whether it stands on the list, or a person took it off.
-func (l *leakStory) settled() bool { return l.open() || l != nil && l.proof == leak.ProofPerson }
+func (l *leakStory) settled() bool { return l != nil && (!l.cleared || l.proof == leak.ProofPerson) }
 
 func leaks(j *judge) list {
 	all := list{runtimes: map[uuid.UUID]*leakStory{}, names: map[string]*leakStory{}}
@@ -65,7 +62,7 @@ func leaks(j *judge) list {
 		r := &j.records[i]
 		switch e := r.event.(type) {
 		case leak.Found:
-			l := &leakStory{found: r}
+			l := &leakStory{}
 			streams[r.id] = l
 			// One that is beside the runtime of a lease, or of no id that we know, goes by its own name.
 			if r.id == leak.OfRuntime(e.Runtime).UUID {
@@ -76,7 +73,7 @@ func leaks(j *judge) list {
 			}
 		case leak.Cleared:
 			if l := streams[r.id]; l != nil {
-				l.cleared, l.proof = r, e.Proof
+				l.cleared, l.proof = true, e.Proof
 			}
 		}
 	}
@@ -107,7 +104,7 @@ func (a *account) accounted(rt *runtimeStory) {
 	end, w := l.ended(), workOf(l)
 	switch {
 	case end == nil && !w.quarantined:
-	case l.kept != nil && l.passedTo == uuid.Nil:
+	case l.kept != nil:
 	case end != nil && !w.cleaned && !l.forced && !l.disowned && !w.quarantined:
 	case listed.settled():
 	default:
@@ -115,14 +112,8 @@ func (a *account) accounted(rt *runtimeStory) {
 	}
 }
 
-// living is a thing that is there at the end.
-type living struct {
-	entry Entry
-	since time.Time
-}
-
 func (a *account) ledger(led *Ledger) {
-	alive, gone := map[string]*living{}, map[string]Entry{}
+	alive, gone := map[string]*Entry{}, map[string]*Entry{}
 	var order []string
 	for i := range led.Entries {
 		e := &led.Entries[i]
@@ -138,14 +129,14 @@ func (a *account) ledger(led *Ledger) {
 			if e.Op == OpCreate {
 				a.announced(led, e)
 			}
-			alive[e.Thing] = &living{entry: *e, since: e.At}
+			alive[e.Thing] = e
 			order = append(order, e.Thing)
 		case OpDestroy, OpVanish:
 			if t := alive[e.Thing]; t != nil {
 				if e.Op == OpDestroy {
-					a.destroyedUnder(led, t.entry, e)
+					a.destroyedUnder(led, t, e)
 				}
-				gone[e.Thing] = *e
+				gone[e.Thing] = e
 				delete(alive, e.Thing)
 			}
 		case OpHold, OpKeep, OpExec:
@@ -154,7 +145,7 @@ func (a *account) ledger(led *Ledger) {
 	byRuntime := map[uuid.UUID][]string{}
 	for _, id := range order {
 		if t := alive[id]; t != nil {
-			byRuntime[t.entry.Runtime] = append(byRuntime[t.entry.Runtime], id)
+			byRuntime[t.Runtime] = append(byRuntime[t.Runtime], id)
 			a.livingThing(led, t)
 		}
 	}
@@ -178,7 +169,7 @@ func (a *account) announced(led *Ledger, e *Entry) {
 }
 
 // destroyedUnder: what a lease has is not destroyed while the lease may use it.
-func (a *account) destroyedUnder(led *Ledger, made Entry, e *Entry) {
+func (a *account) destroyedUnder(led *Ledger, made, e *Entry) {
 	for _, l := range a.of[made.Runtime] {
 		if a.lostStream(lease.Category, l.id) || a.lostStream(runtime.Category, made.Runtime) {
 			continue
@@ -224,13 +215,13 @@ func holds(l *leaseStory) (all []held) {
 }
 
 // livingThing: the log looks after what lives at a provider.
-func (a *account) livingThing(led *Ledger, t *living) {
-	id := t.entry.Runtime
-	if a.list.names[t.entry.Thing].settled() {
+func (a *account) livingThing(led *Ledger, t *Entry) {
+	id := t.Runtime
+	if a.list.names[t.Thing].settled() {
 		return
 	}
 	rt := a.runtimes[id]
-	since, why := t.since, "the log does not know it"
+	since, why := t.At, "the log does not know it"
 	var about []*record
 	switch {
 	case rt == nil:
@@ -248,7 +239,7 @@ func (a *account) livingThing(led *Ledger, t *living) {
 			return
 		}
 		p, ok := l.active.event.(lease.Provisioned)
-		if !ok || p.Runtime.UUID != id || p.ProviderLeaseID == nil || *p.ProviderLeaseID == t.entry.Thing {
+		if !ok || p.Runtime.UUID != id || p.ProviderLeaseID == nil || *p.ProviderLeaseID == t.Thing {
 			return
 		}
 		about, why = append(about, l.active), "its lease has "+*p.ProviderLeaseID
@@ -259,7 +250,7 @@ func (a *account) livingThing(led *Ledger, t *living) {
 	if a.young(since) {
 		return
 	}
-	a.broken(led.Provider+" "+t.entry.Thing, fmt.Sprintf("it lives (%s, %s), %s, and it is on no list", &t.entry, runtimeName(id), why), about...)
+	a.broken(led.Provider+" "+t.Thing, fmt.Sprintf("it lives (%s, %s), %s, and it is on no list", t, runtimeName(id), why), about...)
 }
 
 // young reports whether something that nobody looks after may not have been found yet.
@@ -271,8 +262,8 @@ func (a *account) young(since time.Time) bool {
 }
 
 // heldIsThere: what the log says that a lease holds or keeps is in the provider's ledger.
-func (a *account) heldIsThere(led *Ledger, l *leaseStory, alive map[uuid.UUID][]string, gone map[string]Entry) {
-	if l.active == nil || l.over() != nil && (l.kept == nil || l.passedTo != uuid.Nil) || a.lostStream(lease.Category, l.id) {
+func (a *account) heldIsThere(led *Ledger, l *leaseStory, alive map[uuid.UUID][]string, gone map[string]*Entry) {
+	if l.active == nil || l.over() != nil && l.kept == nil || a.lostStream(lease.Category, l.id) {
 		return
 	}
 	p, ok := l.active.event.(lease.Provisioned)
@@ -293,7 +284,7 @@ func (a *account) heldIsThere(led *Ledger, l *leaseStory, alive map[uuid.UUID][]
 			if e.Op == OpVanish || e.At.After(a.Limits.End.Add(-a.Limits.Skew)) {
 				return
 			}
-			detail += fmt.Sprintf(" (%s)", &e)
+			detail += fmt.Sprintf(" (%s)", e)
 		}
 	}
 	a.broken(leaseName(l.id), detail, l.active, l.kept)
