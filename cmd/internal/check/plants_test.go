@@ -267,6 +267,7 @@ var orderPlants = []plant{
 	{check.RuleOrder, "an event is altered", func(w *whole) { w.Log[w.lease(w.released, "LeaseGranted")].Payload = []byte(`{"slot":2}`) }, leaseOf(released), "committed to"},
 	{check.RuleOrder, "an event's envelope is altered", func(w *whole) { w.Log[w.lease(w.released, "LeaseGranted")].By.Request = other }, leaseOf(released), "not that of what it says"},
 	{check.RuleOrder, "an event is chained to another", func(w *whole) { w.Log[w.lease(w.released, "LeaseGranted")].PrevHash = []byte("x") }, leaseOf(released), "not chained"},
+	{check.RuleOrder, "an event has no hash", func(w *whole) { w.Log[w.lease(w.released, "LeaseGranted")].Hash = nil }, leaseOf(released), "not that of what it says"},
 	{check.RuleOrder, "an event cannot be read", func(w *whole) { w.Log[w.lease(w.released, "LeaseGranted")].Name = "LeaseSung" }, leaseOf(released), "nobody can read"},
 	{check.RuleOrder, "an append is in the log twice", func(w *whole) {
 		w.Log[len(w.Log)-1].AppendID = w.Log[0].AppendID
@@ -361,7 +362,6 @@ var runtimePlants = []plant{
 		w.drop(w.runtime(w.released, "RuntimeDestroyed"))
 	}, runtimeOf(released), "on no list"},
 	{check.RuleRuntimes, "a lost runtime is on no list", func(w *whole) {
-		edit(w, w.runtime(w.keeping, "RuntimeFreed"), func(*runtime.Freed) {})
 		w.insert(w.runtime(w.keeping, "RuntimeFreed"), uuid.Nil, on("runtime", w.keeping.runtime.UUID, runtime.Lost{Reason: "identity_mismatch"}))
 	}, runtimeOf(keeping), "is lost"},
 	{check.RuleRuntimes, "a runtime was never intended", func(w *whole) { w.drop(w.runtime(w.living, "RuntimeIntended")) }, runtimeOf(living), "nobody intended"},
