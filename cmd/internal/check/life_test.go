@@ -25,7 +25,6 @@ import (
 
 	"github.com/tenure-dev/tenure/cmd/internal/check"
 	"github.com/tenure-dev/tenure/domain"
-	"github.com/tenure-dev/tenure/domain/admission"
 	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/domain/lease"
@@ -227,7 +226,7 @@ func pass(d time.Duration) {
 }
 
 func (l *life) do(a act) {
-	of := domain.LeaseID{UUID: uuid.Nil}
+	var of domain.LeaseID
 	if len(l.leases) > 0 {
 		of = l.leases[len(l.leases)-1-a.Of%min(len(l.leases), 4)]
 	}
@@ -245,17 +244,15 @@ func (l *life) do(a act) {
 	case doKeep:
 		l.release(of, lease.Release{Reason: lease.ReasonReleased, Disposition: lease.DispositionKeepRunning})
 	case doCancel:
-		_, err := l.command(check.Call{Verb: check.VerbCancel, Lease: of.UUID}, of.UUID, func(by commands.Caller) (eventstore.Outcome, error) {
+		_, _ = l.command(check.Call{Verb: check.VerbCancel, Lease: of.UUID}, of.UUID, func(by commands.Caller) (eventstore.Outcome, error) {
 			return l.client.CancelLease(context.Background(), by, of, "no more")
 		})
-		_ = err
 	case doExec:
 		l.exec(of)
 	case doForce:
-		_, err := l.command(check.Call{Verb: check.VerbOther, Lease: of.UUID}, of.UUID, func(by commands.Caller) (eventstore.Outcome, error) {
+		_, _ = l.command(check.Call{Verb: check.VerbOther, Lease: of.UUID}, of.UUID, func(by commands.Caller) (eventstore.Outcome, error) {
 			return l.client.ForceCleanup(context.Background(), by, of, "stuck")
 		})
-		_ = err
 	case doCapacity:
 		l.reconfigure(a, func(now *environment.Reconfigured) { now.MaxLeases = 1 + a.Of%3 })
 	case doKill:
@@ -315,7 +312,7 @@ func (l *life) acquire(a act) {
 		in.RetainFor = 2 * time.Minute
 	}
 	if a.Of%2 == 0 {
-		in.Queue = lease.Queueing{Standing: admission.Standing{}, TimeoutMs: 30_000}
+		in.Queue = lease.Queueing{TimeoutMs: 30_000}
 	}
 	if a.Step != nil {
 		script, err := json.Marshal([]fake.Step{*a.Step})
@@ -346,7 +343,7 @@ func (l *life) ask(a asked) {
 	l.leases = append(l.leases, made)
 }
 
-// command gives a command, and writes down what was sent and told.
+// command gives a command, and writes down what was sent and told; so a refusal needs no further look.
 func (l *life) command(c check.Call, resource uuid.UUID, give func(commands.Caller) (eventstore.Outcome, error)) (eventstore.Outcome, error) {
 	c.Client, c.Request, c.Sent, c.Scope = "client", uuid.New(), time.Now(), string(c.Verb)
 	by := commands.Caller{By: eventstore.Attribution{Request: c.Request}}
@@ -369,10 +366,9 @@ func (l *life) command(c check.Call, resource uuid.UUID, give func(commands.Call
 }
 
 func (l *life) release(id domain.LeaseID, how lease.Release) {
-	_, err := l.command(check.Call{Verb: check.VerbRelease, Key: uuid.NewString(), Lease: id.UUID}, id.UUID, func(by commands.Caller) (eventstore.Outcome, error) {
+	_, _ = l.command(check.Call{Verb: check.VerbRelease, Key: uuid.NewString(), Lease: id.UUID}, id.UUID, func(by commands.Caller) (eventstore.Outcome, error) {
 		return l.client.ReleaseLease(context.Background(), by, id, how)
 	})
-	_ = err // it is written down
 }
 
 // releaseNow ends a lease without anybody who asks.
