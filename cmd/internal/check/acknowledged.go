@@ -104,8 +104,8 @@ func (j *judge) head() int64 {
 
 // made: the thing that the answer names begins with an event of this call, or of another one with its key.
 func made[E domain.Event](j *judge, c *Call, category string, id uuid.UUID) {
-	subject := category + "-" + id.String()
-	events := j.streams[eventstore.StreamOf(category, id)]
+	stream := eventstore.StreamOf(category, id)
+	subject, events := string(stream), j.streams[stream]
 	if len(events) == 0 {
 		j.broken(subject, c.String()+": it was acknowledged and is not in the log")
 		return

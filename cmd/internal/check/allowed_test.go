@@ -51,14 +51,7 @@ var allowed = map[string]func(*story){
 		h, next := s.successor()
 		s.append(uuid.Nil, on("lease", next.id.UUID, lease.Canceled{Reason: "no"}), on("admission", s.env.UUID, admission.HandedBack{Lease: next.id, To: h.id, Slot: 1}))
 	},
-	"a lease gives up on a runtime that it could not resume, and keeps it": func(s *story) {
-		h, next := s.successor()
-		s.claim(next, h)
-		until := s.now.Add(retain)
-		s.append(uuid.Nil, on("lease", next.id.UUID, lease.ProvisioningFailed{Attempt: 1, Kind: lease.FailureAmbiguous}),
-			on("lease", next.id.UUID, lease.Failed{Code: "away", CleanupPending: true, KeptUntil: &until}),
-			on("runtime", next.runtime.UUID, runtime.Freed{Lease: next.id}), on("admission", s.env.UUID, admission.Idled{Lease: next.id}))
-	},
+	"a lease gives up on a runtime that it could not resume, and keeps it": func(s *story) { s.gaveUp() },
 	"a lease gives up resuming, and the provider hears of the giving up before the resuming": func(s *story) {
 		h, next := s.successor()
 		s.claim(next, h)
@@ -232,6 +225,17 @@ func (s *story) successor() (kept, next *held) {
 	s.release(kept, lease.DispositionKeepRunning)
 	s.keep(kept)
 	return kept, s.ask(lease.PolicyReuseByEnvironment, 1, kept)
+}
+
+// gaveUp is a lease that could not resume what was kept for it, and keeps it.
+func (s *story) gaveUp() *held {
+	kept, next := s.successor()
+	s.claim(next, kept)
+	until := s.now.Add(retain)
+	s.append(uuid.Nil, on("lease", next.id.UUID, lease.ProvisioningFailed{Attempt: 1, Kind: lease.FailureAmbiguous}),
+		on("lease", next.id.UUID, lease.Failed{Code: "away", CleanupPending: true, KeptUntil: &until}),
+		on("runtime", next.runtime.UUID, runtime.Freed{Lease: next.id}), on("admission", s.env.UUID, admission.Idled{Lease: next.id}))
+	return next
 }
 
 // forked begins an epoch and adopts the log.

@@ -600,6 +600,24 @@ func TestEveryPlantedViolationIsFound(t *testing.T) {
 	}
 }
 
+// What could not be resumed is kept, and held to be there like what was used before.
+func TestWhatIsKeptForWantOfAResumeIsLookedAfter(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	h := s.gaveUp()
+	s.pass(time.Second)
+	s.ledger(check.Entry{Op: check.OpDestroy, Thing: h.thing, Runtime: h.runtime.UUID})
+	s.pass(time.Second)
+	var details []string
+	for _, v := range check.Check(s.end()).Violations {
+		require.Equal(t, check.RuleRuntimes, v.Rule)
+		details = append(details, v.Detail)
+	}
+	require.Len(t, details, 2)
+	require.Contains(t, details[0], "while lease-"+h.id.String()+" has it")
+	require.Contains(t, details[1], "which is not there")
+}
+
 func TestNoRuleLacksAPlant(t *testing.T) {
 	t.Parallel()
 	have := map[check.Rule]int{}

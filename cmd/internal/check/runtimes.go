@@ -16,12 +16,10 @@ import (
 // provider is too; and what a lease holds or keeps is there. Nothing is made before the log says that it will be, and nothing
 // is destroyed under its lease.
 func runtimes(j *judge) {
-	a := &account{judge: j, list: leaks(j), of: map[uuid.UUID][]*leaseStory{}}
+	a := &account{judge: j, list: leaks(j), held: map[uuid.UUID][]held{}}
 	for _, l := range j.allLeases() {
-		for _, r := range l.records {
-			if p, ok := r.event.(lease.Provisioned); ok {
-				a.of[p.Runtime.UUID] = append(a.of[p.Runtime.UUID], l)
-			}
+		for _, h := range holds(l) {
+			a.held[h.runtime] = append(a.held[h.runtime], h)
 		}
 	}
 	for _, rt := range j.allRuntimes() {
@@ -37,8 +35,53 @@ func runtimes(j *judge) {
 type account struct {
 	*judge
 	list list
-	// of are the leases that were active with a runtime, in order.
-	of map[uuid.UUID][]*leaseStory
+	// held are the times in which leases have a runtime.
+	held map[uuid.UUID][]held
+}
+
+// held is a time in which a lease has its runtime: while it is active, and while it keeps it.
+type held struct {
+	lease   *leaseStory
+	runtime uuid.UUID
+	// thing is the provider's name of it; nil where the log does not say.
+	thing *string
+	// to is nil when it has it at the end.
+	from, to *record
+}
+
+func holds(l *leaseStory) (all []held) {
+	h := held{lease: l}
+	from := func(r, to *record) {
+		h.from, h.to = r, to
+		all = append(all, h)
+	}
+	for i, r := range l.records {
+		switch e := r.event.(type) {
+		case lease.ProvisioningStarted: // what a lease could not resume, it keeps
+			h.runtime, h.thing = e.Runtime.UUID, e.ProviderLeaseID
+		case lease.Provisioned:
+			h.runtime, h.thing = e.Runtime.UUID, e.ProviderLeaseID
+			from(r, l.over())
+		case lease.Retained:
+			from(r, givenUp(l.records[i:]))
+		case lease.Failed:
+			if e.KeptUntil != nil {
+				from(r, givenUp(l.records[i:]))
+			}
+		}
+	}
+	return all
+}
+
+// givenUp is the first event by which a lease does not keep its runtime any more.
+func givenUp(records []*record) *record {
+	for _, r := range records {
+		switch r.event.(type) {
+		case lease.RetentionEnded, lease.RuntimePassed, lease.Disowned:
+			return r
+		}
+	}
+	return nil
 }
 
 // list is the list of leaks at the end.
@@ -149,8 +192,10 @@ func (a *account) ledger(led *Ledger) {
 			a.livingThing(led, t)
 		}
 	}
-	for _, l := range a.allLeases() {
-		a.heldIsThere(led, l, byRuntime, gone)
+	for _, rt := range a.allRuntimes() {
+		for _, h := range a.held[rt.id] {
+			a.heldIsThere(led, rt, h, byRuntime[rt.id], gone)
+		}
 	}
 }
 
@@ -170,48 +215,19 @@ func (a *account) announced(led *Ledger, e *Entry) {
 
 // destroyedUnder: what a lease has is not destroyed while the lease may use it.
 func (a *account) destroyedUnder(led *Ledger, made, e *Entry) {
-	for _, l := range a.of[made.Runtime] {
-		if a.lostStream(lease.Category, l.id) || a.lostStream(runtime.Category, made.Runtime) {
+	for _, h := range a.held[made.Runtime] {
+		if h.thing != nil && *h.thing != made.Thing || a.lostHold(h) {
 			continue
 		}
-		for _, h := range holds(l) {
-			p, ok := h.by.event.(lease.Provisioned)
-			if !ok || p.Runtime.UUID != made.Runtime || p.ProviderLeaseID != nil && *p.ProviderLeaseID != made.Thing {
-				continue
-			}
-			if e.At.After(h.from.Add(a.Limits.Skew)) && (h.to == nil || e.At.Before(h.to.RecordedAt.Add(-a.Limits.Skew))) {
-				a.broken(led.Provider+" "+made.Thing, fmt.Sprintf("%s, while %s has it", e, leaseName(l.id)), h.by, h.to)
-			}
+		if e.At.After(h.from.RecordedAt.Add(a.Limits.Skew)) && (h.to == nil || e.At.Before(h.to.RecordedAt.Add(-a.Limits.Skew))) {
+			a.broken(led.Provider+" "+made.Thing, fmt.Sprintf("%s, while %s has it", e, leaseName(h.lease.id)), h.from, h.to)
 		}
 	}
 }
 
-// held is a time in which a lease has its runtime: while it is active, and while it keeps it.
-type held struct {
-	by   *record
-	from time.Time
-	to   *record
-}
-
-func holds(l *leaseStory) (all []held) {
-	if l.active == nil {
-		return nil
-	}
-	all = append(all, held{l.active, l.active.RecordedAt, l.over()})
-	for i, r := range l.records {
-		if _, ok := r.event.(lease.Retained); !ok {
-			continue
-		}
-		h := held{by: l.active, from: r.RecordedAt}
-		for _, later := range l.records[i:] {
-			switch later.event.(type) {
-			case lease.RetentionEnded, lease.RuntimePassed, lease.Disowned:
-				h.to = first(h.to, later)
-			}
-		}
-		all = append(all, h)
-	}
-	return all
+// lostHold reports whether a fork took away some of what happened to a lease and its runtime.
+func (a *account) lostHold(h held) bool {
+	return a.lostStream(lease.Category, h.lease.id) || a.lostStream(runtime.Category, h.runtime)
 }
 
 // livingThing: the log looks after what lives at a provider.
@@ -262,30 +278,21 @@ func (a *account) young(since time.Time) bool {
 }
 
 // heldIsThere: what the log says that a lease holds or keeps is in the provider's ledger.
-func (a *account) heldIsThere(led *Ledger, l *leaseStory, alive map[uuid.UUID][]string, gone map[string]*Entry) {
-	if l.active == nil || l.over() != nil && l.kept == nil || a.lostStream(lease.Category, l.id) {
+func (a *account) heldIsThere(led *Ledger, rt *runtimeStory, h held, alive []string, gone map[string]*Entry) {
+	if h.to != nil || rt.origin.Provider != led.Provider || rt.destroyed != nil || a.lostHold(h) {
 		return
 	}
-	p, ok := l.active.event.(lease.Provisioned)
-	if !ok {
-		return
-	}
-	rt := a.runtimes[p.Runtime.UUID]
-	if rt == nil || rt.origin.Provider != led.Provider || rt.destroyed != nil || a.lostStream(runtime.Category, p.Runtime.UUID) {
-		return
-	}
-	things := alive[p.Runtime.UUID]
-	if len(things) > 0 && (p.ProviderLeaseID == nil || slices.Contains(things, *p.ProviderLeaseID)) {
+	if len(alive) > 0 && (h.thing == nil || slices.Contains(alive, *h.thing)) {
 		return
 	}
 	detail := "the log says that it has its runtime, which is not there"
-	if p.ProviderLeaseID != nil {
-		if e, ok := gone[*p.ProviderLeaseID]; ok {
+	if h.thing != nil {
+		if e := gone[*h.thing]; e != nil {
 			if e.Op == OpVanish || e.At.After(a.Limits.End.Add(-a.Limits.Skew)) {
 				return
 			}
 			detail += fmt.Sprintf(" (%s)", e)
 		}
 	}
-	a.broken(leaseName(l.id), detail, l.active, l.kept)
+	a.broken(leaseName(h.lease.id), detail, h.from)
 }
