@@ -155,7 +155,9 @@ type life struct {
 	calls        []check.Call
 	asked        []asked
 	leases       []domain.LeaseID
-	logs         logs
+	// logs is what the engines say, by the one logger.
+	logs   strings.Builder
+	logger *slog.Logger
 }
 
 // asked is an acquire that may be repeated.
@@ -179,6 +181,7 @@ func live(t *testing.T, acts []act) (h check.History, said string) {
 	defer os.RemoveAll(dir) //nolint:errcheck // a directory of the test
 	synctest.Test(t, func(*testing.T) {
 		l := &life{t: t, dir: dir, store: memory.New(), vault: vault.InMemory(), processes: &supervisortest.Processes{}, installation: uuid.New(), company: domain.CompanyID{UUID: uuid.New()}}
+		l.logger = slog.New(slog.NewTextHandler(&l.logs, nil))
 		l.pulse, l.mine = memory.NewPulse(l.store), &link{Store: l.store}
 		l.client = commands.New(eventstore.NewLedger(l.mine), l.vault)
 		_, err := l.client.AddCompany(context.Background(), commands.Caller{}, l.company, "Acme")
@@ -496,7 +499,7 @@ func (l *life) start() {
 		Commands: c, Drivers: registry, Todo: supervisortest.NewTodo(l.store), Partitions: l.store, Processes: l.processes, Process: e.process,
 		Installation: l.installation, Epoch: memory.Epoch, Estate: supervisortest.Estate{Store: l.store},
 		JournalDir: func(id domain.ExecID) string { return filepath.Join(l.dir, fmt.Sprintf("journal-%d", n), id.String()) },
-		Logger:     slog.New(slog.NewTextHandler(&l.logs, nil)).With("engine", n),
+		Logger:     l.logger.With("engine", n),
 	}, engineOptions)
 	ctx, quit := context.WithCancel(context.Background())
 	e.quit = quit
@@ -563,22 +566,4 @@ type cut struct{ error }
 
 func (c cut) Wait(context.Context) (eventstore.Result, error) {
 	return eventstore.Result{}, fmt.Errorf("%w: the cable is cut", c.error)
-}
-
-// logs is what the engines say.
-type logs struct {
-	mu  sync.Mutex
-	buf strings.Builder
-}
-
-func (l *logs) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }
