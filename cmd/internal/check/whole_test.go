@@ -13,6 +13,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/admission"
 	"github.com/tenure-dev/tenure/domain/catalog"
 	"github.com/tenure-dev/tenure/domain/epoch"
+	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/domain/leak"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/outage"
@@ -64,6 +65,7 @@ func newWhole(t testing.TB) *whole {
 	s.pass(2 * time.Second)
 	s.claim(w.expired, nil)
 	s.provide(w.expired, nil)
+	made := s.now
 
 	s.release(w.kept, lease.DispositionKeepRunning)
 	s.keep(w.kept)
@@ -71,7 +73,6 @@ func newWhole(t testing.TB) *whole {
 	s.claim(w.resumed, w.kept)
 	s.provide(w.resumed, w.kept)
 	s.exec(w.resumed, 0)
-	made := s.Log[w.lookup(s, w.expired, "LeaseProvisioned")].RecordedAt
 	for range 4 {
 		s.renew(w.resumed)
 	}
@@ -121,12 +122,6 @@ func newWhole(t testing.TB) *whole {
 	s.renew(w.living)
 	w.History = s.end()
 	return w
-}
-
-// lookup is the place of an event of a lease in a story that goes on.
-func (w *whole) lookup(s *story, h *held, name string) int {
-	w.Log = s.Log
-	return w.lease(h, name)
 }
 
 // queued is a request that waits for a slot for a while at most.
@@ -183,10 +178,6 @@ func (w *whole) fork(s *story) {
 
 // Below: how a plant finds its place and changes it.
 
-func (w *whole) stream(id uuid.UUID, category string) eventstore.Stream {
-	return eventstore.StreamOf(category, id)
-}
-
 // find is the place of the n-th event (from 0) of a name in a stream.
 func (w *whole) find(stream eventstore.Stream, name string, n int) int {
 	w.t.Helper()
@@ -204,12 +195,17 @@ func (w *whole) find(stream eventstore.Stream, name string, n int) int {
 
 func (w *whole) lease(h *held, name string) int {
 	w.t.Helper()
-	return w.find(w.stream(h.id.UUID, "lease"), name, 0)
+	return w.find(eventstore.StreamOf("lease", h.id.UUID), name, 0)
 }
 
 func (w *whole) runtime(h *held, name string) int {
 	w.t.Helper()
-	return w.find(w.stream(h.runtime.UUID, "runtime"), name, 0)
+	return w.find(eventstore.StreamOf("runtime", h.runtime.UUID), name, 0)
+}
+
+func (w *whole) execution(name string) int {
+	w.t.Helper()
+	return w.find(eventstore.StreamOf(execution.Category, w.exec.UUID), name, 0)
 }
 
 // insert puts an append of its own behind a place of the log.
