@@ -97,9 +97,9 @@ func (c *client) act() {
 
 // acquire asks for a lease until somebody says yes or no.
 func (c *client) acquire() (domain.LeaseID, bool) {
-	r, p := c.chance, pick(c.chance, c.w.places...)
+	r, place := c.chance, pick(c.chance, c.w.places...)
 	a := commands.Acquire{
-		Company: c.w.company, Environment: p.id, Run: fmt.Sprintf("run-%s-%d", c.name, c.keys), Provider: providerOf,
+		Company: c.w.company, Environment: place, Run: fmt.Sprintf("run-%s-%d", c.name, c.keys), Provider: providerOf,
 		Context: lease.Context{Agent: pick(r, "ann", "bob"), Workspace: pick(r, "", "w1", "w2"), Adapter: "sim"},
 		Policy:  pick(r, lease.PolicyEphemeral, lease.PolicyReuseByEnvironment, lease.PolicyReuseByWorkspace, lease.PolicyRetainOnFailure),
 		TTL:     time.Duration(20+r.IntN(60)) * time.Second, IdleTimeout: time.Duration(8+r.IntN(40)) * time.Second,

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tenure-dev/tenure/cmd/internal/check"
+	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/eventstore"
@@ -188,14 +189,14 @@ func (o *outside) vanish(runtimeID string, usurp bool) {
 }
 
 // edit is an operator who changes an environment, by a way of his own.
-func (w *world) edit(p *place, f fault) {
+func (w *world) edit(place domain.EnvironmentID, f fault) {
 	e := w.anyone()
 	if e == nil {
 		return
 	}
 	image, slots := string(rune('a'+w.chance.IntN(3))), w.chance.IntN(4)
 	go func() {
-		_, _ = e.c.ReconfigureEnvironment(context.Background(), commands.Caller{By: eventstore.Attribution{Request: uuid.New()}}, p.id, 0,
+		_, _ = e.c.ReconfigureEnvironment(context.Background(), commands.Caller{By: eventstore.Attribution{Request: uuid.New()}}, place, 0,
 			func(s environment.Reconfigured) (environment.Reconfigured, error) {
 				if f == faultEdit {
 					s.Config = json.RawMessage(fmt.Sprintf(`{"image":%q}`, image))

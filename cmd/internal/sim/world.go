@@ -41,11 +41,12 @@ type world struct {
 	installation uuid.UUID
 	company      domain.CompanyID
 	outsides     []*outside
-	places       []*place
-	nodes        []*node
-	clients      []*client
-	calls        []check.Call
-	away         []check.Interval
+	// places are the environments.
+	places  []domain.EnvironmentID
+	nodes   []*node
+	clients []*client
+	calls   []check.Call
+	away    []check.Interval
 	// jumped is how far the database's clock jumped, in all.
 	jumped time.Duration
 	// unable is since when no engine can do anything; zero while one can.
@@ -54,12 +55,6 @@ type world struct {
 	died map[string]bool
 	// healed says that no fault happens any more.
 	healed bool
-}
-
-// place is an environment.
-type place struct {
-	id domain.EnvironmentID
-	o  *outside
 }
 
 // node is a machine on which engines run, one after the other.
@@ -135,15 +130,14 @@ func newWorld(chance *rand.Rand, p plan) *world {
 	for _, class := range p.classes {
 		w.outsides = append(w.outsides, newOutside(w, class))
 	}
-	for n := range p.places {
-		o := w.outsides[n%len(w.outsides)]
-		pl := &place{id: domain.EnvironmentID{UUID: uuid.New()}, o: o}
-		_, err := c.RegisterEnvironment(ctx, commands.Caller{}, pl.id, environment.Registered{
-			Company: w.company, Name: fmt.Sprintf("env-%d", n), Driver: o.name, Config: json.RawMessage(`{"image":"a"}`),
-			MaxLeases: p.places[n],
+	for n, capacity := range p.places {
+		id := domain.EnvironmentID{UUID: uuid.New()}
+		_, err := c.RegisterEnvironment(ctx, commands.Caller{}, id, environment.Registered{
+			Company: w.company, Name: fmt.Sprintf("env-%d", n), Driver: w.outsides[n%len(w.outsides)].name, Config: json.RawMessage(`{"image":"a"}`),
+			MaxLeases: capacity,
 		}, commands.NoSecretFields)
 		must(err)
-		w.places = append(w.places, pl)
+		w.places = append(w.places, id)
 	}
 	for n := range p.engines {
 		w.nodes = append(w.nodes, &node{name: fmt.Sprintf("e%d", n), id: domain.NodeID{UUID: uuid.New()}})
