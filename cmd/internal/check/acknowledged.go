@@ -15,15 +15,14 @@ import (
 // acknowledged: what a client was told is done is in the log, once, unless a fork is known to have taken it away. What it was
 // told is refused, or was not done, has no effect in the log.
 func acknowledged(j *judge) {
-	keys := requestsOfKeys(j.Calls)
 	for i := range j.Calls {
 		c := &j.Calls[i]
 		j.see(1)
 		appendsOnce(j, c)
 		switch {
 		case c.done():
-			if !j.lost.any(c, keys) {
-				inLog(j, c, keys)
+			if !j.lostAny(c) {
+				inLog(j, c)
 			}
 			toldState(j, c)
 		case c.refused() && c.Verb != VerbReleaseRun, c.Status >= 400 && c.Code == "unavailable":
@@ -48,33 +47,18 @@ func requestsOfKeys(calls []Call) map[command][]uuid.UUID {
 	return keys
 }
 
-// any reports whether a fork took away something that the call, or another one with its key, led to.
-func (l *lost) any(c *Call, keys map[command][]uuid.UUID) bool {
-	if l.requests[c.Request] != nil {
-		return true
-	}
-	if c.Key != "" {
-		for _, r := range keys[c.command()] {
-			if l.requests[r] != nil {
-				return true
-			}
-		}
-	}
-	for _, s := range []eventstore.Stream{
-		stream(lease.Category, c.Lease), stream(lease.Category, c.Answer.Lease), stream(execution.Category, c.Exec), stream(execution.Category, c.Answer.Exec),
-	} {
-		if l.streams[s] {
-			return true
-		}
-	}
-	return false
+// lostAny reports whether a fork took away something that the call, or another one with its key, led to.
+func (j *judge) lostAny(c *Call) bool {
+	led := func(request uuid.UUID) bool { return j.lost.requests[request] != nil }
+	return led(c.Request) || c.Key != "" && slices.ContainsFunc(j.keys[c.command()], led) ||
+		j.lostStream(lease.Category, c.Lease) || j.lostStream(lease.Category, c.Answer.Lease) ||
+		j.lostStream(execution.Category, c.Exec) || j.lostStream(execution.Category, c.Answer.Exec)
 }
 
-// appendsOnce: a call leads to one append at most, but for those that release all leases of a run.
+// appendsOnce: a call leads to one append at most, but for one that releases all leases of a run and one that
+// has no verb of its own.
 func appendsOnce(j *judge, c *Call) {
-	switch c.Verb {
-	case VerbAcquire, VerbExec, VerbKill, VerbRenew, VerbRelease, VerbCancel:
-	case VerbReleaseRun, VerbShowLease, VerbShowExec, VerbEnvironment, VerbOther:
+	if c.Verb == VerbReleaseRun || c.Verb == VerbOther {
 		return
 	}
 	led := j.requests[c.Request]
@@ -87,12 +71,12 @@ func appendsOnce(j *judge, c *Call) {
 }
 
 // inLog: the effect of an acknowledged call is there, and by a call with its key.
-func inLog(j *judge, c *Call, keys map[command][]uuid.UUID) {
+func inLog(j *judge, c *Call) {
 	switch c.Verb {
 	case VerbAcquire:
-		made[lease.Requested](j, c, keys, lease.Category, c.Answer.Lease)
+		made[lease.Requested](j, c, lease.Category, c.Answer.Lease)
 	case VerbExec:
-		made[execution.Requested](j, c, keys, execution.Category, c.Answer.Exec)
+		made[execution.Requested](j, c, execution.Category, c.Answer.Exec)
 		if x := j.execs[c.Answer.Exec]; x != nil && x.requested != nil && c.Lease != uuid.Nil && x.lease != c.Lease {
 			j.broken(execName(x.id), fmt.Sprintf("%s asked for it in lease %s; it is of %s", c, c.Lease, x.lease), x.requested)
 		}
@@ -104,7 +88,7 @@ func inLog(j *judge, c *Call, keys map[command][]uuid.UUID) {
 		if l := j.leases[c.Lease]; l == nil || l.active == nil {
 			j.broken(leaseName(c.Lease), c.String()+": the lease was never active")
 		}
-	case VerbKill, VerbReleaseRun, VerbShowLease, VerbShowExec, VerbEnvironment, VerbOther:
+	case VerbKill, VerbReleaseRun, VerbShowLease, VerbShowExec, VerbOther:
 	}
 	if head := j.head(); c.Answer.Position > head {
 		j.broken("log", fmt.Sprintf("%s was told position %d; the log ends at %d", c, c.Answer.Position, head))
@@ -119,9 +103,9 @@ func (j *judge) head() int64 {
 }
 
 // made: the thing that the answer names begins with an event of this call, or of another one with its key.
-func made[E domain.Event](j *judge, c *Call, keys map[command][]uuid.UUID, category string, id uuid.UUID) {
-	subject := category + "-" + id.String()
-	events := j.streams[stream(category, id)]
+func made[E domain.Event](j *judge, c *Call, category string, id uuid.UUID) {
+	stream := eventstore.StreamOf(category, id)
+	subject, events := string(stream), j.streams[stream]
 	if len(events) == 0 {
 		j.broken(subject, c.String()+": it was acknowledged and is not in the log")
 		return
@@ -134,22 +118,13 @@ func made[E domain.Event](j *judge, c *Call, keys map[command][]uuid.UUID, categ
 	by := began.By.Request
 	switch {
 	case by == c.Request:
-	case c.Key != "" && has(keys[c.command()], by):
+	case c.Key != "" && slices.Contains(j.keys[c.command()], by):
 		if !c.Replayed {
 			j.broken(subject, fmt.Sprintf("%s was told that it made this; request %s did", c, by), began)
 		}
 	default:
 		j.broken(subject, fmt.Sprintf("%s was told that it made this; request %s did, which is another command", c, by), began)
 	}
-}
-
-func has(ids []uuid.UUID, id uuid.UUID) bool {
-	for _, i := range ids {
-		if i == id {
-			return true
-		}
-	}
-	return false
 }
 
 // states are the events that a lease's state, as the API names it, stands for. The others pass.

@@ -26,29 +26,15 @@ var allowed = map[string]func(*story){
 		s.acquire(lease.PolicyEphemeral, 3)
 	},
 	"a lease that cannot be taken down is quarantined, listed, and ended by force": func(s *story) {
-		h := s.acquire(lease.PolicyEphemeral, 1)
-		s.release(h, lease.ReasonReleased, "")
-		s.startTeardown(h, 1)
-		s.append(uuid.Nil, on("lease", h.id.UUID, lease.ReleaseFailed{Attempt: 1, Code: "stuck", RetryAt: s.now}),
-			on("lease", h.id.UUID, lease.Quarantined{Attempts: 1, Code: "stuck"}), s.found(h, leak.WhyQuarantined))
+		h := s.quarantined()
 		s.append(uuid.Nil, on("lease", h.id.UUID, lease.CleanupForced{Reason: "no use"}), on("lease", h.id.UUID, lease.Released{}),
 			on("admission", s.env.UUID, admission.Freed{Lease: h.id, Slot: 1}))
 		s.told(h)
 		s.acquire(lease.PolicyEphemeral, 1)
 	},
-	"a lease waits in quarantine": func(s *story) {
-		h := s.acquire(lease.PolicyEphemeral, 1)
-		s.release(h, lease.ReasonReleased, "")
-		s.startTeardown(h, 1)
-		s.append(uuid.Nil, on("lease", h.id.UUID, lease.ReleaseFailed{Attempt: 1, Code: "stuck", RetryAt: s.now}),
-			on("lease", h.id.UUID, lease.Quarantined{Attempts: 1, Code: "stuck"}), s.found(h, leak.WhyQuarantined))
-	},
+	"a lease waits in quarantine": func(s *story) { s.quarantined() },
 	"a retry out of quarantine succeeds": func(s *story) {
-		h := s.acquire(lease.PolicyEphemeral, 1)
-		s.release(h, lease.ReasonReleased, "")
-		s.startTeardown(h, 1)
-		s.append(uuid.Nil, on("lease", h.id.UUID, lease.ReleaseFailed{Attempt: 1, Code: "stuck", RetryAt: s.now}),
-			on("lease", h.id.UUID, lease.Quarantined{Attempts: 1, Code: "stuck"}), s.found(h, leak.WhyQuarantined))
+		h := s.quarantined()
 		s.append(uuid.Nil, on("lease", h.id.UUID, lease.CleanupRetryRequested{}))
 		s.startTeardown(h, 2)
 		s.destroy(h, lease.Released{}, nil)
@@ -62,30 +48,14 @@ var allowed = map[string]func(*story){
 		s.acquire(lease.PolicyEphemeral, 1)
 	},
 	"a slot with a kept runtime is handed back untouched": func(s *story) {
-		h := s.acquire(lease.PolicyReuseByEnvironment, 1)
-		s.release(h, lease.ReasonReleased, lease.DispositionKeepRunning)
-		s.keep(h)
-		next := s.ask(lease.PolicyReuseByEnvironment, 1, h)
+		h, next := s.successor()
 		s.append(uuid.Nil, on("lease", next.id.UUID, lease.Canceled{Reason: "no"}), on("admission", s.env.UUID, admission.HandedBack{Lease: next.id, To: h.id, Slot: 1}))
 	},
-	"a lease gives up on a runtime that it could not resume, and keeps it": func(s *story) {
-		h := s.acquire(lease.PolicyReuseByEnvironment, 1)
-		s.release(h, lease.ReasonReleased, lease.DispositionKeepRunning)
-		s.keep(h)
-		next := s.ask(lease.PolicyReuseByEnvironment, 1, h)
-		s.claim(next, h)
-		until := s.now.Add(retain)
-		s.append(uuid.Nil, on("lease", next.id.UUID, lease.ProvisioningFailed{Attempt: 1, Kind: lease.FailureAmbiguous}),
-			on("lease", next.id.UUID, lease.Failed{Code: "away", CleanupPending: true, KeptUntil: &until}),
-			on("runtime", next.runtime.UUID, runtime.Freed{Lease: next.id}), on("admission", s.env.UUID, admission.Idled{Lease: next.id}))
-	},
+	"a lease gives up on a runtime that it could not resume, and keeps it": func(s *story) { s.gaveUp() },
 	"a lease gives up resuming, and the provider hears of the giving up before the resuming": func(s *story) {
-		h := s.acquire(lease.PolicyReuseByEnvironment, 1)
-		s.release(h, lease.ReasonReleased, lease.DispositionKeepRunning)
-		s.keep(h)
-		next := s.ask(lease.PolicyReuseByEnvironment, 1, h)
+		h, next := s.successor()
 		s.claim(next, h)
-		s.release(next, lease.ReasonReleased, lease.DispositionKeepRunning)
+		s.release(next, lease.DispositionKeepRunning)
 		s.append(uuid.Nil, on("lease", next.id.UUID, lease.ProvisioningAbandoned{Attempt: 1, Code: "release_requested"}))
 		s.keep(next)
 		s.ledger(check.Entry{Op: check.OpHold, Thing: next.thing, Runtime: next.runtime.UUID, Lease: next.id.UUID, Fence: s.fence(next)})
@@ -96,7 +66,7 @@ var allowed = map[string]func(*story){
 	},
 	"a late teardown is repeated": func(s *story) {
 		h := s.acquire(lease.PolicyEphemeral, 1)
-		s.release(h, lease.ReasonReleased, "")
+		s.release(h, "")
 		s.startTeardown(h, 1)
 		s.destroy(h, lease.Released{}, nil)
 		s.ledger(check.Entry{Op: check.OpDestroy, Thing: h.thing, Runtime: h.runtime.UUID, Lease: h.id.UUID, Fence: s.fence(h)})
@@ -155,7 +125,7 @@ var allowed = map[string]func(*story){
 		h := s.acquire(lease.PolicyEphemeral, 1)
 		key := s.id().String()
 		s.call(check.Call{Verb: check.VerbRenew, Key: key, Lease: h.id.UUID, Fence: s.fence(h), Status: 200, Answer: check.Answer{Lease: h.id.UUID, ExpiresAt: s.now.Add(idle)}})
-		s.release(h, lease.ReasonReleased, "")
+		s.release(h, "")
 		s.startTeardown(h, 1)
 		s.destroy(h, lease.Released{}, nil)
 		s.call(check.Call{Verb: check.VerbRenew, Key: key, Lease: h.id.UUID, Fence: s.fence(h), Status: 410, Code: "lease_ended"})
@@ -200,7 +170,7 @@ var allowed = map[string]func(*story){
 	"a command whose effect was lost before its answer is refused by what is left": func(s *story) {
 		h := s.ask(lease.PolicyEphemeral, 1, nil)
 		before := len(s.Log)
-		s.release(h, lease.ReasonReleased, "")
+		s.release(h, "")
 		s.Lost = append(s.Lost, s.Log[before:]...)
 		s.cutTo(before)
 		s.forked()
@@ -211,7 +181,7 @@ var allowed = map[string]func(*story){
 	"what was made too late has not been found yet": func(s *story) {
 		s.Limits.Settled = false
 		h := s.acquire(lease.PolicyEphemeral, 1)
-		s.release(h, lease.ReasonReleased, "")
+		s.release(h, "")
 		s.startTeardown(h, 1)
 		s.destroy(h, lease.Released{}, nil)
 		s.ledger(check.Entry{Op: check.OpAppear, Thing: "thing-late", Runtime: h.runtime.UUID, Installation: s.installation})
@@ -235,11 +205,37 @@ var allowed = map[string]func(*story){
 	},
 }
 
-// found puts a lease's runtime on the list of leaks.
-func (s *story) found(h *held, why leak.Why) fact {
-	return on(leak.Category, leak.OfRuntime(h.runtime).UUID, leak.Found{
-		Company: s.company, Lease: h.id, Runtime: h.runtime, Driver: "fake", Provider: provider, ProviderLeaseID: &h.thing, Why: why, FirstSeen: s.now,
-	})
+// quarantined is a lease that cannot be taken down.
+func (s *story) quarantined() *held {
+	h := s.acquire(lease.PolicyEphemeral, 1)
+	s.release(h, "")
+	s.startTeardown(h, 1)
+	s.append(uuid.Nil, on("lease", h.id.UUID, lease.ReleaseFailed{Attempt: 1, Code: "stuck", RetryAt: s.now}),
+		on("lease", h.id.UUID, lease.Quarantined{Attempts: 1, Code: "stuck"}),
+		on(leak.Category, leak.OfRuntime(h.runtime).UUID, leak.Found{
+			Company: s.company, Lease: h.id, Runtime: h.runtime, Driver: "fake", Provider: provider, ProviderLeaseID: &h.thing,
+			Why: leak.WhyQuarantined, FirstSeen: s.now,
+		}))
+	return h
+}
+
+// successor is a lease that is granted the slot of one whose runtime is kept.
+func (s *story) successor() (kept, next *held) {
+	kept = s.acquire(lease.PolicyReuseByEnvironment, 1)
+	s.release(kept, lease.DispositionKeepRunning)
+	s.keep(kept)
+	return kept, s.ask(lease.PolicyReuseByEnvironment, 1, kept)
+}
+
+// gaveUp is a lease that could not resume what was kept for it, and keeps it.
+func (s *story) gaveUp() *held {
+	kept, next := s.successor()
+	s.claim(next, kept)
+	until := s.now.Add(retain)
+	s.append(uuid.Nil, on("lease", next.id.UUID, lease.ProvisioningFailed{Attempt: 1, Kind: lease.FailureAmbiguous}),
+		on("lease", next.id.UUID, lease.Failed{Code: "away", CleanupPending: true, KeptUntil: &until}),
+		on("runtime", next.runtime.UUID, runtime.Freed{Lease: next.id}), on("admission", s.env.UUID, admission.Idled{Lease: next.id}))
+	return next
 }
 
 // forked begins an epoch and adopts the log.

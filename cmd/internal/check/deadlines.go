@@ -47,7 +47,7 @@ func leaseDeadlines(j *judge, l *leaseStory) {
 			}
 		case lease.ReleaseRequested:
 			// Only the engine itself knows of deadlines; a client may call its own release an expiry.
-			if now.by != nil && e.Reason == lease.ReasonExpired && r.By.Request == uuid.Nil && now.by.seq < r.seq {
+			if now.by != nil && e.Reason == lease.ReasonExpired && r.By.Request == uuid.Nil {
 				if end := j.movedBy(now, r.seq); r.RecordedAt.Before(end.Add(-j.Limits.Skew)) {
 					j.broken(leaseName(l.id), fmt.Sprintf("it expires before its end at %s", at(end)), now.by, r)
 				}
@@ -198,9 +198,7 @@ func claimDeadlines(j *judge, l *leaseStory) {
 			closed(r)
 		}
 	}
-	if open != nil {
-		closed(nil)
-	}
+	closed(nil)
 }
 
 // promised: the end that a client was told of holds: the engine ends the lease no earlier, unless a later renewal said so.

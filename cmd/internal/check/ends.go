@@ -119,9 +119,9 @@ func settledLease(j *judge, l *leaseStory) {
 	}
 }
 
-// settledOthers: nobody is at a command, a probe or a leak any more.
+// settledOthers: nobody is at a command or a probe any more.
 func settledOthers(j *judge) {
-	for _, x := range sorted(j.execs, func(x *execStory) int { return x.place() }) {
+	for _, x := range j.allExecs() {
 		j.see(1)
 		if x.requested != nil && x.ended == nil {
 			j.broken(execName(x.id), "it has not ended", x.requested, x.claimed, x.started)
@@ -140,13 +140,4 @@ func settledOthers(j *judge) {
 	for _, r := range sorted(probes, func(r *record) int { return r.seq }) {
 		j.broken(fmt.Sprintf("%s-%s", probe.Category, r.id), "its claim is still open", r)
 	}
-}
-
-func (x *execStory) place() int {
-	for _, r := range []*record{x.requested, x.claimed, x.started, x.ended, x.sealed} {
-		if r != nil {
-			return r.seq
-		}
-	}
-	return 0
 }

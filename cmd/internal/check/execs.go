@@ -11,7 +11,7 @@ import (
 // execs: a command is asked for and started while its lease is active, is claimed, started, ended and sealed once at most, and
 // what a client was told of its end is what the log has. Nothing runs that nobody claimed.
 func execs(j *judge) {
-	for _, x := range sorted(j.execs, func(x *execStory) int { return x.place() }) {
+	for _, x := range j.allExecs() {
 		j.see(1)
 		execOnce(j, x)
 		execWithin(j, x)
@@ -29,7 +29,7 @@ func execs(j *judge) {
 func execOnce(j *judge, x *execStory) {
 	name := execName(x.id)
 	seen := map[string]*record{}
-	for _, r := range j.streams[stream(execution.Category, x.id)] {
+	for _, r := range x.records {
 		if before := seen[r.Name]; before != nil {
 			j.broken(name, r.Name+" is in its stream twice", before, r)
 		}

@@ -40,7 +40,8 @@ type Limits struct {
 	// End is the database's time when the run was over and the log was read; zero for the time of the last event.
 	End time.Time
 	// Settled says that everything had the time to come to its end: faults were over, workers lived, and nobody was at
-	// anything any more when the log, the ledgers and the read models were read. What still lives or is open is a violation then.
+	// anything any more when the log, the ledgers and the read models were read. What is still open, or lives and nobody looks
+	// after it, is a violation then.
 	Settled bool
 	// Sweep is how often deadlines are looked at. Slack is what is allowed beyond, for a machine that is busy; take-overs are
 	// in it, so it is no less than a process's liveness time after which another acts for it.
@@ -59,16 +60,15 @@ type Verb string
 
 // The verbs.
 const (
-	VerbAcquire     Verb = "acquire"
-	VerbExec        Verb = "exec"
-	VerbKill        Verb = "kill"
-	VerbRenew       Verb = "renew"
-	VerbRelease     Verb = "release"
-	VerbCancel      Verb = "cancel"
-	VerbReleaseRun  Verb = "release_run"
-	VerbShowLease   Verb = "show_lease"
-	VerbShowExec    Verb = "show_exec"
-	VerbEnvironment Verb = "environment"
+	VerbAcquire    Verb = "acquire"
+	VerbExec       Verb = "exec"
+	VerbKill       Verb = "kill"
+	VerbRenew      Verb = "renew"
+	VerbRelease    Verb = "release"
+	VerbCancel     Verb = "cancel"
+	VerbReleaseRun Verb = "release_run"
+	VerbShowLease  Verb = "show_lease"
+	VerbShowExec   Verb = "show_exec"
 	// VerbOther is any other command or question. That a refused one had no effect is checked of it too.
 	VerbOther Verb = "other"
 )
@@ -212,7 +212,7 @@ type Clone struct {
 // done reports whether the call was acknowledged.
 func (c *Call) done() bool { return c.Status >= 200 && c.Status < 300 }
 
-// refused reports whether the client was told for certain that nothing was done, and why.
+// refused reports whether the client was told for certain that nothing was done.
 func (c *Call) refused() bool {
 	switch {
 	case c.Status < 400 || c.Status >= 500 || c.Status == 408 || c.Status == 499:

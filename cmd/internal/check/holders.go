@@ -54,7 +54,6 @@ type heldRuntime struct {
 type holderLease struct {
 	environment uuid.UUID
 	granted     *record
-	slot        int
 	active      *record
 	runtime     uuid.UUID
 	over        *record // ReleaseRequested or an end
@@ -178,7 +177,7 @@ func (h *holding) takeLease(r *record) {
 	case lease.Requested:
 		l.environment = e.Environment.UUID
 	case lease.Granted:
-		l.granted, l.slot = first(l.granted, r), e.Slot
+		l.granted = first(l.granted, r)
 		h.later = append(h.later, func() {
 			s := h.environment(l.environment)
 			if slot, ok := s.holders[r.id]; !ok || slot != e.Slot || s.since[r.id].AppendID != r.AppendID {
@@ -361,13 +360,13 @@ func ledgerHolders(j *judge, led *Ledger) {
 
 // onThing: a newer holder's thing heeds no older one, and a kept one nobody but its next holder.
 func (j *judge) onThing(led *Ledger, subject string, t *thing, e *Entry) {
-	older := e.Fence != 0 && e.Fence < t.fence
+	older := e.Fence != 0 && e.Fence < t.fence && e.Op != OpVanish
+	if older {
+		j.broken(subject, fmt.Sprintf("%s with fence %d; fence %d holds it", e, e.Fence, t.fence))
+	}
 	switch e.Op {
 	case OpHold:
-		switch {
-		case older:
-			j.broken(subject, fmt.Sprintf("%s with fence %d; fence %d holds it", e, e.Fence, t.fence))
-		case e.Fence != 0 && e.Fence == t.fence && e.Lease != t.lease && e.Lease != uuid.Nil && t.lease != uuid.Nil:
+		if e.Fence != 0 && e.Fence == t.fence && e.Lease != t.lease && e.Lease != uuid.Nil && t.lease != uuid.Nil {
 			j.broken(subject, fmt.Sprintf("%s: lease %s and lease %s have one fence", e, t.lease, e.Lease))
 		}
 		t.fence, t.kept = max(t.fence, e.Fence), false
@@ -375,9 +374,6 @@ func (j *judge) onThing(led *Ledger, subject string, t *thing, e *Entry) {
 			t.lease = e.Lease
 		}
 	case OpKeep:
-		if older {
-			j.broken(subject, fmt.Sprintf("%s with fence %d; fence %d holds it", e, e.Fence, t.fence))
-		}
 		t.fence, t.kept = max(t.fence, e.Fence), true
 		if e.Lease != uuid.Nil { // of who took it over in the log and gave it up before it was told so
 			t.lease = e.Lease
@@ -385,17 +381,12 @@ func (j *judge) onThing(led *Ledger, subject string, t *thing, e *Entry) {
 	case OpExec:
 		switch {
 		case older:
-			j.broken(subject, fmt.Sprintf("%s with fence %d; fence %d holds it", e, e.Fence, t.fence))
 		case t.kept && e.Fence <= t.fence:
 			j.broken(subject, e.String()+": its holder had given it back")
 		case e.Lease != uuid.Nil && t.lease != uuid.Nil && e.Lease != t.lease && led.own(t.entry):
 			j.broken(subject, fmt.Sprintf("%s for lease %s; lease %s holds it", e, e.Lease, t.lease))
 		}
-	case OpDestroy:
-		if older {
-			j.broken(subject, fmt.Sprintf("%s with fence %d; fence %d holds it", e, e.Fence, t.fence))
-		}
-	case OpCreate, OpAppear, OpVanish:
+	case OpCreate, OpAppear, OpDestroy, OpVanish:
 	}
 }
 

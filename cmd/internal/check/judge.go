@@ -36,8 +36,9 @@ type judge struct {
 	History
 	records []record
 	streams map[eventstore.Stream][]*record
-	// requests are the events that each call led to.
+	// requests are the events that each call led to, keys the requests of all calls with the same key.
 	requests map[uuid.UUID][]*record
+	keys     map[command][]uuid.UUID
 	leases   map[uuid.UUID]*leaseStory
 	runtimes map[uuid.UUID]*runtimeStory
 	execs    map[uuid.UUID]*execStory
@@ -70,7 +71,6 @@ type leaseStory struct {
 	active, releasing *record
 	ends              []*record
 	forced, disowned  bool
-	passedTo          uuid.UUID
 	// kept is since it keeps a runtime; nil when it does not (any more).
 	kept *record
 }
@@ -100,18 +100,19 @@ type runtimeStory struct {
 	// holder is who holds it at the end, last who did last or was to.
 	holder, last uuid.UUID
 	intended     *record
-	// destroying and destroyed are the events; lost and disowned say that they happened.
-	destroying, destroyed *record
-	lost, disowned        bool
+	// destroyed is the event; lost and disowned say that they happened.
+	destroyed      *record
+	lost, disowned bool
 }
 
 // execStory is what the log says of a command.
 type execStory struct {
-	id                         uuid.UUID
-	lease                      uuid.UUID
-	requested, claimed, sealed *record
-	started, ended             *record
-	end                        execution.Ended
+	id                 uuid.UUID
+	records            []*record
+	lease              uuid.UUID
+	requested, claimed *record
+	started, ended     *record
+	end                execution.Ended
 }
 
 type gapAt struct {
@@ -127,6 +128,7 @@ type fork struct {
 func newJudge(h History) *judge {
 	j := &judge{
 		History: h, looked: map[Rule]int{}, streams: map[eventstore.Stream][]*record{}, requests: map[uuid.UUID][]*record{},
+		keys:   requestsOfKeys(h.Calls),
 		leases: map[uuid.UUID]*leaseStory{}, runtimes: map[uuid.UUID]*runtimeStory{}, execs: map[uuid.UUID]*execStory{},
 		lost: lost{requests: map[uuid.UUID]*record{}, streams: map[eventstore.Stream]bool{}},
 	}
@@ -232,10 +234,8 @@ func (j *judge) tellLease(r *record) {
 		l.ends = append(l.ends, r)
 	case lease.Retained:
 		l.ends, l.kept = append(l.ends, r), r
-	case lease.RetentionEnded:
+	case lease.RetentionEnded, lease.RuntimePassed:
 		l.kept = nil
-	case lease.RuntimePassed:
-		l.kept, l.passedTo = nil, e.To.UUID
 	case lease.CleanupForced:
 		l.forced = true
 	case lease.Disowned:
@@ -260,8 +260,6 @@ func (j *judge) tellRuntime(r *record) {
 		rt.holder = uuid.Nil
 	case runtime.Lost:
 		rt.lost = true
-	case runtime.DestroyIntended:
-		rt.destroying = first(rt.destroying, r)
 	case runtime.Destroyed:
 		rt.destroyed = first(rt.destroyed, r)
 	case runtime.Disowned:
@@ -275,6 +273,7 @@ func (j *judge) tellExec(r *record) {
 		x = &execStory{id: r.id}
 		j.execs[r.id] = x
 	}
+	x.records = append(x.records, r)
 	switch e := r.event.(type) {
 	case execution.Requested:
 		x.requested, x.lease = first(x.requested, r), e.Lease.UUID
@@ -284,8 +283,6 @@ func (j *judge) tellExec(r *record) {
 		x.started = first(x.started, r)
 	case execution.Ended:
 		x.ended, x.end = first(x.ended, r), e
-	case execution.OutputSealed:
-		x.sealed = first(x.sealed, r)
 	}
 }
 
@@ -355,11 +352,15 @@ func (j *judge) allRuntimes() []*runtimeStory {
 	return sorted(j.runtimes, func(r *runtimeStory) int { return r.records[0].seq })
 }
 
+func (j *judge) allExecs() []*execStory {
+	return sorted(j.execs, func(x *execStory) int { return x.records[0].seq })
+}
+
 // appends are the records of the log, those of one append together.
 func (j *judge) appends(yield func([]record) bool) {
 	for begin := 0; begin < len(j.records); {
 		end := begin + 1
-		for end < len(j.records) && j.records[end].AppendID == j.records[begin].AppendID && j.records[end].AppendID != uuid.Nil {
+		for end < len(j.records) && j.records[end].AppendID == j.records[begin].AppendID {
 			end++
 		}
 		if !yield(j.records[begin:end]) {
@@ -367,8 +368,4 @@ func (j *judge) appends(yield func([]record) bool) {
 		}
 		begin = end
 	}
-}
-
-func stream(category string, id uuid.UUID) eventstore.Stream {
-	return eventstore.StreamOf(category, id)
 }

@@ -23,12 +23,11 @@ func oneOutcome(j *judge) {
 		}
 		calls[c.command()] = append(calls[c.command()], c)
 	}
-	keys := requestsOfKeys(j.Calls)
 	for _, k := range order {
 		j.see(1)
 		group := calls[k]
 		slices.SortStableFunc(group, func(a, b *Call) int { return a.Sent.Compare(b.Sent) })
-		lost := slices.ContainsFunc(group, func(c *Call) bool { return j.lost.any(c, keys) })
+		lost := slices.ContainsFunc(group, func(c *Call) bool { return j.lostAny(c) })
 		appendOfKey(j, group, lost)
 		if !lost {
 			answersAgree(j, group)
@@ -83,7 +82,7 @@ func (c *Call) outcome() uuid.UUID {
 		return c.Answer.Lease
 	case VerbExec:
 		return c.Answer.Exec
-	case VerbKill, VerbRenew, VerbRelease, VerbCancel, VerbReleaseRun, VerbShowLease, VerbShowExec, VerbEnvironment, VerbOther:
+	case VerbKill, VerbRenew, VerbRelease, VerbCancel, VerbReleaseRun, VerbShowLease, VerbShowExec, VerbOther:
 	}
 	return cmp.Or(c.Exec, c.Lease)
 }

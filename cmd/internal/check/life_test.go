@@ -25,7 +25,6 @@ import (
 
 	"github.com/tenure-dev/tenure/cmd/internal/check"
 	"github.com/tenure-dev/tenure/domain"
-	"github.com/tenure-dev/tenure/domain/admission"
 	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/domain/lease"
@@ -156,7 +155,9 @@ type life struct {
 	calls        []check.Call
 	asked        []asked
 	leases       []domain.LeaseID
-	logs         logs
+	// logs is what the engines say, by the one logger.
+	logs   strings.Builder
+	logger *slog.Logger
 }
 
 // asked is an acquire that may be repeated.
@@ -180,6 +181,7 @@ func live(t *testing.T, acts []act) (h check.History, said string) {
 	defer os.RemoveAll(dir) //nolint:errcheck // a directory of the test
 	synctest.Test(t, func(*testing.T) {
 		l := &life{t: t, dir: dir, store: memory.New(), vault: vault.InMemory(), processes: &supervisortest.Processes{}, installation: uuid.New(), company: domain.CompanyID{UUID: uuid.New()}}
+		l.logger = slog.New(slog.NewTextHandler(&l.logs, nil))
 		l.pulse, l.mine = memory.NewPulse(l.store), &link{Store: l.store}
 		l.client = commands.New(eventstore.NewLedger(l.mine), l.vault)
 		_, err := l.client.AddCompany(context.Background(), commands.Caller{}, l.company, "Acme")
@@ -227,7 +229,7 @@ func pass(d time.Duration) {
 }
 
 func (l *life) do(a act) {
-	of := domain.LeaseID{UUID: uuid.Nil}
+	var of domain.LeaseID
 	if len(l.leases) > 0 {
 		of = l.leases[len(l.leases)-1-a.Of%min(len(l.leases), 4)]
 	}
@@ -245,17 +247,15 @@ func (l *life) do(a act) {
 	case doKeep:
 		l.release(of, lease.Release{Reason: lease.ReasonReleased, Disposition: lease.DispositionKeepRunning})
 	case doCancel:
-		_, err := l.command(check.Call{Verb: check.VerbCancel, Lease: of.UUID}, of.UUID, func(by commands.Caller) (eventstore.Outcome, error) {
+		_, _ = l.command(check.Call{Verb: check.VerbCancel, Lease: of.UUID}, of.UUID, func(by commands.Caller) (eventstore.Outcome, error) {
 			return l.client.CancelLease(context.Background(), by, of, "no more")
 		})
-		_ = err
 	case doExec:
 		l.exec(of)
 	case doForce:
-		_, err := l.command(check.Call{Verb: check.VerbOther, Lease: of.UUID}, of.UUID, func(by commands.Caller) (eventstore.Outcome, error) {
+		_, _ = l.command(check.Call{Verb: check.VerbOther, Lease: of.UUID}, of.UUID, func(by commands.Caller) (eventstore.Outcome, error) {
 			return l.client.ForceCleanup(context.Background(), by, of, "stuck")
 		})
-		_ = err
 	case doCapacity:
 		l.reconfigure(a, func(now *environment.Reconfigured) { now.MaxLeases = 1 + a.Of%3 })
 	case doKill:
@@ -315,7 +315,7 @@ func (l *life) acquire(a act) {
 		in.RetainFor = 2 * time.Minute
 	}
 	if a.Of%2 == 0 {
-		in.Queue = lease.Queueing{Standing: admission.Standing{}, TimeoutMs: 30_000}
+		in.Queue = lease.Queueing{TimeoutMs: 30_000}
 	}
 	if a.Step != nil {
 		script, err := json.Marshal([]fake.Step{*a.Step})
@@ -346,7 +346,7 @@ func (l *life) ask(a asked) {
 	l.leases = append(l.leases, made)
 }
 
-// command gives a command, and writes down what was sent and told.
+// command gives a command, and writes down what was sent and told; so a refusal needs no further look.
 func (l *life) command(c check.Call, resource uuid.UUID, give func(commands.Caller) (eventstore.Outcome, error)) (eventstore.Outcome, error) {
 	c.Client, c.Request, c.Sent, c.Scope = "client", uuid.New(), time.Now(), string(c.Verb)
 	by := commands.Caller{By: eventstore.Attribution{Request: c.Request}}
@@ -369,10 +369,9 @@ func (l *life) command(c check.Call, resource uuid.UUID, give func(commands.Call
 }
 
 func (l *life) release(id domain.LeaseID, how lease.Release) {
-	_, err := l.command(check.Call{Verb: check.VerbRelease, Key: uuid.NewString(), Lease: id.UUID}, id.UUID, func(by commands.Caller) (eventstore.Outcome, error) {
+	_, _ = l.command(check.Call{Verb: check.VerbRelease, Key: uuid.NewString(), Lease: id.UUID}, id.UUID, func(by commands.Caller) (eventstore.Outcome, error) {
 		return l.client.ReleaseLease(context.Background(), by, id, how)
 	})
-	_ = err // it is written down
 }
 
 // releaseNow ends a lease without anybody who asks.
@@ -500,7 +499,7 @@ func (l *life) start() {
 		Commands: c, Drivers: registry, Todo: supervisortest.NewTodo(l.store), Partitions: l.store, Processes: l.processes, Process: e.process,
 		Installation: l.installation, Epoch: memory.Epoch, Estate: supervisortest.Estate{Store: l.store},
 		JournalDir: func(id domain.ExecID) string { return filepath.Join(l.dir, fmt.Sprintf("journal-%d", n), id.String()) },
-		Logger:     slog.New(slog.NewTextHandler(&l.logs, nil)).With("engine", n),
+		Logger:     l.logger.With("engine", n),
 	}, engineOptions)
 	ctx, quit := context.WithCancel(context.Background())
 	e.quit = quit
@@ -567,22 +566,4 @@ type cut struct{ error }
 
 func (c cut) Wait(context.Context) (eventstore.Result, error) {
 	return eventstore.Result{}, fmt.Errorf("%w: the cable is cut", c.error)
-}
-
-// logs is what the engines say.
-type logs struct {
-	mu  sync.Mutex
-	buf strings.Builder
-}
-
-func (l *logs) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }

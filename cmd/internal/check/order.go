@@ -69,9 +69,6 @@ func versions(j *judge) {
 		}
 		chained(j, before, r)
 		streams[r.Stream] = r
-		if r.CompanyPosition == 0 {
-			continue // whoever made the history has no such thing
-		}
 		if before := companies[r.Company]; before != nil && r.CompanyPosition != before.CompanyPosition+1 || before == nil && r.CompanyPosition != 1 {
 			j.broken("company-"+r.Company.String(), fmt.Sprintf("company position %d is out of line", r.CompanyPosition), before, r)
 		}
@@ -79,11 +76,8 @@ func versions(j *judge) {
 	}
 }
 
-// chained checks the hash of an event, where it is known.
+// chained checks the hash of an event.
 func chained(j *judge, before, r *record) {
-	if len(r.Hash) == 0 {
-		return
-	}
 	want := eventstore.NoHash()
 	if before != nil {
 		want = before.Hash
@@ -103,9 +97,6 @@ func appendedOnce(j *judge) {
 	seen := make(map[uuid.UUID]*record, len(j.records))
 	for group := range j.appends {
 		a := &group[0]
-		if a.AppendID == uuid.Nil {
-			continue
-		}
 		if earlier := seen[a.AppendID]; earlier != nil {
 			j.broken(string(a.Stream), "append "+a.AppendID.String()+" is in the log twice", earlier, a)
 		}

@@ -65,11 +65,7 @@ func admissionOf(w *whole) string {
 	return ""
 }
 
-func execOf(id func(*whole) domain.ExecID) func(*whole) string {
-	return func(w *whole) string { return execution.Category + "-" + id(w).String() }
-}
-
-func execution1(w *whole) domain.ExecID { return w.exec }
+func ran(w *whole) string { return execution.Category + "-" + w.exec.String() }
 
 var other = uuid.MustParse("0e0e0e0e-0000-4000-8000-00000000000e")
 
@@ -173,22 +169,22 @@ var holderPlants = []plant{
 	{check.RuleHolders, "a command runs twice", func(w *whole) {
 		at := w.entry(check.OpExec, w.released.thing)
 		w.line(at, w.Ledgers[0].Entries[at])
-	}, execOf(execution1), "ran twice"},
+	}, ran, "ran twice"},
 }
 
 var commandPlants = []plant{
 	{check.RuleCommands, "an acknowledged lease is not in the log", func(w *whole) {
-		w.without(w.stream(w.canceled.id.UUID, "lease"))
+		w.without(eventstore.StreamOf("lease", w.canceled.id.UUID))
 	}, leaseOf(canceled), "is not in the log"},
 	{check.RuleCommands, "a lost command was not lost by a fork", func(w *whole) { w.Lost = nil }, func(w *whole) string { return "lease-" + w.lost.id.String() }, "is not in the log"},
-	{check.RuleCommands, "an acknowledged exec is not in the log", func(w *whole) { w.without(w.stream(w.exec.UUID, execution.Category)) }, execOf(execution1), "is not in the log"},
+	{check.RuleCommands, "an acknowledged exec is not in the log", func(w *whole) { w.without(eventstore.StreamOf(execution.Category, w.exec.UUID)) }, ran, "is not in the log"},
 	{check.RuleCommands, "an acknowledged lease begins with something else", func(w *whole) { w.drop(w.lease(w.canceled, "LeaseRequested")) }, leaseOf(canceled), "no request for it"},
 	{check.RuleCommands, "an acknowledged command is in the log twice", func(w *whole) {
 		w.insert(w.lease(w.released, "LeaseRenewed"), w.renewal(w.released), on("lease", w.released.id.UUID, lease.Renewed{ExpiresAt: w.Limits.End}))
 	}, func(w *whole) string { return "request " + w.renewal(w.released).String() }, "in the log twice"},
 	{check.RuleCommands, "an exec is of another lease than was asked for", func(w *whole) {
 		w.call(func(c check.Call) bool { return c.Verb == check.VerbExec }).Lease = w.resumed.id.UUID
-	}, execOf(execution1), "asked for it in lease"},
+	}, ran, "asked for it in lease"},
 	{check.RuleCommands, "an acknowledged release ends nothing", func(w *whole) {
 		w.call(func(c check.Call) bool { return c.Verb == check.VerbRelease }).Lease = w.living.id.UUID
 	}, leaseOf(living), "nothing in the log ends the lease"},
@@ -267,6 +263,7 @@ var orderPlants = []plant{
 	{check.RuleOrder, "an event is altered", func(w *whole) { w.Log[w.lease(w.released, "LeaseGranted")].Payload = []byte(`{"slot":2}`) }, leaseOf(released), "committed to"},
 	{check.RuleOrder, "an event's envelope is altered", func(w *whole) { w.Log[w.lease(w.released, "LeaseGranted")].By.Request = other }, leaseOf(released), "not that of what it says"},
 	{check.RuleOrder, "an event is chained to another", func(w *whole) { w.Log[w.lease(w.released, "LeaseGranted")].PrevHash = []byte("x") }, leaseOf(released), "not chained"},
+	{check.RuleOrder, "an event has no hash", func(w *whole) { w.Log[w.lease(w.released, "LeaseGranted")].Hash = nil }, leaseOf(released), "not that of what it says"},
 	{check.RuleOrder, "an event cannot be read", func(w *whole) { w.Log[w.lease(w.released, "LeaseGranted")].Name = "LeaseSung" }, leaseOf(released), "nobody can read"},
 	{check.RuleOrder, "an append is in the log twice", func(w *whole) {
 		w.Log[len(w.Log)-1].AppendID = w.Log[0].AppendID
@@ -317,7 +314,7 @@ var deadlinePlants = []plant{
 	}, leaseOf(expired), "lives past its deadline"},
 	{check.RuleDeadlines, "a lease lives past its end at the end of the run", func(w *whole) { w.Limits.End = w.Limits.End.Add(2 * idle) }, leaseOf(living), "lives past its deadline"},
 	{check.RuleDeadlines, "a lease that ran out is renewed", func(w *whole) {
-		edit(w, w.find(w.stream(outage.ID, outage.Category), "RenewalsInterrupted", 0), func(e *outage.RenewalsInterrupted) { e.CapMs = 1000 })
+		edit(w, w.find(eventstore.StreamOf(outage.Category, outage.ID), "RenewalsInterrupted", 0), func(e *outage.RenewalsInterrupted) { e.CapMs = 1000 })
 	}, leaseOf(resumed), "renewed after its end"},
 	{check.RuleDeadlines, "a lease expires too early", func(w *whole) {
 		edit(w, w.lease(w.expired, "LeaseProvisioned"), func(e *lease.Provisioned) {
@@ -361,7 +358,6 @@ var runtimePlants = []plant{
 		w.drop(w.runtime(w.released, "RuntimeDestroyed"))
 	}, runtimeOf(released), "on no list"},
 	{check.RuleRuntimes, "a lost runtime is on no list", func(w *whole) {
-		edit(w, w.runtime(w.keeping, "RuntimeFreed"), func(*runtime.Freed) {})
 		w.insert(w.runtime(w.keeping, "RuntimeFreed"), uuid.Nil, on("runtime", w.keeping.runtime.UUID, runtime.Lost{Reason: "identity_mismatch"}))
 	}, runtimeOf(keeping), "is lost"},
 	{check.RuleRuntimes, "a runtime was never intended", func(w *whole) { w.drop(w.runtime(w.living, "RuntimeIntended")) }, runtimeOf(living), "nobody intended"},
@@ -416,7 +412,7 @@ var projectionPlants = []plant{
 	{check.RuleProjections, "a row is too many", func(w *whole) {
 		m := w.table("active_leases")
 		row := m.Rows[0]
-		row.Stream = w.stream(w.released.id.UUID, "lease")
+		row.Stream = eventstore.StreamOf("lease", w.released.id.UUID)
 		m.Rows = append(m.Rows, row)
 	}, func(w *whole) string { return "active_leases lease-" + w.released.id.String() }, "the log has none"},
 	{check.RuleProjections, "a row is there twice", func(w *whole) { m := w.table("leases"); m.Rows = append(m.Rows, m.Rows[0]) }, is("leases lease-"), "two rows"},
@@ -450,8 +446,8 @@ var endPlants = []plant{
 		w.insert(w.lease(w.keeping, "LeaseRetained"), uuid.Nil, on("lease", w.keeping.id.UUID, lease.RetentionEnded{Reason: lease.RetentionReleased}))
 	}, leaseOf(keeping), "is not taken down"},
 	{check.RuleEnds, "a command never ends", func(w *whole) {
-		w.drop(w.find(w.stream(w.exec.UUID, execution.Category), "ExecEnded", 0))
-	}, execOf(execution1), "has not ended"},
+		w.drop(w.execution("ExecEnded"))
+	}, ran, "has not ended"},
 	{check.RuleEnds, "a probe is still open", func(w *whole) {
 		w.insert(3, uuid.Nil, on(probe.Category, other, probe.Claimed{}))
 	}, is("probe-" + other.String()), "still open"},
@@ -459,19 +455,19 @@ var endPlants = []plant{
 
 var forkPlants = []plant{
 	{check.RuleForks, "a lease is provisioned while the log is forked", func(w *whole) {
-		w.insert(w.find(w.stream(epoch.ID, epoch.Category), "LogForked", 0), uuid.Nil, on("lease", w.resumed.id.UUID, lease.ReleaseStarted{Attempt: 1}))
+		w.insert(w.find(eventstore.StreamOf(epoch.Category, epoch.ID), "LogForked", 0), uuid.Nil, on("lease", w.resumed.id.UUID, lease.ReleaseStarted{Attempt: 1}))
 	}, leaseOf(resumed), "while the log is forked"},
 	{check.RuleForks, "a leak is destroyed while the log is forked", func(w *whole) {
-		w.insert(w.find(w.stream(epoch.ID, epoch.Category), "LogForked", 0), uuid.Nil, on(leak.Category, other, leak.DestroyIntended{}))
+		w.insert(w.find(eventstore.StreamOf(epoch.Category, epoch.ID), "LogForked", 0), uuid.Nil, on(leak.Category, other, leak.DestroyIntended{}))
 	}, is("leak-" + other.String()), "while the log is forked"},
-	{check.RuleForks, "the log is never adopted and driven", func(w *whole) { w.drop(w.find(w.stream(epoch.ID, epoch.Category), "LogAdopted", 0)) }, leaseOf(keeping), "while the log is forked"},
+	{check.RuleForks, "the log is never adopted and driven", func(w *whole) { w.drop(w.find(eventstore.StreamOf(epoch.Category, epoch.ID), "LogAdopted", 0)) }, leaseOf(keeping), "while the log is forked"},
 	{check.RuleForks, "a thing is destroyed while the log is forked", func(w *whole) {
 		e := &w.Ledgers[0].Entries[w.entry(check.OpDestroy, w.resumed.thing)]
-		e.At = w.Log[w.find(w.stream(epoch.ID, epoch.Category), "LogForked", 0)].RecordedAt.Add(30 * time.Second)
+		e.At = w.Log[w.find(eventstore.StreamOf(epoch.Category, epoch.ID), "LogForked", 0)].RecordedAt.Add(30 * time.Second)
 	}, thingOf(resumed), "while the log is forked"},
 	{check.RuleForks, "a command is started while the log is forked", func(w *whole) {
 		at := w.entry(check.OpHold, w.resumed.thing)
-		w.line(at, check.Entry{Op: check.OpExec, Thing: w.resumed.thing, Exec: other, At: w.Log[w.find(w.stream(epoch.ID, epoch.Category), "LogForked", 0)].RecordedAt.Add(30 * time.Second)})
+		w.line(at, check.Entry{Op: check.OpExec, Thing: w.resumed.thing, Exec: other, At: w.Log[w.find(eventstore.StreamOf(epoch.Category, epoch.ID), "LogForked", 0)].RecordedAt.Add(30 * time.Second)})
 	}, thingOf(resumed), "while the log is forked"},
 	{check.RuleForks, "a clone drives", func(w *whole) {
 		c := &w.Clones[0]
@@ -486,38 +482,38 @@ var forkPlants = []plant{
 
 var execPlants = []plant{
 	{check.RuleExecs, "a command ends twice", func(w *whole) {
-		w.insert(w.find(w.stream(w.exec.UUID, execution.Category), "ExecEnded", 0), uuid.Nil, on(execution.Category, w.exec.UUID, execution.Ended{End: execution.EndUnknown}))
-	}, execOf(execution1), "ExecEnded is in its stream twice"},
+		w.insert(w.execution("ExecEnded"), uuid.Nil, on(execution.Category, w.exec.UUID, execution.Ended{End: execution.EndUnknown}))
+	}, ran, "ExecEnded is in its stream twice"},
 	{check.RuleExecs, "a command is claimed twice", func(w *whole) {
-		w.insert(w.find(w.stream(w.exec.UUID, execution.Category), "ExecStarted", 0), uuid.Nil, on(execution.Category, w.exec.UUID, execution.Claimed{}))
-	}, execOf(execution1), "ExecClaimed is in its stream twice"},
+		w.insert(w.execution("ExecStarted"), uuid.Nil, on(execution.Category, w.exec.UUID, execution.Claimed{}))
+	}, ran, "ExecClaimed is in its stream twice"},
 	{check.RuleExecs, "a command is claimed that nobody asked for", func(w *whole) {
-		w.drop(w.find(w.stream(w.exec.UUID, execution.Category), "ExecRequested", 0))
-	}, execOf(execution1), "nobody asked"},
+		w.drop(w.execution("ExecRequested"))
+	}, ran, "nobody asked"},
 	{check.RuleExecs, "a command starts without a claim", func(w *whole) {
-		w.drop(w.find(w.stream(w.exec.UUID, execution.Category), "ExecClaimed", 0))
-	}, execOf(execution1), "was not claimed"},
+		w.drop(w.execution("ExecClaimed"))
+	}, ran, "was not claimed"},
 	{check.RuleExecs, "a command ran to an end without a claim", func(w *whole) {
-		w.drop(w.find(w.stream(w.exec.UUID, execution.Category), "ExecClaimed", 0))
-		w.drop(w.find(w.stream(w.exec.UUID, execution.Category), "ExecStarted", 0))
-	}, execOf(execution1), "ran to an end"},
+		w.drop(w.execution("ExecClaimed"))
+		w.drop(w.execution("ExecStarted"))
+	}, ran, "ran to an end"},
 	{check.RuleExecs, "a command is claimed after its end", func(w *whole) {
-		w.drop(w.find(w.stream(w.exec.UUID, execution.Category), "ExecClaimed", 0), w.find(w.stream(w.exec.UUID, execution.Category), "ExecStarted", 0))
-		w.insert(w.find(w.stream(w.exec.UUID, execution.Category), "ExecEnded", 0), uuid.Nil, on(execution.Category, w.exec.UUID, execution.Claimed{}))
-	}, execOf(execution1), "claimed after its end"},
+		w.drop(w.execution("ExecClaimed"), w.execution("ExecStarted"))
+		w.insert(w.execution("ExecEnded"), uuid.Nil, on(execution.Category, w.exec.UUID, execution.Claimed{}))
+	}, ran, "claimed after its end"},
 	{check.RuleExecs, "a command starts after its end", func(w *whole) {
-		w.drop(w.find(w.stream(w.exec.UUID, execution.Category), "ExecStarted", 0))
-		w.insert(w.find(w.stream(w.exec.UUID, execution.Category), "ExecEnded", 0), uuid.Nil, on(execution.Category, w.exec.UUID, execution.Started{PID: 1}))
-	}, execOf(execution1), "started after its end"},
+		w.drop(w.execution("ExecStarted"))
+		w.insert(w.execution("ExecEnded"), uuid.Nil, on(execution.Category, w.exec.UUID, execution.Started{PID: 1}))
+	}, ran, "started after its end"},
 	{check.RuleExecs, "a command that exited has no code", func(w *whole) {
-		edit(w, w.find(w.stream(w.exec.UUID, execution.Category), "ExecEnded", 0), func(e *execution.Ended) { e.ExitCode = nil })
-	}, execOf(execution1), "exit code belongs"},
+		edit(w, w.execution("ExecEnded"), func(e *execution.Ended) { e.ExitCode = nil })
+	}, ran, "exit code belongs"},
 	{check.RuleExecs, "a command is of a lease that does not exist", func(w *whole) {
-		edit(w, w.find(w.stream(w.exec.UUID, execution.Category), "ExecRequested", 0), func(e *execution.Requested) { e.Lease.UUID = other })
-	}, execOf(execution1), "does not exist"},
+		edit(w, w.execution("ExecRequested"), func(e *execution.Requested) { e.Lease.UUID = other })
+	}, ran, "does not exist"},
 	{check.RuleExecs, "a command is asked for in a lease that is not active", func(w *whole) {
-		edit(w, w.find(w.stream(w.exec.UUID, execution.Category), "ExecRequested", 0), func(e *execution.Requested) { e.Lease = w.living.id })
-	}, execOf(execution1), "was not active"},
+		edit(w, w.execution("ExecRequested"), func(e *execution.Requested) { e.Lease = w.living.id })
+	}, ran, "was not active"},
 	{check.RuleExecs, "a command is claimed after its lease was to be released", func(w *whole) {
 		place := w.lease(w.released, "LeaseReleaseRequested")
 		w.insert(place, uuid.Nil, on(execution.Category, other, execution.Requested{Lease: w.released.id}), on(execution.Category, other, execution.Claimed{}))
@@ -525,24 +521,24 @@ var execPlants = []plant{
 	{check.RuleExecs, "a client is told another exit code", func(w *whole) {
 		code := 4
 		w.call(func(c check.Call) bool { return c.Answer.End != "" }).Answer.ExitCode = &code
-	}, execOf(execution1), "was told exited 4"},
+	}, ran, "was told exited 4"},
 	{check.RuleExecs, "a client is told an end that the log does not have", func(w *whole) {
-		w.drop(w.find(w.stream(w.exec.UUID, execution.Category), "ExecEnded", 0))
-	}, execOf(execution1), "the log has no end"},
+		w.drop(w.execution("ExecEnded"))
+	}, ran, "the log has no end"},
 	{check.RuleExecs, "a provider ran a command that the log does not know", func(w *whole) {
 		w.line(w.entry(check.OpExec, w.released.thing), check.Entry{Op: check.OpExec, Thing: w.released.thing, Exec: other})
 	}, is(execution.Category + "-" + other.String()), "knows nothing of it"},
 	{check.RuleExecs, "a provider ran a command that nobody had claimed", func(w *whole) {
-		w.drop(w.find(w.stream(w.exec.UUID, execution.Category), "ExecClaimed", 0))
-	}, execOf(execution1), "nobody had claimed it"},
+		w.drop(w.execution("ExecClaimed"))
+	}, ran, "nobody had claimed it"},
 	{check.RuleExecs, "a provider ran a command for another lease", func(w *whole) {
 		w.Ledgers[0].Entries[w.entry(check.OpExec, w.released.thing)].Lease = w.resumed.id.UUID
-	}, execOf(execution1), "it is of lease"},
+	}, ran, "it is of lease"},
 	{check.RuleExecs, "a provider ran a command that was refused", func(w *whole) {
-		edit(w, w.find(w.stream(w.exec.UUID, execution.Category), "ExecEnded", 0), func(e *execution.Ended) {
+		edit(w, w.execution("ExecEnded"), func(e *execution.Ended) {
 			*e = execution.Ended{End: execution.EndStartFailed, Stage: "lease", Code: "lease_ended"}
 		})
-	}, execOf(execution1), "refused since its lease was over"},
+	}, ran, "refused since its lease was over"},
 }
 
 // environment is the one of the story.
@@ -598,6 +594,24 @@ func TestEveryPlantedViolationIsFound(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What could not be resumed is kept, and held to be there like what was used before.
+func TestWhatIsKeptForWantOfAResumeIsLookedAfter(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	h := s.gaveUp()
+	s.pass(time.Second)
+	s.ledger(check.Entry{Op: check.OpDestroy, Thing: h.thing, Runtime: h.runtime.UUID})
+	s.pass(time.Second)
+	var details []string
+	for _, v := range check.Check(s.end()).Violations {
+		require.Equal(t, check.RuleRuntimes, v.Rule)
+		details = append(details, v.Detail)
+	}
+	require.Len(t, details, 2)
+	require.Contains(t, details[0], "while lease-"+h.id.String()+" has it")
+	require.Contains(t, details[1], "which is not there")
 }
 
 func TestNoRuleLacksAPlant(t *testing.T) {

@@ -2,11 +2,10 @@ package check
 
 import "time"
 
-// Report is what a run leaves as build/chaos.json.
+// Report is what a run leaves as build/chaos.json, but for what was done to its processes.
 type Report struct {
 	FinishedLeases int         `json:"finishedLeases"`
 	Violations     []Violation `json:"violations"`
-	Faults         Faults      `json:"faults"`
 
 	Seed      uint64    `json:"seed"`
 	StartedAt time.Time `json:"startedAt"`
@@ -26,19 +25,6 @@ type Report struct {
 	Looked map[Rule]int `json:"looked"`
 	// Errors are what went wrong with the run itself, so that it proves nothing.
 	Errors []string `json:"errors,omitempty"`
-}
-
-// Faults counts what was done to the processes.
-type Faults struct {
-	Kill      int `json:"kill"`
-	Stop      int `json:"stop"`
-	PGRestart int `json:"pgRestart"`
-	Cut       int `json:"cut"`
-	Clock     int `json:"clock"`
-	Plugin    int `json:"plugin"`
-	// Promote is how often a standby that was some events behind was promoted, Clone how often a copy was started.
-	Promote int `json:"promote"`
-	Clone   int `json:"clone"`
 }
 
 // Calls counts what clients were told.

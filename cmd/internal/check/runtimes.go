@@ -16,12 +16,10 @@ import (
 // provider is too; and what a lease holds or keeps is there. Nothing is made before the log says that it will be, and nothing
 // is destroyed under its lease.
 func runtimes(j *judge) {
-	a := &account{judge: j, list: leaks(j), of: map[uuid.UUID][]*leaseStory{}}
+	a := &account{judge: j, list: leaks(j), held: map[uuid.UUID][]held{}}
 	for _, l := range j.allLeases() {
-		for _, r := range l.records {
-			if p, ok := r.event.(lease.Provisioned); ok {
-				a.of[p.Runtime.UUID] = append(a.of[p.Runtime.UUID], l)
-			}
+		for _, h := range holds(l) {
+			a.held[h.runtime] = append(a.held[h.runtime], h)
 		}
 	}
 	for _, rt := range j.allRuntimes() {
@@ -37,8 +35,53 @@ func runtimes(j *judge) {
 type account struct {
 	*judge
 	list list
-	// of are the leases that were active with a runtime, in order.
-	of map[uuid.UUID][]*leaseStory
+	// held are the times in which leases have a runtime.
+	held map[uuid.UUID][]held
+}
+
+// held is a time in which a lease has its runtime: while it is active, and while it keeps it.
+type held struct {
+	lease   *leaseStory
+	runtime uuid.UUID
+	// thing is the provider's name of it; nil where the log does not say.
+	thing *string
+	// to is nil when it has it at the end.
+	from, to *record
+}
+
+func holds(l *leaseStory) (all []held) {
+	h := held{lease: l}
+	from := func(r, to *record) {
+		h.from, h.to = r, to
+		all = append(all, h)
+	}
+	for i, r := range l.records {
+		switch e := r.event.(type) {
+		case lease.ProvisioningStarted: // what a lease could not resume, it keeps
+			h.runtime, h.thing = e.Runtime.UUID, e.ProviderLeaseID
+		case lease.Provisioned:
+			h.runtime, h.thing = e.Runtime.UUID, e.ProviderLeaseID
+			from(r, l.over())
+		case lease.Retained:
+			from(r, givenUp(l.records[i:]))
+		case lease.Failed:
+			if e.KeptUntil != nil {
+				from(r, givenUp(l.records[i:]))
+			}
+		}
+	}
+	return all
+}
+
+// givenUp is the first event by which a lease does not keep its runtime any more.
+func givenUp(records []*record) *record {
+	for _, r := range records {
+		switch r.event.(type) {
+		case lease.RetentionEnded, lease.RuntimePassed, lease.Disowned:
+			return r
+		}
+	}
+	return nil
 }
 
 // list is the list of leaks at the end.
@@ -48,15 +91,12 @@ type list struct {
 }
 
 type leakStory struct {
-	found, cleared *record
-	proof          leak.Proof
+	cleared bool
+	proof   leak.Proof
 }
 
-// open reports whether it stands on the list.
-func (l *leakStory) open() bool { return l != nil && l.cleared == nil }
-
 // settled reports whether it stands on the list, or a person took it off.
-func (l *leakStory) settled() bool { return l.open() || l != nil && l.proof == leak.ProofPerson }
+func (l *leakStory) settled() bool { return l != nil && (!l.cleared || l.proof == leak.ProofPerson) }
 
 func leaks(j *judge) list {
 	all := list{runtimes: map[uuid.UUID]*leakStory{}, names: map[string]*leakStory{}}
@@ -65,7 +105,7 @@ func leaks(j *judge) list {
 		r := &j.records[i]
 		switch e := r.event.(type) {
 		case leak.Found:
-			l := &leakStory{found: r}
+			l := &leakStory{}
 			streams[r.id] = l
 			// One that is beside the runtime of a lease, or of no id that we know, goes by its own name.
 			if r.id == leak.OfRuntime(e.Runtime).UUID {
@@ -76,7 +116,7 @@ func leaks(j *judge) list {
 			}
 		case leak.Cleared:
 			if l := streams[r.id]; l != nil {
-				l.cleared, l.proof = r, e.Proof
+				l.cleared, l.proof = true, e.Proof
 			}
 		}
 	}
@@ -107,7 +147,7 @@ func (a *account) accounted(rt *runtimeStory) {
 	end, w := l.ended(), workOf(l)
 	switch {
 	case end == nil && !w.quarantined:
-	case l.kept != nil && l.passedTo == uuid.Nil:
+	case l.kept != nil:
 	case end != nil && !w.cleaned && !l.forced && !l.disowned && !w.quarantined:
 	case listed.settled():
 	default:
@@ -115,14 +155,8 @@ func (a *account) accounted(rt *runtimeStory) {
 	}
 }
 
-// living is a thing that is there at the end.
-type living struct {
-	entry Entry
-	since time.Time
-}
-
 func (a *account) ledger(led *Ledger) {
-	alive, gone := map[string]*living{}, map[string]Entry{}
+	alive, gone := map[string]*Entry{}, map[string]*Entry{}
 	var order []string
 	for i := range led.Entries {
 		e := &led.Entries[i]
@@ -138,14 +172,14 @@ func (a *account) ledger(led *Ledger) {
 			if e.Op == OpCreate {
 				a.announced(led, e)
 			}
-			alive[e.Thing] = &living{entry: *e, since: e.At}
+			alive[e.Thing] = e
 			order = append(order, e.Thing)
 		case OpDestroy, OpVanish:
 			if t := alive[e.Thing]; t != nil {
 				if e.Op == OpDestroy {
-					a.destroyedUnder(led, t.entry, e)
+					a.destroyedUnder(led, t, e)
 				}
-				gone[e.Thing] = *e
+				gone[e.Thing] = e
 				delete(alive, e.Thing)
 			}
 		case OpHold, OpKeep, OpExec:
@@ -154,12 +188,14 @@ func (a *account) ledger(led *Ledger) {
 	byRuntime := map[uuid.UUID][]string{}
 	for _, id := range order {
 		if t := alive[id]; t != nil {
-			byRuntime[t.entry.Runtime] = append(byRuntime[t.entry.Runtime], id)
+			byRuntime[t.Runtime] = append(byRuntime[t.Runtime], id)
 			a.livingThing(led, t)
 		}
 	}
-	for _, l := range a.allLeases() {
-		a.heldIsThere(led, l, byRuntime, gone)
+	for _, rt := range a.allRuntimes() {
+		for _, h := range a.held[rt.id] {
+			a.heldIsThere(led, rt, h, byRuntime[rt.id], gone)
+		}
 	}
 }
 
@@ -178,59 +214,30 @@ func (a *account) announced(led *Ledger, e *Entry) {
 }
 
 // destroyedUnder: what a lease has is not destroyed while the lease may use it.
-func (a *account) destroyedUnder(led *Ledger, made Entry, e *Entry) {
-	for _, l := range a.of[made.Runtime] {
-		if a.lostStream(lease.Category, l.id) || a.lostStream(runtime.Category, made.Runtime) {
+func (a *account) destroyedUnder(led *Ledger, made, e *Entry) {
+	for _, h := range a.held[made.Runtime] {
+		if h.thing != nil && *h.thing != made.Thing || a.lostHold(h) {
 			continue
 		}
-		for _, h := range holds(l) {
-			p, ok := h.by.event.(lease.Provisioned)
-			if !ok || p.Runtime.UUID != made.Runtime || p.ProviderLeaseID != nil && *p.ProviderLeaseID != made.Thing {
-				continue
-			}
-			if e.At.After(h.from.Add(a.Limits.Skew)) && (h.to == nil || e.At.Before(h.to.RecordedAt.Add(-a.Limits.Skew))) {
-				a.broken(led.Provider+" "+made.Thing, fmt.Sprintf("%s, while %s has it", e, leaseName(l.id)), h.by, h.to)
-			}
+		if e.At.After(h.from.RecordedAt.Add(a.Limits.Skew)) && (h.to == nil || e.At.Before(h.to.RecordedAt.Add(-a.Limits.Skew))) {
+			a.broken(led.Provider+" "+made.Thing, fmt.Sprintf("%s, while %s has it", e, leaseName(h.lease.id)), h.from, h.to)
 		}
 	}
 }
 
-// held is a time in which a lease has its runtime: while it is active, and while it keeps it.
-type held struct {
-	by   *record
-	from time.Time
-	to   *record
-}
-
-func holds(l *leaseStory) (all []held) {
-	if l.active == nil {
-		return nil
-	}
-	all = append(all, held{l.active, l.active.RecordedAt, l.over()})
-	for i, r := range l.records {
-		if _, ok := r.event.(lease.Retained); !ok {
-			continue
-		}
-		h := held{by: l.active, from: r.RecordedAt}
-		for _, later := range l.records[i:] {
-			switch later.event.(type) {
-			case lease.RetentionEnded, lease.RuntimePassed, lease.Disowned:
-				h.to = first(h.to, later)
-			}
-		}
-		all = append(all, h)
-	}
-	return all
+// lostHold reports whether a fork took away some of what happened to a lease and its runtime.
+func (a *account) lostHold(h held) bool {
+	return a.lostStream(lease.Category, h.lease.id) || a.lostStream(runtime.Category, h.runtime)
 }
 
 // livingThing: the log looks after what lives at a provider.
-func (a *account) livingThing(led *Ledger, t *living) {
-	id := t.entry.Runtime
-	if a.list.names[t.entry.Thing].settled() {
+func (a *account) livingThing(led *Ledger, t *Entry) {
+	id := t.Runtime
+	if a.list.names[t.Thing].settled() {
 		return
 	}
 	rt := a.runtimes[id]
-	since, why := t.since, "the log does not know it"
+	since, why := t.At, "the log does not know it"
 	var about []*record
 	switch {
 	case rt == nil:
@@ -248,7 +255,7 @@ func (a *account) livingThing(led *Ledger, t *living) {
 			return
 		}
 		p, ok := l.active.event.(lease.Provisioned)
-		if !ok || p.Runtime.UUID != id || p.ProviderLeaseID == nil || *p.ProviderLeaseID == t.entry.Thing {
+		if !ok || p.Runtime.UUID != id || p.ProviderLeaseID == nil || *p.ProviderLeaseID == t.Thing {
 			return
 		}
 		about, why = append(about, l.active), "its lease has "+*p.ProviderLeaseID
@@ -259,7 +266,7 @@ func (a *account) livingThing(led *Ledger, t *living) {
 	if a.young(since) {
 		return
 	}
-	a.broken(led.Provider+" "+t.entry.Thing, fmt.Sprintf("it lives (%s, %s), %s, and it is on no list", &t.entry, runtimeName(id), why), about...)
+	a.broken(led.Provider+" "+t.Thing, fmt.Sprintf("it lives (%s, %s), %s, and it is on no list", t, runtimeName(id), why), about...)
 }
 
 // young reports whether something that nobody looks after may not have been found yet.
@@ -271,30 +278,21 @@ func (a *account) young(since time.Time) bool {
 }
 
 // heldIsThere: what the log says that a lease holds or keeps is in the provider's ledger.
-func (a *account) heldIsThere(led *Ledger, l *leaseStory, alive map[uuid.UUID][]string, gone map[string]Entry) {
-	if l.active == nil || l.over() != nil && (l.kept == nil || l.passedTo != uuid.Nil) || a.lostStream(lease.Category, l.id) {
+func (a *account) heldIsThere(led *Ledger, rt *runtimeStory, h held, alive []string, gone map[string]*Entry) {
+	if h.to != nil || rt.origin.Provider != led.Provider || rt.destroyed != nil || a.lostHold(h) {
 		return
 	}
-	p, ok := l.active.event.(lease.Provisioned)
-	if !ok {
-		return
-	}
-	rt := a.runtimes[p.Runtime.UUID]
-	if rt == nil || rt.origin.Provider != led.Provider || rt.destroyed != nil || a.lostStream(runtime.Category, p.Runtime.UUID) {
-		return
-	}
-	things := alive[p.Runtime.UUID]
-	if len(things) > 0 && (p.ProviderLeaseID == nil || slices.Contains(things, *p.ProviderLeaseID)) {
+	if len(alive) > 0 && (h.thing == nil || slices.Contains(alive, *h.thing)) {
 		return
 	}
 	detail := "the log says that it has its runtime, which is not there"
-	if p.ProviderLeaseID != nil {
-		if e, ok := gone[*p.ProviderLeaseID]; ok {
+	if h.thing != nil {
+		if e := gone[*h.thing]; e != nil {
 			if e.Op == OpVanish || e.At.After(a.Limits.End.Add(-a.Limits.Skew)) {
 				return
 			}
-			detail += fmt.Sprintf(" (%s)", &e)
+			detail += fmt.Sprintf(" (%s)", e)
 		}
 	}
-	a.broken(leaseName(l.id), detail, l.active, l.kept)
+	a.broken(leaseName(h.lease.id), detail, h.from)
 }

@@ -32,7 +32,7 @@ func longRun(t testing.TB, leases int) check.History {
 		h := s.acquire(lease.PolicyEphemeral, 1)
 		s.exec(h, n%3)
 		s.renew(h)
-		s.release(h, lease.ReasonReleased, "")
+		s.release(h, "")
 		s.startTeardown(h, 1)
 		s.destroy(h, lease.Released{}, nil)
 	}

@@ -155,10 +155,8 @@ type held struct {
 	runtime  domain.RuntimeID
 	thing    string
 	slot     int
-	policy   lease.Policy
 	attempts int
 	key      string
-	request  uuid.UUID
 }
 
 func (s *story) fence(h *held) int64 { return s.fences[h.id] }
@@ -181,7 +179,8 @@ func (s *story) call(c check.Call) *check.Call {
 
 // ask requests a lease: granted if there is a slot, else in the queue.
 func (s *story) ask(policy lease.Policy, slot int, from *held) *held {
-	h := &held{id: domain.LeaseID{UUID: s.id()}, policy: policy, slot: slot, key: s.id().String(), request: s.id()}
+	h := &held{id: domain.LeaseID{UUID: s.id()}, slot: slot, key: s.id().String()}
+	request := s.id()
 	requested := lease.Requested{
 		Company: s.company, Environment: s.env, EnvironmentVersion: 1, Driver: "fake", Provider: provider, Config: []byte(`{}`), Run: "run",
 		Policy: policy, TTLMs: ttl.Milliseconds(), IdleTimeoutMs: idle.Milliseconds(), MaxTTLMs: (24 * time.Hour).Milliseconds(),
@@ -199,9 +198,9 @@ func (s *story) ask(policy lease.Policy, slot int, from *held) *held {
 		facts = append(facts, on("admission", s.env.UUID, admission.Admitted{Lease: h.id, Slot: slot, From: from.id}),
 			on("lease", h.id.UUID, lease.Granted{Slot: slot, From: from.id}))
 	}
-	s.append(h.request, facts...)
+	s.append(request, facts...)
 	s.call(check.Call{
-		Verb: check.VerbAcquire, Request: h.request, Key: h.key, Status: 202,
+		Verb: check.VerbAcquire, Request: request, Key: h.key, Status: 202,
 		Answer: check.Answer{Lease: h.id.UUID, Fence: s.fence(h), State: "queued", Position: s.head()},
 	})
 	return h
@@ -246,16 +245,15 @@ func (s *story) claim(h *held, resumes *held) {
 func (s *story) provide(h *held, resumes *held) {
 	s.pass(time.Second)
 	op, acquisition := check.OpCreate, lease.AcquisitionCreated
-	facts := []fact{}
 	if resumes != nil {
 		op, acquisition = check.OpHold, lease.AcquisitionResumed
 	}
 	s.ledger(check.Entry{Op: op, Thing: h.thing, Runtime: h.runtime.UUID, Installation: s.installation, Lease: h.id.UUID, Epoch: s.epoch, Fence: s.fence(h), Attempt: h.attempts})
 	s.pass(time.Second)
-	facts = append(facts, on("lease", h.id.UUID, lease.Provisioned{
+	facts := []fact{on("lease", h.id.UUID, lease.Provisioned{
 		Attempt: h.attempts, Runtime: h.runtime, ProviderLeaseID: &h.thing, Acquisition: acquisition,
 		HardExpiresAt: s.now.Add(ttl), ExpiresAt: s.now.Add(idle),
-	}))
+	})}
 	if resumes == nil {
 		facts = append(facts, on("runtime", h.runtime.UUID, runtime.Made{ProviderLeaseID: &h.thing}), on("runtime", h.runtime.UUID, runtime.Held{Lease: h.id}))
 	}
@@ -304,23 +302,23 @@ func (s *story) exec(h *held, code int) domain.ExecID {
 	return id
 }
 
-// release asks for the end of a lease; by the engine if request says so.
-func (s *story) release(h *held, reason lease.Reason, disposition lease.Disposition) {
+// release is a client's wish to end a lease.
+func (s *story) release(h *held, disposition lease.Disposition) {
 	s.pass(time.Second)
-	asked := on("lease", h.id.UUID, lease.ReleaseRequested{Reason: reason, Disposition: disposition})
-	if reason == lease.ReasonExpired {
-		s.append(uuid.Nil, asked)
-		return
-	}
 	request := s.id()
-	s.append(request, asked)
+	s.append(request, on("lease", h.id.UUID, lease.ReleaseRequested{Reason: lease.ReasonReleased, Disposition: disposition}))
 	s.call(check.Call{
 		Verb: check.VerbRelease, Request: request, Key: s.id().String(), Lease: h.id.UUID, Fence: s.fence(h), Status: 202,
 		Answer: check.Answer{Lease: h.id.UUID, State: "releasing", Fence: s.fence(h), Position: s.head()},
 	})
 }
 
-// teardowns count per lease.
+// expire is the engine's own wish to end a lease.
+func (s *story) expire(h *held) {
+	s.append(uuid.Nil, on("lease", h.id.UUID, lease.ReleaseRequested{Reason: lease.ReasonExpired}))
+}
+
+// startTeardown claims the teardown of a lease: its attempt, from 1.
 func (s *story) startTeardown(h *held, attempt int) {
 	facts := []fact{on("lease", h.id.UUID, lease.ReleaseStarted{Attempt: attempt, Worker: s.worker, Deadline: s.now.Add(time.Minute)})}
 	if attempt == 1 {
@@ -435,9 +433,4 @@ func again(t testing.TB, h *check.History) {
 	newCount().number(h.Log)
 	h.ReadModels = readModels(t, h.Log)
 	seal(h.Log)
-}
-
-// expire is the engine's own wish to end a lease.
-func (s *story) expire(h *held) {
-	s.append(uuid.Nil, on("lease", h.id.UUID, lease.ReleaseRequested{Reason: lease.ReasonExpired}))
 }

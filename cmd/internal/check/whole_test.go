@@ -13,6 +13,7 @@ import (
 	"github.com/tenure-dev/tenure/domain/admission"
 	"github.com/tenure-dev/tenure/domain/catalog"
 	"github.com/tenure-dev/tenure/domain/epoch"
+	"github.com/tenure-dev/tenure/domain/execution"
 	"github.com/tenure-dev/tenure/domain/leak"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/outage"
@@ -27,15 +28,14 @@ type whole struct {
 	// destroyed; expired waited, was made at the second attempt and ran out; canceled was given up before anything was made.
 	// timedOut waited for a slot as long as it was to; living and keeping are active and keep a runtime at the end.
 	released, kept, resumed, expired, canceled, timedOut, living, keeping *held
-	// lost is a lease that a fork took away; other ran in its place.
+	// lost is a lease that a fork took away.
 	lost *held
-	// exec ran in released, execResumed in resumed.
-	exec, execResumed domain.ExecID
+	// exec ran in released.
+	exec domain.ExecID
 	// leaked is a thing that nobody knew.
 	leaked string
-	// repeated is the key of an acquire that got no answer at first, refused the request of one that was refused.
-	repeated string
-	refused  uuid.UUID
+	// refused is the request of an acquire that was refused.
+	refused uuid.UUID
 }
 
 func newWhole(t testing.TB) *whole {
@@ -49,7 +49,7 @@ func newWhole(t testing.TB) *whole {
 	w.kept = s.acquire(lease.PolicyReuseByEnvironment, 2)
 	w.expired = s.ask(lease.PolicyEphemeral, 0, nil)
 	w.timedOut = s.queued(3 * time.Second)
-	s.release(w.released, lease.ReasonReleased, "")
+	s.release(w.released, "")
 	s.startTeardown(w.released, 1)
 	s.pass(2 * time.Second)
 	s.append(uuid.Nil, on("lease", w.released.id.UUID, lease.ReleaseFailed{Attempt: 1, Code: "busy", RetryAt: s.now.Add(time.Second)}))
@@ -65,20 +65,21 @@ func newWhole(t testing.TB) *whole {
 	s.pass(2 * time.Second)
 	s.claim(w.expired, nil)
 	s.provide(w.expired, nil)
+	made := s.now
 
-	s.release(w.kept, lease.ReasonReleased, lease.DispositionKeepRunning)
+	s.release(w.kept, lease.DispositionKeepRunning)
 	s.keep(w.kept)
 	w.resumed = s.ask(lease.PolicyReuseByEnvironment, 2, w.kept)
 	s.claim(w.resumed, w.kept)
 	s.provide(w.resumed, w.kept)
-	w.execResumed = s.exec(w.resumed, 0)
-	made := s.Log[w.lookup(s, w.expired, "LeaseProvisioned")].RecordedAt
+	s.exec(w.resumed, 0)
 	for range 4 {
 		s.renew(w.resumed)
 	}
 	s.pass(made.Add(idle).Sub(s.now))
 	s.append(uuid.Nil, on("lease", w.expired.id.UUID, lease.ExpiryWarned{ExpiresAt: s.now}))
-	s.release(w.expired, lease.ReasonExpired, "")
+	s.pass(time.Second)
+	s.expire(w.expired)
 	s.startTeardown(w.expired, 1)
 	s.destroy(w.expired, lease.Expired{}, nil)
 
@@ -101,10 +102,9 @@ func newWhole(t testing.TB) *whole {
 	// A command without an answer is repeated, another one is refused.
 	w.living = s.ask(lease.PolicyEphemeral, 1, nil)
 	first := &s.Calls[len(s.Calls)-1]
-	w.repeated = first.Key
-	told := first.Answer
+	told, key := first.Answer, first.Key
 	first.Status, first.Answered, first.Answer = 0, time.Time{}, check.Answer{}
-	s.call(check.Call{Verb: check.VerbAcquire, Key: w.repeated, Status: 202, Replayed: true, Answer: told})
+	s.call(check.Call{Verb: check.VerbAcquire, Key: key, Status: 202, Replayed: true, Answer: told})
 	s.claim(w.living, nil)
 	s.provide(w.living, nil)
 	w.refused = s.id()
@@ -113,21 +113,15 @@ func newWhole(t testing.TB) *whole {
 	w.leaked = s.leak()
 	w.fork(s)
 
-	s.release(w.resumed, lease.ReasonReleased, "")
+	s.release(w.resumed, "")
 	s.startTeardown(w.resumed, 1)
 	s.destroy(w.resumed, lease.Released{}, nil)
 	w.keeping = s.acquire(lease.PolicyReuseByEnvironment, 2)
-	s.release(w.keeping, lease.ReasonReleased, lease.DispositionKeepRunning)
+	s.release(w.keeping, lease.DispositionKeepRunning)
 	s.keep(w.keeping)
 	s.renew(w.living)
 	w.History = s.end()
 	return w
-}
-
-// lookup is the place of an event of a lease in a story that goes on.
-func (w *whole) lookup(s *story, h *held, name string) int {
-	w.Log = s.Log
-	return w.lease(h, name)
 }
 
 // queued is a request that waits for a slot for a while at most.
@@ -184,10 +178,6 @@ func (w *whole) fork(s *story) {
 
 // Below: how a plant finds its place and changes it.
 
-func (w *whole) stream(id uuid.UUID, category string) eventstore.Stream {
-	return eventstore.StreamOf(category, id)
-}
-
 // find is the place of the n-th event (from 0) of a name in a stream.
 func (w *whole) find(stream eventstore.Stream, name string, n int) int {
 	w.t.Helper()
@@ -205,12 +195,17 @@ func (w *whole) find(stream eventstore.Stream, name string, n int) int {
 
 func (w *whole) lease(h *held, name string) int {
 	w.t.Helper()
-	return w.find(w.stream(h.id.UUID, "lease"), name, 0)
+	return w.find(eventstore.StreamOf("lease", h.id.UUID), name, 0)
 }
 
 func (w *whole) runtime(h *held, name string) int {
 	w.t.Helper()
-	return w.find(w.stream(h.runtime.UUID, "runtime"), name, 0)
+	return w.find(eventstore.StreamOf("runtime", h.runtime.UUID), name, 0)
+}
+
+func (w *whole) execution(name string) int {
+	w.t.Helper()
+	return w.find(eventstore.StreamOf(execution.Category, w.exec.UUID), name, 0)
 }
 
 // insert puts an append of its own behind a place of the log.

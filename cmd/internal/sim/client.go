@@ -97,9 +97,9 @@ func (c *client) act() {
 
 // acquire asks for a lease until somebody says yes or no.
 func (c *client) acquire() (domain.LeaseID, bool) {
-	r, p := c.chance, pick(c.chance, c.w.places...)
+	r, place := c.chance, pick(c.chance, c.w.places...)
 	a := commands.Acquire{
-		Company: c.w.company, Environment: p.id, Run: fmt.Sprintf("run-%s-%d", c.name, c.keys), Provider: providerOf,
+		Company: c.w.company, Environment: place, Run: fmt.Sprintf("run-%s-%d", c.name, c.keys), Provider: providerOf,
 		Context: lease.Context{Agent: pick(r, "ann", "bob"), Workspace: pick(r, "", "w1", "w2"), Adapter: "sim"},
 		Policy:  pick(r, lease.PolicyEphemeral, lease.PolicyReuseByEnvironment, lease.PolicyReuseByWorkspace, lease.PolicyRetainOnFailure),
 		TTL:     time.Duration(20+r.IntN(60)) * time.Second, IdleTimeout: time.Duration(8+r.IntN(40)) * time.Second,
@@ -112,7 +112,7 @@ func (c *client) acquire() (domain.LeaseID, bool) {
 		a.Queue.TimeoutMs = int64(1000 + r.IntN(20000))
 	}
 	a.NoWait = c.odds(8)
-	told := c.insist(check.Call{Verb: check.VerbAcquire}, "leases", c.sum(a), func(ctx context.Context, e *engine, by commands.Caller) (eventstore.Outcome, error) {
+	told := c.insist(check.Call{Verb: check.VerbAcquire}, "leases", sum(a), func(ctx context.Context, e *engine, by commands.Caller) (eventstore.Outcome, error) {
 		a := a
 		a.Lease = domain.LeaseID{UUID: by.Command.Resource}
 		return e.c.AcquireLease(ctx, by, a)
@@ -138,13 +138,9 @@ func (c *client) await(id domain.LeaseID) (lease.State, bool) {
 }
 
 func (c *client) show(id domain.LeaseID) (l lease.State, ok bool) {
-	told := c.once(check.Call{Verb: check.VerbShowLease, Lease: id.UUID}, func(ctx context.Context, e *engine, _ commands.Caller) (a check.Answer, err error) {
+	told := c.once(check.Call{Verb: check.VerbShowLease, Lease: id.UUID}, func(ctx context.Context, e *engine, _ commands.Caller) (_ check.Answer, _ bool, err error) {
 		l, err = e.c.Lease(ctx, id)
-		a = check.Answer{Lease: id.UUID, Fence: l.Fence, State: l.Status().String()}
-		if l.ProviderLeaseID != nil {
-			a.ProviderLeaseID = l.ProviderLeaseID
-		}
-		return a, err
+		return check.Answer{Lease: id.UUID, Fence: l.Fence, State: l.Status().String(), ProviderLeaseID: l.ProviderLeaseID}, false, err
 	}, commands.Caller{})
 	return l, told.Status == 200
 }
@@ -156,7 +152,7 @@ func (c *client) renew(id domain.LeaseID, fence int64) {
 		ttl := time.Duration(10+c.chance.IntN(60)) * time.Second
 		r.TTL = &ttl
 	}
-	c.insist(check.Call{Verb: check.VerbRenew, Lease: id.UUID, Fence: fence}, "renew", c.sum(id, fence, r.TTL != nil), func(ctx context.Context, e *engine, by commands.Caller) (eventstore.Outcome, error) {
+	c.insist(check.Call{Verb: check.VerbRenew, Lease: id.UUID, Fence: fence}, "renew", sum(id, fence, r.TTL != nil), func(ctx context.Context, e *engine, by commands.Caller) (eventstore.Outcome, error) {
 		by.Command.Resource = id.UUID
 		if err := match(ctx, e, id, fence); err != nil {
 			return eventstore.Outcome{}, err
@@ -193,7 +189,7 @@ func (c *client) exec(id domain.LeaseID, fence int64) {
 	if c.odds(4) {
 		x.TimeoutMs = 3000
 	}
-	told := c.insist(check.Call{Verb: check.VerbExec, Lease: id.UUID, Fence: fence}, "execs", c.sum(x), func(ctx context.Context, e *engine, by commands.Caller) (eventstore.Outcome, error) {
+	told := c.insist(check.Call{Verb: check.VerbExec, Lease: id.UUID, Fence: fence}, "execs", sum(x), func(ctx context.Context, e *engine, by commands.Caller) (eventstore.Outcome, error) {
 		x := x
 		x.Exec = domain.ExecID{UUID: by.Command.Resource}
 		return e.c.RequestExec(ctx, by, x)
@@ -210,16 +206,16 @@ func (c *client) exec(id domain.LeaseID, fence int64) {
 	for range c.chance.IntN(8) {
 		c.rest(3 * time.Second)
 		if c.odds(8) {
-			c.insist(check.Call{Verb: check.VerbKill, Lease: id.UUID, Exec: exec.UUID}, "kill", c.sum(exec), func(ctx context.Context, e *engine, by commands.Caller) (eventstore.Outcome, error) {
+			c.insist(check.Call{Verb: check.VerbKill, Lease: id.UUID, Exec: exec.UUID}, "kill", sum(exec), func(ctx context.Context, e *engine, by commands.Caller) (eventstore.Outcome, error) {
 				by.Command.Resource = exec.UUID
 				return e.c.KillExec(ctx, by, exec, execution.RequestKill{Why: "asked"})
 			}, about(id))
 		}
 		over := false
-		c.once(check.Call{Verb: check.VerbShowExec, Lease: id.UUID, Exec: exec.UUID}, func(ctx context.Context, e *engine, _ commands.Caller) (check.Answer, error) {
+		c.once(check.Call{Verb: check.VerbShowExec, Lease: id.UUID, Exec: exec.UUID}, func(ctx context.Context, e *engine, _ commands.Caller) (check.Answer, bool, error) {
 			x, err := e.c.Exec(ctx, exec)
 			over = x.Status == execution.StatusEnded
-			return check.Answer{Exec: exec.UUID, End: string(x.Ended.End), ExitCode: x.Ended.ExitCode}, err
+			return check.Answer{Exec: exec.UUID, End: string(x.Ended.End), ExitCode: x.Ended.ExitCode}, false, err
 		}, commands.Caller{})
 		if over {
 			return
@@ -237,7 +233,7 @@ func (c *client) end(id domain.LeaseID) {
 	if cancels {
 		verb = check.VerbCancel
 	}
-	c.insist(check.Call{Verb: verb, Lease: id.UUID}, string(verb), c.sum(id, r, cancels), func(ctx context.Context, e *engine, by commands.Caller) (eventstore.Outcome, error) {
+	c.insist(check.Call{Verb: verb, Lease: id.UUID}, string(verb), sum(id, r, cancels), func(ctx context.Context, e *engine, by commands.Caller) (eventstore.Outcome, error) {
 		by.Command.Resource = id.UUID
 		if cancels {
 			return e.c.CancelLease(ctx, by, id, "not wanted")
@@ -253,7 +249,7 @@ func about(id domain.LeaseID) func(eventstore.Outcome, uuid.UUID) check.Answer {
 }
 
 // sum is the hash of a request.
-func (*client) sum(parts ...any) [32]byte { return sha256.Sum256(fmt.Appendf(nil, "%v", parts)) }
+func sum(parts ...any) [32]byte { return sha256.Sum256(fmt.Appendf(nil, "%v", parts)) }
 
 // insist gives a command with a key, and again with the same key until it is told what came of it or has had enough.
 func (c *client) insist(
@@ -263,22 +259,18 @@ func (c *client) insist(
 	c.keys++
 	call.Scope, call.Key = route, fmt.Sprintf("%s-%d", c.name, c.keys)
 	for range 1 + c.chance.IntN(8) {
-		made := newID() // each call offers a name of its own for what it makes
+		made := uuid.New() // each call offers a name of its own for what it makes
 		by := commands.Caller{Command: &eventstore.Command{Company: c.w.company, Route: route, Key: call.Key, RequestHash: hash, Resource: made}}
-		replayed := false
-		told := c.once(call, func(ctx context.Context, e *engine, by commands.Caller) (check.Answer, error) {
+		told := c.once(call, func(ctx context.Context, e *engine, by commands.Caller) (check.Answer, bool, error) {
 			o, err := give(ctx, e, by)
 			if err != nil {
-				return check.Answer{}, err
+				return check.Answer{}, false, err
 			}
-			replayed = o.Replayed
-			return tell(o, made), nil
-		}, by, &replayed)
+			return tell(o, made), o.Replayed, nil
+		}, by)
 		switch {
 		case told.Status >= 200 && told.Status < 300:
 			if c.odds(10) {
-				call := call
-				call.Lease = told.Answer.Lease
 				c.rest(10 * time.Second)
 				continue // it did not get it, and asks again
 			}
@@ -291,11 +283,9 @@ func (c *client) insist(
 	return check.Answer{}
 }
 
-// once is one call to some engine.
-func (c *client) once(
-	call check.Call, f func(context.Context, *engine, commands.Caller) (check.Answer, error), by commands.Caller, replayed ...*bool,
-) check.Call {
-	call.Client, call.Request, call.Sent = c.name, newID(), time.Now()
+// once is one call to some engine; f gives the answer, and says whether it is to a command that had been accepted before.
+func (c *client) once(call check.Call, f func(context.Context, *engine, commands.Caller) (check.Answer, bool, error), by commands.Caller) check.Call {
+	call.Client, call.Request, call.Sent = c.name, uuid.New(), time.Now()
 	by.By.Request = call.Request
 	defer func() { c.w.calls = append(c.w.calls, call) }()
 	alive := c.w.alive()
@@ -307,15 +297,16 @@ func (c *client) once(
 	patience := time.Duration(2+c.chance.IntN(28)) * time.Second
 	deaf := c.w.plan.losing > 0 && !c.w.healed && c.chance.Float64() < c.w.plan.losing
 	type result struct {
-		answer check.Answer
-		err    error
+		answer   check.Answer
+		replayed bool
+		err      error
 	}
 	results := make(chan result, 1)
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
-		a, err := f(ctx, e, by)
-		results <- result{a, err}
+		answer, replayed, err := f(ctx, e, by)
+		results <- result{answer, replayed, err}
 	}()
 	var r result
 	select {
@@ -328,11 +319,8 @@ func (c *client) once(
 	if deaf || e.actor.dead {
 		return call
 	}
-	call.Answered, call.Answer = time.Now(), r.answer
+	call.Answered, call.Answer, call.Replayed = time.Now(), r.answer, r.replayed
 	call.Status, call.Code = statusOf(r.err)
-	if len(replayed) > 0 {
-		call.Replayed = *replayed[0]
-	}
 	return call
 }
 

@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/tenure-dev/tenure/cmd/internal/check"
+	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/environment"
+	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/eventstore/commands"
 )
@@ -73,11 +77,7 @@ func (w *world) strike(it *item) bool {
 		if f == faultReplace {
 			n := e.node
 			n.now, n.frozen = nil, append(n.frozen, e)
-			w.sched.add(&item{what: "restart of " + n.name, do: func() {
-				if n.now == nil {
-					w.start(n)
-				}
-			}}, lasts(w.plan.downFor))
+			w.restart(n, lasts(w.plan.downFor))
 		}
 	case faultCut:
 		if e != nil {
@@ -113,7 +113,7 @@ func (w *world) strike(it *item) bool {
 			return false
 		}
 		i := live[w.chance.IntN(len(live))]
-		if f == faultUsurp && o.class() != "idempotent" {
+		if f == faultUsurp && o.class() != drivers.ClassIdempotent {
 			return false
 		}
 		w.struck(f, i.ProviderLeaseID)
@@ -145,22 +145,18 @@ func (w *world) watch() {
 }
 
 func (w *world) struck(f fault, whom string) {
-	w.counts.fault(f)
+	w.counts[string(f)]++
 	w.trace.note("fault", "%s %s", f, whom)
 }
 
 // victim is whose item is about to happen, in most cases.
 func (w *world) victim(it *item) *engine {
-	alive := w.alive()
-	if len(alive) == 0 {
-		return nil
-	}
-	for _, e := range alive {
+	for _, e := range w.alive() {
 		if e.actor == it.of && w.chance.IntN(4) != 0 {
 			return e
 		}
 	}
-	return alive[w.chance.IntN(len(alive))]
+	return w.anyone()
 }
 
 // freeze makes an engine stand still for a while.
@@ -179,7 +175,7 @@ func (o *outside) vanish(runtimeID string, usurp bool) {
 		if i.Request.RuntimeID != runtimeID {
 			continue
 		}
-		h := handleOf(i)
+		h := drivers.Handle{RuntimeID: runtimeID, Installation: i.Request.Installation, Fence: i.Hold.Fence, LeaseID: i.Request.LeaseID}
 		_ = o.change(check.OpVanish, "nobody", h, 0, func() error {
 			if usurp {
 				o.core.Usurp(runtimeID)
@@ -193,14 +189,14 @@ func (o *outside) vanish(runtimeID string, usurp bool) {
 }
 
 // edit is an operator who changes an environment, by a way of his own.
-func (w *world) edit(p *place, f fault) {
+func (w *world) edit(place domain.EnvironmentID, f fault) {
 	e := w.anyone()
 	if e == nil {
 		return
 	}
 	image, slots := string(rune('a'+w.chance.IntN(3))), w.chance.IntN(4)
 	go func() {
-		_, _ = e.c.ReconfigureEnvironment(context.Background(), commands.Caller{By: eventstore.Attribution{Request: newID()}}, p.id, 0,
+		_, _ = e.c.ReconfigureEnvironment(context.Background(), commands.Caller{By: eventstore.Attribution{Request: uuid.New()}}, place, 0,
 			func(s environment.Reconfigured) (environment.Reconfigured, error) {
 				if f == faultEdit {
 					s.Config = json.RawMessage(fmt.Sprintf(`{"image":%q}`, image))

@@ -73,7 +73,7 @@ func (l *link) FindCommand(ctx context.Context, c eventstore.Command) (eventstor
 // Submit implements [eventstore.Appender]. The append happens in its turn, and its outcome comes back later or never.
 func (l *link) Submit(a eventstore.Append) eventstore.Pending {
 	q := &question[eventstore.Result]{done: make(chan struct{})}
-	p := &pending{s: l.w.sched, a: l.a, q: q}
+	p := &pending{l, q}
 	what := "append"
 	if len(a.Events) > 0 {
 		what = "append " + a.Events[0].Name + " " + string(a.Events[0].Stream)
@@ -112,24 +112,13 @@ func (l *link) Submit(a eventstore.Append) eventstore.Pending {
 
 // pending is an append under way.
 type pending struct {
-	s *sched
-	a *actor
+	l *link
 	q *question[eventstore.Result]
 }
 
 func (p *pending) Wait(ctx context.Context) (eventstore.Result, error) {
-	select {
-	case <-p.q.done:
-	case <-ctx.Done():
-		if p.s.still(p.a) {
-			<-p.q.done
-			break
-		}
-		select {
-		case <-p.q.done:
-		default:
-			return eventstore.Result{}, fmt.Errorf("%w: %w", eventstore.ErrUnknownOutcome, context.Cause(ctx))
-		}
+	if !p.q.wait(ctx, p.l.w.sched, p.l.a) {
+		return eventstore.Result{}, fmt.Errorf("%w: %w", eventstore.ErrUnknownOutcome, context.Cause(ctx))
 	}
 	return p.q.value, p.q.err
 }

@@ -36,16 +36,19 @@ type listing struct {
 	live  []fake.Instance
 }
 
-func newOutside(w *world, name string, class drivers.Class) *outside {
+// newOutside is a provider that is called after its class.
+func newOutside(w *world, class drivers.Class) *outside {
+	name := string(class)
 	return &outside{
 		w: w, name: name, born: map[string]int64{}, core: fake.New(fake.Options{Name: name, Class: class, NoList: class == drivers.ClassBlind}),
+		failing: w.plan.failing, lying: w.plan.lying,
 		ledger: check.Ledger{Provider: name, Class: check.Class(class), Installation: w.installation.String()},
 	}
 }
 
 func (o *outside) class() drivers.Class { return o.core.Describe().Class }
 
-// change does something to what there is and writes it into the ledger. of is who asked.
+// change does something to what there is and writes it into the ledger. by is who asked.
 func (o *outside) change(op check.Op, by string, h drivers.Handle, attempt int, do func() error) error {
 	before := o.core.Live()
 	err := do()
@@ -62,12 +65,12 @@ func (o *outside) change(op check.Op, by string, h drivers.Handle, attempt int, 
 	for _, i := range before {
 		if !slices.ContainsFunc(after, func(x fake.Instance) bool { return x.Serial == i.Serial }) {
 			changed = true
+			ends := check.OpDestroy
 			if op == check.OpVanish {
-				entry(check.OpVanish, h, i)
-			} else {
-				entry(check.OpDestroy, h, i)
+				ends = op
 			}
-			o.endAll(func(r *run) bool { return r.serial == i.Serial }, "lease_released")
+			entry(ends, h, i)
+			o.endAll(func(r *run) bool { return r.serial == i.Serial })
 		}
 	}
 	for _, i := range after {
@@ -85,10 +88,10 @@ func (o *outside) change(op check.Op, by string, h drivers.Handle, attempt int, 
 		case i.Hold == before[n].Hold:
 		case i.Hold.Kept:
 			entry(check.OpKeep, h, i)
-			o.endAll(func(r *run) bool { return r.serial == i.Serial }, "lease_released")
+			o.endAll(func(r *run) bool { return r.serial == i.Serial })
 		default:
 			entry(check.OpHold, h, i)
-			o.endAll(func(r *run) bool { return r.serial == i.Serial && r.fence < i.Hold.Fence }, "lease_released")
+			o.endAll(func(r *run) bool { return r.serial == i.Serial && r.fence < i.Hold.Fence })
 		}
 	}
 	if changed {
@@ -163,10 +166,11 @@ func (r *run) end(result drivers.ExecResult) {
 	r.o.runs = slices.DeleteFunc(r.o.runs, func(x *run) bool { return x == r })
 }
 
-func (o *outside) endAll(which func(*run) bool, why string) {
+// endAll ends commands whose lease has no more say in what they run in.
+func (o *outside) endAll(which func(*run) bool) {
 	for _, r := range slices.Clone(o.runs) {
 		if which(r) {
-			r.end(drivers.ExecResult{End: drivers.ExecKilled, Why: why})
+			r.end(drivers.ExecResult{End: drivers.ExecKilled, Why: "lease_released"})
 		}
 	}
 }
@@ -280,29 +284,18 @@ func call[T any](ctx context.Context, d *driver, what string, settled func(), f 
 		<-q.done
 		return q.value, q.err
 	}
-	select {
-	case <-q.done:
-	case <-ctx.Done():
-		if s.still(d.a) {
-			<-q.done
-			break
-		}
-		select {
-		case <-q.done:
-			return q.value, q.err
-		default:
-		}
-		abandoned = true
-		if !happened && cancels {
-			s.remove(it)
-			happened = true
-		}
-		if happened {
-			settle()
-		}
-		return none, context.Cause(ctx)
+	if q.wait(ctx, s, d.a) {
+		return q.value, q.err
 	}
-	return q.value, q.err
+	abandoned = true
+	if !happened && cancels {
+		s.remove(it)
+		happened = true
+	}
+	if happened {
+		settle()
+	}
+	return none, context.Cause(ctx)
 }
 
 // fate decides what becomes of a request.
@@ -310,7 +303,7 @@ func (o *outside) fate() fate {
 	if o.w.chance.Float64() >= o.failing {
 		return works
 	}
-	o.w.counts.provider++
+	o.w.counts["provider_fails"]++
 	return refuses + fate(o.w.chance.IntN(3))
 }
 
@@ -333,8 +326,7 @@ func (o *outside) failure(f fate, what string, err error) error {
 
 func (d *driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drivers.Runtime, error) {
 	return call(ctx, d, "acquire", req.Settled, func() (rt drivers.Runtime, err error) {
-		h := drivers.Handle{RuntimeID: req.RuntimeID, Installation: req.Installation, Fence: req.Fence, LeaseID: req.LeaseID}
-		err = d.o.change(check.OpCreate, d.a.name, h, req.Attempt, func() error {
+		err = d.o.change(check.OpCreate, d.a.name, handleOf(req), req.Attempt, func() error {
 			rt, err = d.o.core.Acquire(context.Background(), req)
 			return err
 		})
@@ -358,8 +350,7 @@ func (d *driver) Keep(ctx context.Context, req drivers.KeepRequest) error {
 
 func (d *driver) Resume(ctx context.Context, req drivers.ResumeRequest) (drivers.Runtime, error) {
 	return call(ctx, d, "resume", nil, func() (rt drivers.Runtime, err error) {
-		h := drivers.Handle{RuntimeID: req.RuntimeID, Installation: req.Installation, Fence: req.Fence, LeaseID: req.LeaseID}
-		err = d.o.change(check.OpHold, d.a.name, h, req.Attempt, func() error {
+		err = d.o.change(check.OpHold, d.a.name, handleOf(req.AcquireRequest), req.Attempt, func() error {
 			rt, err = d.o.core.Resume(context.Background(), req)
 			return err
 		})
@@ -415,10 +406,7 @@ func parse(id string) uuid.UUID {
 	return u
 }
 
-// handleOf names what there is.
-func handleOf(i fake.Instance) drivers.Handle {
-	return drivers.Handle{
-		RuntimeID: i.Request.RuntimeID, Installation: i.Request.Installation, Fence: i.Hold.Fence, LeaseID: i.Request.LeaseID,
-		ProviderLeaseID: &i.ProviderLeaseID,
-	}
+// handleOf names what a request is about.
+func handleOf(req drivers.AcquireRequest) drivers.Handle {
+	return drivers.Handle{RuntimeID: req.RuntimeID, Installation: req.Installation, Fence: req.Fence, LeaseID: req.LeaseID}
 }

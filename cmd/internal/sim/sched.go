@@ -49,7 +49,10 @@ type actor struct {
 	died chan struct{}
 }
 
-var errDead = fmt.Errorf("%w: the process is dead", eventstore.ErrUnavailable)
+var (
+	errDead = fmt.Errorf("%w: the process is dead", eventstore.ErrUnavailable)
+	errLost = errors.New("the answer was lost")
+)
 
 // sched decides what happens next. One thing happens at a time, and the next one only once every goroutine waits for
 // something: what happens, and in which order, is the seed's choice.
@@ -73,8 +76,8 @@ type pace struct {
 	usual, slow time.Duration
 }
 
-func newSched(chance *rand.Rand, t *trace) *sched {
-	return &sched{arrived: make(chan struct{}, 1), chance: chance, trace: t}
+func newSched(chance *rand.Rand, p pace, t *trace) *sched {
+	return &sched{arrived: make(chan struct{}, 1), chance: chance, pace: p, trace: t}
 }
 
 // latency is how long something takes to get where it happens.
@@ -145,10 +148,9 @@ func (s *sched) run(over func() bool) {
 			continue
 		}
 		s.steps++
-		if s.before != nil && s.before(it) {
-			continue
+		if !s.before(it) {
+			s.happen(it)
 		}
-		s.happen(it)
 	}
 }
 
@@ -235,7 +237,7 @@ func (s *sched) die(a *actor, arrives float64) {
 	s.mu.Lock()
 	a.dead, a.paused = true, false
 	var lost []func()
-	for _, it := range append([]*item(nil), s.items...) {
+	for _, it := range slices.Clone(s.items) {
 		if it.of != a {
 			continue
 		}
@@ -264,12 +266,33 @@ type question[T any] struct {
 
 // answer ends the call; only the first one counts.
 func (q *question[T]) answer(v T, err error) {
-	select {
-	case <-q.done:
-	default:
+	if !q.answered() {
 		q.value, q.err = v, err
 		close(q.done)
 	}
+}
+
+func (q *question[T]) answered() bool {
+	select {
+	case <-q.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// wait waits for the answer, or until ctx is over, and reports whether there is an answer.
+func (q *question[T]) wait(ctx context.Context, s *sched, a *actor) bool {
+	select {
+	case <-q.done:
+		return true
+	case <-ctx.Done():
+	}
+	if s.still(a) {
+		// A process that stands still notices nothing; when it goes on, it may be told either first.
+		<-q.done
+	}
+	return q.answered()
 }
 
 // put asks the world f for a process: f runs in its turn. Who gives up waiting takes the question back.
@@ -284,20 +307,10 @@ func put[T any](ctx context.Context, s *sched, a *actor, what string, f func() (
 	if !s.enter(a, it) {
 		return q.value, errDead
 	}
-	select {
-	case <-q.done:
-	case <-ctx.Done():
-		if s.still(a) {
-			// A process that stands still notices nothing; when it goes on, it may be told either first.
-			<-q.done
-			break
-		}
+	if !q.wait(ctx, s, a) {
 		s.remove(it)
-		select {
-		case <-q.done:
-		default:
-			return q.value, fmt.Errorf("%w: %w", eventstore.ErrUnavailable, context.Cause(ctx))
-		}
+		var none T
+		return none, fmt.Errorf("%w: %w", eventstore.ErrUnavailable, context.Cause(ctx))
 	}
 	return q.value, q.err
 }
@@ -318,6 +331,3 @@ func (s *sched) still(a *actor) bool {
 	defer s.mu.Unlock()
 	return a.paused
 }
-
-// errLost says that an answer was lost.
-var errLost = errors.New("the answer was lost")

@@ -37,13 +37,14 @@ func TestNoStoryBreaksAPromise(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	for n := range uint64(*count) {
 		seed := *first + n**stride
-		var s *Story
-		synctest.Test(t, func(*testing.T) { s = Tell(seed, Options{Aloud: *aloud}) })
+		var s *story
+		synctest.Test(t, func(*testing.T) { s = tell(seed, *aloud) })
 		if *traces != "" {
 			require.NoError(t, s.write(filepath.Join(*traces, fmt.Sprintf("seed-%d.txt", seed))))
 		}
 		if *told {
-			line, err := json.Marshal(s.Told())
+			s.Hash = s.trace.hash()
+			line, err := json.Marshal(s.Told)
 			require.NoError(t, err)
 			fmt.Fprintln(os.Stdout, seeds.Prefix+string(line))
 		} else {

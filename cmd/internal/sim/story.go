@@ -2,9 +2,11 @@ package sim
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -22,47 +24,21 @@ import (
 	"github.com/tenure-dev/tenure/eventstore"
 )
 
-// Story is what became of a seed.
-type Story struct {
-	Seed   uint64
-	Counts Counts
-	// Virtual is how long it took by its own time, Steps how many things happened, Events how long its log is.
-	Virtual    time.Duration
-	Steps      int
-	Events     int
-	Finished   int
-	Calls      int
-	Looked     map[check.Rule]int
-	Violations []check.Violation
-	trace      *trace
-}
-
-// Told is the story in short.
-func (s *Story) Told() seeds.Told {
-	t := seeds.Told{
-		Seed: s.Seed, VirtualMs: s.Virtual.Milliseconds(), Steps: s.Steps, Events: s.Events, Calls: s.Calls, Finished: s.Finished,
-		Faults: map[string]int{}, Looked: s.Looked, Violations: s.Violations, Hash: s.trace.hash(),
-	}
-	for f, n := range s.Counts.Faults {
-		t.Faults[string(f)] = n
-	}
-	for name, n := range map[string]int{"provider_fails": s.Counts.provider, "provider_late": s.Counts.Late, "answer_lost": s.Counts.Lost, "unknowable": s.Counts.forgiven} {
-		if n > 0 {
-			t.Faults[name] = n
-		}
-	}
-	return t
+// story is what became of a seed.
+type story struct {
+	seeds.Told
+	trace *trace
 }
 
 // write writes the whole trace, and what was found.
-func (s *Story) write(file string) error {
+func (s *story) write(file string) error {
 	f, err := os.Create(file)
 	if err != nil {
 		return fmt.Errorf("write a trace: %w", err)
 	}
 	defer func() { _ = f.Close() }() // it is closed below where that matters
 	b := bufio.NewWriter(f)
-	if err := s.trace.write(b, 0); err != nil {
+	if err := s.trace.write(b); err != nil {
 		return err
 	}
 	for _, v := range s.Violations {
@@ -72,30 +48,6 @@ func (s *Story) write(file string) error {
 		return fmt.Errorf("write a trace: %w", err)
 	}
 	return nil
-}
-
-// Counts are the faults of a story.
-type Counts struct {
-	// Faults are those that struck, by kind; Lost are answers of the database that were lost, Late calls of providers that took
-	// very long.
-	Faults     map[fault]int
-	Lost, Late int
-	provider   int
-	// forgiven are things that nobody could know of.
-	forgiven int
-}
-
-func (c *Counts) fault(f fault) {
-	if c.Faults == nil {
-		c.Faults = map[fault]int{}
-	}
-	c.Faults[f]++
-}
-
-// Options of a story.
-type Options struct {
-	// Aloud writes what engines say into the trace.
-	Aloud bool
 }
 
 // lastV7 is the time of the last id of version 7, which the package keeps so that ids are in order. A story must not know what
@@ -123,9 +75,9 @@ func (i *ids) Read(b []byte) (int, error) {
 
 func source(seed, of uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, of)) } //nolint:gosec // it is to be repeated
 
-// Tell lets the story of a seed happen. It is called in a bubble of testing/synctest, and there is one story at a time in a
-// process.
-func Tell(seed uint64, opts Options) *Story {
+// tell lets the story of a seed happen; aloud, the trace has what engines say. It is called in a bubble of testing/synctest, and
+// there is one story at a time in a process.
+func tell(seed uint64, aloud bool) *story {
 	uuid.SetRand(&ids{chance: source(seed, 1)})
 	defer uuid.SetRand(nil)
 	lastV7 = 0
@@ -133,7 +85,7 @@ func Tell(seed uint64, opts Options) *Story {
 		_ = rand.Uint64() //nolint:gosec // the chance of the runtime begins elsewhere with each seed
 	}
 	p := newPlan(source(seed, 2))
-	p.aloud = opts.Aloud
+	p.aloud = aloud
 	w := newWorld(source(seed, 3), p)
 	for _, n := range w.nodes {
 		w.start(n)
@@ -158,7 +110,9 @@ func Tell(seed uint64, opts Options) *Story {
 		}
 		return quiet || time.Since(healed) > settling
 	})
-	s := &Story{Seed: seed, Counts: w.counts, Virtual: time.Since(w.trace.began), Steps: w.sched.steps, Calls: len(w.calls), trace: w.trace}
+	s := &story{trace: w.trace, Told: seeds.Told{
+		Seed: seed, VirtualMs: time.Since(w.trace.began).Milliseconds(), Steps: w.sched.steps, Calls: len(w.calls), Faults: w.counts,
+	}}
 	w.judge(s, quiet)
 	for _, n := range w.nodes {
 		for _, e := range n.engines() {
@@ -189,10 +143,10 @@ func (w *world) quiet() bool {
 }
 
 // judge checks what came of it all.
-func (w *world) judge(s *Story, quiet bool) {
+func (w *world) judge(s *story, quiet bool) {
 	h := check.History{Calls: w.calls, Away: w.away}
 	var err error
-	h.Log, err = w.store.ReadAll(nil, 0, 1<<30) //nolint:staticcheck // it asks no context
+	h.Log, err = w.store.ReadAll(context.Background(), 0, math.MaxInt32)
 	must(err)
 	s.Events = len(h.Log)
 	for _, o := range w.outsides {
@@ -226,7 +180,7 @@ func (o *outside) forgive(log []eventstore.Recorded) {
 		at, over := gone[eventstore.Stream(runtime.Category+"-"+i.Request.RuntimeID)]
 		n := slices.IndexFunc(o.ledger.Entries, func(e check.Entry) bool { return e.Thing == i.ProviderLeaseID && e.Op == check.OpCreate })
 		if over && at <= o.born[i.ProviderLeaseID] && n >= 0 && o.w.died[o.ledger.Entries[n].By] {
-			o.w.counts.forgiven++
+			o.w.counts["unknowable"]++
 			o.vanish(i.Request.RuntimeID, false)
 		}
 	}

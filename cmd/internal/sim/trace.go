@@ -40,10 +40,9 @@ func (t *trace) logged(r *eventstore.Recorded) {
 	t.lines = append(t.lines, line{at: time.Now(), event: r})
 }
 
-// write writes the trace from a line on.
-func (t *trace) write(w io.Writer, from int) error {
-	for n := max(from, 0); n < len(t.lines); n++ {
-		l := t.lines[n]
+// write writes the trace.
+func (t *trace) write(w io.Writer) error {
+	for n, l := range t.lines {
 		at := l.at.Sub(t.began)
 		var err error
 		if r := l.event; r != nil {
@@ -61,6 +60,6 @@ func (t *trace) write(w io.Writer, from int) error {
 // hash tells traces apart.
 func (t *trace) hash() string {
 	h := sha256.New()
-	_ = t.write(h, 0) // a hash takes everything
+	_ = t.write(h) // a hash takes everything
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }

@@ -29,7 +29,8 @@ type world struct {
 	trace  *trace
 	chance *rand.Rand
 	plan   plan
-	counts Counts
+	// counts are the faults that struck, by their names.
+	counts map[string]int
 
 	store  *memory.Store
 	pulse  *memory.Pulse
@@ -40,11 +41,12 @@ type world struct {
 	installation uuid.UUID
 	company      domain.CompanyID
 	outsides     []*outside
-	places       []*place
-	nodes        []*node
-	clients      []*client
-	calls        []check.Call
-	away         []check.Interval
+	// places are the environments.
+	places  []domain.EnvironmentID
+	nodes   []*node
+	clients []*client
+	calls   []check.Call
+	away    []check.Interval
 	// jumped is how far the database's clock jumped, in all.
 	jumped time.Duration
 	// unable is since when no engine can do anything; zero while one can.
@@ -53,12 +55,6 @@ type world struct {
 	died map[string]bool
 	// healed says that no fault happens any more.
 	healed bool
-}
-
-// place is an environment.
-type place struct {
-	id domain.EnvironmentID
-	o  *outside
 }
 
 // node is a machine on which engines run, one after the other.
@@ -103,19 +99,16 @@ func must(err error) {
 }
 
 // options make a long life short.
-func (w *world) options() supervisor.Options {
-	return supervisor.Options{
-		Parallel: 4, LivenessTTL: liveness, SweepInterval: sweep, ProvisionTimeout: 20 * time.Second, ReleaseTimeout: 10 * time.Second,
-		StartTimeout: 6 * time.Second, MaxAttempts: 4, MaxResumes: 4, RetryBase: 500 * time.Millisecond, RetryLimit: 4 * time.Second,
-		DrainTimeout: 2 * time.Second, CleanupAttempts: 5, QuarantineRetry: 15 * time.Second, ReapInterval: reap,
-		CapacityBase: time.Second, CapacityLimit: 4 * time.Second, ClockSettle: settle, GapCap: time.Minute,
-	}
+var options = supervisor.Options{
+	Parallel: 4, LivenessTTL: 6 * time.Second, SweepInterval: sweep, ProvisionTimeout: 20 * time.Second, ReleaseTimeout: 10 * time.Second,
+	StartTimeout: 6 * time.Second, MaxAttempts: 4, MaxResumes: 4, RetryBase: 500 * time.Millisecond, RetryLimit: 4 * time.Second,
+	DrainTimeout: 2 * time.Second, CleanupAttempts: 5, QuarantineRetry: 15 * time.Second, ReapInterval: reap,
+	CapacityBase: time.Second, CapacityLimit: 4 * time.Second, ClockSettle: settle, GapCap: time.Minute,
 }
 
 const (
-	liveness = 6 * time.Second
-	sweep    = 2 * time.Second
-	reap     = 12 * time.Second
+	sweep = 2 * time.Second
+	reap  = 12 * time.Second
 	// settle is for how long readings of the clock have to agree after a jump.
 	settle = 8 * time.Second
 	// staleness bounds how old a list may be: two looks a reaper's period apart cannot both be of a time before something was made.
@@ -126,32 +119,28 @@ func newWorld(chance *rand.Rand, p plan) *world {
 	t := &trace{began: time.Now()}
 	store := memory.New()
 	w := &world{
-		sched: newSched(chance, t), trace: t, chance: chance, plan: p, store: store, pulse: memory.NewPulse(store),
+		sched: newSched(chance, p.pace, t), trace: t, chance: chance, plan: p, counts: map[string]int{}, store: store, pulse: memory.NewPulse(store),
 		rows: &supervisortest.Processes{}, died: map[string]bool{}, models: newModels(store), vault: vault.InMemory(),
-		installation: newID(), company: domain.CompanyID{UUID: newID()},
+		installation: uuid.New(), company: domain.CompanyID{UUID: uuid.New()},
 	}
-	w.sched.pace = p.pace
 	w.sched.before = w.strike
 	ctx, c := context.Background(), commands.New(eventstore.NewLedger(store), w.vault)
 	_, err := c.AddCompany(ctx, commands.Caller{}, w.company, "Acme")
 	must(err)
 	for _, class := range p.classes {
-		o := newOutside(w, string(class), class)
-		o.failing, o.lying = p.failing, p.lying
-		w.outsides = append(w.outsides, o)
+		w.outsides = append(w.outsides, newOutside(w, class))
 	}
-	for n := range p.places {
-		o := w.outsides[n%len(w.outsides)]
-		pl := &place{id: domain.EnvironmentID{UUID: newID()}, o: o}
-		_, err := c.RegisterEnvironment(ctx, commands.Caller{}, pl.id, environment.Registered{
-			Company: w.company, Name: fmt.Sprintf("env-%d", n), Driver: o.name, Config: json.RawMessage(`{"image":"a"}`),
-			MaxLeases: p.places[n],
+	for n, capacity := range p.places {
+		id := domain.EnvironmentID{UUID: uuid.New()}
+		_, err := c.RegisterEnvironment(ctx, commands.Caller{}, id, environment.Registered{
+			Company: w.company, Name: fmt.Sprintf("env-%d", n), Driver: w.outsides[n%len(w.outsides)].name, Config: json.RawMessage(`{"image":"a"}`),
+			MaxLeases: capacity,
 		}, commands.NoSecretFields)
 		must(err)
-		w.places = append(w.places, pl)
+		w.places = append(w.places, id)
 	}
 	for n := range p.engines {
-		w.nodes = append(w.nodes, &node{name: fmt.Sprintf("e%d", n), id: domain.NodeID{UUID: newID()}})
+		w.nodes = append(w.nodes, &node{name: fmt.Sprintf("e%d", n), id: domain.NodeID{UUID: uuid.New()}})
 	}
 	head, err := store.ReadAll(ctx, 0, 0)
 	must(err)
@@ -161,8 +150,6 @@ func newWorld(chance *rand.Rand, p plan) *world {
 	return w
 }
 
-func newID() uuid.UUID { return uuid.New() }
-
 // providerOf is what the registry of an engine says.
 func providerOf(driver string, _ json.RawMessage) string { return driver }
 
@@ -171,14 +158,14 @@ func (w *world) start(n *node) {
 	n.n++
 	e := &engine{
 		w: w, node: n, actor: &actor{name: fmt.Sprintf("%s.%d", n.name, n.n), died: make(chan struct{})},
-		process: eventstore.Process{ID: domain.WorkerID{UUID: newID()}, Node: n.id},
+		process: eventstore.Process{ID: domain.WorkerID{UUID: uuid.New()}, Node: n.id},
 	}
 	n.now = e
 	e.link = &link{w: w, a: e.actor}
 	e.ledger = eventstore.NewLedger(e.link)
 	e.ledger.Heed(func(r eventstore.Recorded) { e.Notify(r) })
 	e.c = commands.New(e.ledger, w.vault)
-	renewals := e.c.WatchRenewals(pulse{e.link}, commands.RenewalOptions{Serves: true, Cap: w.options().GapCap, Interval: 3 * time.Second})
+	renewals := e.c.WatchRenewals(pulse{e.link}, commands.RenewalOptions{Serves: true, Cap: options.GapCap, Interval: 3 * time.Second})
 	var ds []drivers.Driver
 	for _, o := range w.outsides {
 		ds = append(ds, &driver{o: o, a: e.actor})
@@ -189,7 +176,7 @@ func (w *world) start(n *node) {
 		Commands: e.c, Drivers: registry, Todo: todo{e.link}, Processes: rows{e.link}, Partitions: e.link, Process: e.process,
 		Installation: w.installation, Epoch: memory.Epoch, Estate: estate{e.link},
 		JournalDir: func(domain.ExecID) string { return "" }, Logger: w.logger(e),
-	}, w.options())
+	}, options)
 	ctx, quit := context.WithCancel(context.Background())
 	e.quit = quit
 	w.trace.note(e.actor.name, "starts as %s", e.process.ID)
@@ -252,12 +239,17 @@ func (w *world) kill(e *engine, arrives float64) {
 	}
 	if e.node.now == e {
 		e.node.now = nil
-		w.sched.add(&item{what: "restart of " + e.node.name, do: func() {
-			if e.node.now == nil {
-				w.start(e.node)
-			}
-		}}, rand64(w.chance, w.plan.downFor)+time.Millisecond)
+		w.restart(e.node, rand64(w.chance, w.plan.downFor)+time.Millisecond)
 	}
+}
+
+// restart starts an engine on a node that has none, after a while.
+func (w *world) restart(n *node, after time.Duration) {
+	w.sched.add(&item{what: "restart of " + n.name, do: func() {
+		if n.now == nil {
+			w.start(n)
+		}
+	}}, after)
 }
 
 // append is what the database does.
@@ -279,7 +271,7 @@ func (w *world) append(a eventstore.Append) (eventstore.Result, error) {
 			}
 		}
 	}
-	return result, err
+	return result, nil
 }
 
 // tell brings events to an engine, in order. Some are lost on the way.
@@ -306,7 +298,7 @@ func (w *world) loses() bool {
 	if w.healed || w.chance.Float64() >= w.plan.losing {
 		return false
 	}
-	w.counts.Lost++
+	w.counts["answer_lost"]++
 	return true
 }
 
@@ -321,11 +313,11 @@ func (w *world) delay() time.Duration {
 	case w.healed || x > w.plan.sluggish:
 		return rand64(s.chance, 300*time.Millisecond)
 	}
-	w.counts.Late++
+	w.counts["provider_late"]++
 	return rand64(s.chance, 30*time.Second)
 }
 
-// alive are the engines that live and have started, in their order.
+// alive are the engines that clients can reach, one for each node that has one.
 func (w *world) alive() []*engine {
 	var alive []*engine
 	for _, n := range w.nodes {

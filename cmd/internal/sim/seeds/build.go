@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,7 +34,8 @@ func Build(ctx context.Context, root, dir string, more ...still.Edit) (string, e
 		return "", err
 	}
 	file, program := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "sim.test")
-	if err := overlay.With(changed).Write(file); err != nil {
+	maps.Copy(overlay.Replace, changed.Replace)
+	if err := overlay.Write(file); err != nil {
 		return "", err
 	}
 	build := exec.CommandContext(ctx, "go", "test", "-c", "-overlay", file, "-o", program, pkg)

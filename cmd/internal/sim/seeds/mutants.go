@@ -10,7 +10,7 @@ type Mutant struct {
 	Edits  []still.Edit
 }
 
-// Mutants are the bugs, each of the engine's sources.
+// Mutants are the bugs, each of the engine's sources; one that does not fit them any more is to be written anew.
 var Mutants = []Mutant{
 	{"ignores-attempt", "a result counts whichever attempt and worker it is of", []still.Edit{{
 		File: "domain/lease/decide.go",

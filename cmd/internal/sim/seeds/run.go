@@ -26,8 +26,8 @@ type Run struct {
 	Traces string
 }
 
-// RuleCrash is that a story comes to an end at all.
-const RuleCrash check.Rule = "crash"
+// ruleCrash is that a story comes to an end at all.
+const ruleCrash check.Rule = "crash"
 
 // Each tells each seed's story to hear, which is called by one process at a time and says whether to go on.
 func (r Run) Each(ctx context.Context, hear func(Told) bool) error {
@@ -97,7 +97,7 @@ func (r Run) process(ctx context.Context, stride int, hear func(Told)) error {
 		err = nil // somebody has heard enough, and the process was ended
 	case done < r.Seeds:
 		// The story itself did not end: the program panicked, or all its goroutines wait for ever.
-		hear(Told{Seed: next, Violations: []check.Violation{{Rule: RuleCrash, Subject: "story", Detail: fmt.Sprintf("%v\n%s%s", err, said.Bytes(), failed.Bytes())}}})
+		hear(Told{Seed: next, Violations: []check.Violation{{Rule: ruleCrash, Subject: "story", Detail: fmt.Sprintf("%v\n%s%s", err, said.Bytes(), failed.Bytes())}}})
 		err = nil
 	case err != nil:
 		err = fmt.Errorf("run the simulation: %w", err)

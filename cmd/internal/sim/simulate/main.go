@@ -4,7 +4,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -25,18 +24,13 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	o := options{}
-	flag.Uint64Var(&o.first, "first", 1, "the first seed")
-	flag.IntVar(&o.seeds, "seeds", 5000, "how many seeds")
-	flag.IntVar(&o.jobs, "jobs", runtime.NumCPU(), "how many processes")
-	flag.StringVar(&o.root, "root", ".", "the root of the sources")
-	flag.StringVar(&o.dir, "dir", "build/sim", "where the program and traces go")
-	flag.BoolVar(&o.mutants, "mutants", false, "plant bugs, and see that each is found")
-	flag.StringVar(&o.only, "only", "", "the only mutant to plant")
+	first := flag.Uint64("first", 1, "the first seed")
+	count := flag.Int("seeds", 5000, "how many seeds")
+	mutants := flag.Bool("mutants", false, "plant bugs, and see that each is found")
 	flag.Parse()
-	run := o.simulate
-	if o.mutants {
-		run = o.plant
+	run := func(ctx context.Context) error { return simulate(ctx, *first, *count) }
+	if *mutants {
+		run = plant
 	}
 	if err := run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "sim:", err)
@@ -44,14 +38,11 @@ func main() {
 	}
 }
 
-type options struct {
-	first     uint64
-	seeds     int
-	jobs      int
-	root, dir string
-	mutants   bool
-	only      string
-}
+const (
+	// root is that of the sources, where make runs this; dir is where the program and traces go.
+	root = "."
+	dir  = "build/sim"
+)
 
 // sums are what many stories came to.
 type sums struct {
@@ -95,12 +86,12 @@ func list[K ~string](m map[K]int) string {
 // replays is how many seeds of each run are run again, in another process, to see that they come to the same.
 const replays = 40
 
-func (o options) simulate(ctx context.Context) error {
-	program, err := seeds.Build(ctx, o.root, o.dir)
+func simulate(ctx context.Context, first uint64, count int) error {
+	program, err := seeds.Build(ctx, root, dir)
 	if err != nil {
 		return err
 	}
-	s, run := newSums(), seeds.Run{Program: program, First: o.first, Seeds: o.seeds, Jobs: o.jobs}
+	s, run := newSums(), seeds.Run{Program: program, First: first, Seeds: count, Jobs: runtime.NumCPU()}
 	var broken *seeds.Told
 	err = run.Each(ctx, func(t seeds.Told) bool {
 		s.add(t)
@@ -118,12 +109,12 @@ func (o options) simulate(ctx context.Context) error {
 		return cmp.Or(err, ctx.Err())
 	}
 	if broken != nil {
-		return o.explain(ctx, run, *broken)
+		return explain(ctx, run, *broken)
 	}
 	again := run
-	again.Seeds = min(o.seeds, replays)
+	again.Seeds = min(count, replays)
 	// Another order of seeds in each process than before: what a story comes to must not hang on those before it.
-	again.First, again.Jobs = o.first+uint64(o.seeds-again.Seeds), 1
+	again.First, again.Jobs = first+uint64(count-again.Seeds), 1
 	var differ []uint64
 	err = again.Each(ctx, func(t seeds.Told) bool {
 		if s.hashes[t.Seed] != t.Hash {
@@ -135,24 +126,24 @@ func (o options) simulate(ctx context.Context) error {
 		return cmp.Or(err, ctx.Err())
 	}
 	if len(differ) > 0 {
-		return fmt.Errorf("seeds %v came to something else the second time: the simulation is not deterministic", differ)
+		return fmt.Errorf("seeds %v came to something else the second time: the simulation is not deterministic; two traces of one, by -traces of %s, show where they part", differ, program)
 	}
 	fmt.Fprintf(os.Stdout, "sim: %s\nsim: faults: %s\nsim: looked at: %s\nsim: %d seeds replayed: the same, byte for byte\nsim ok\n", s, list(s.faults), list(s.looked), again.Seeds)
 	return nil
 }
 
 // explain replays a story that broke a promise, and says all there is to say of it.
-func (o options) explain(ctx context.Context, run seeds.Run, t seeds.Told) error {
+func explain(ctx context.Context, run seeds.Run, t seeds.Told) error {
 	fmt.Fprintf(os.Stdout, "sim: seed %d breaks %d promises; replay it with: make sim SEED=%d SEEDS=1\n", t.Seed, len(t.Violations), t.Seed)
 	for _, v := range t.Violations {
 		fmt.Fprintln(os.Stdout, "  "+v.String())
 	}
-	run.First, run.Seeds, run.Jobs, run.Traces = t.Seed, 1, 1, o.dir
+	run.First, run.Seeds, run.Jobs, run.Traces = t.Seed, 1, 1, dir
 	var again seeds.Told
 	if err := run.Each(ctx, func(t seeds.Told) bool { again = t; return true }); err != nil {
 		return err
 	}
-	file := filepath.Join(o.dir, fmt.Sprintf("seed-%d.txt", t.Seed))
+	file := filepath.Join(dir, fmt.Sprintf("seed-%d.txt", t.Seed))
 	if text, err := os.ReadFile(file); err == nil {
 		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
 		fmt.Fprintf(os.Stdout, "sim: the end of its trace; all of it is in %s\n", file)
@@ -175,22 +166,18 @@ const tail = 40
 const enough = 1000
 
 // plant plants each bug in turn, and sees that the simulation finds it.
-func (o options) plant(ctx context.Context) error {
+func plant(ctx context.Context) error {
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "MUTATION\tBREAKS\tSEED\tRULES\tSECONDS") // Flush tells
 	var survivors []string
 	for _, m := range seeds.Mutants {
-		if o.only != "" && o.only != m.Name {
-			continue
-		}
-		dir := filepath.Join(o.dir, "mutants", m.Name)
-		program, err := seeds.Build(ctx, o.root, dir, m.Edits...)
+		program, err := seeds.Build(ctx, root, filepath.Join(dir, "mutants", m.Name), m.Edits...)
 		if err != nil {
 			return fmt.Errorf("mutant %s: %w", m.Name, err)
 		}
 		began := time.Now()
 		var found *seeds.Told
-		run := seeds.Run{Program: program, First: 1, Seeds: enough, Jobs: o.jobs}
+		run := seeds.Run{Program: program, First: 1, Seeds: enough, Jobs: runtime.NumCPU()}
 		if err := run.Each(ctx, func(t seeds.Told) bool {
 			if len(t.Violations) > 0 {
 				found = &t
@@ -216,7 +203,7 @@ func (o options) plant(ctx context.Context) error {
 		return fmt.Errorf("write the table: %w", err)
 	}
 	if len(survivors) > 0 {
-		return errors.New("not found within " + fmt.Sprint(enough) + " seeds: " + strings.Join(survivors, ", "))
+		return fmt.Errorf("not found within %d seeds: %s; the simulation or the checker is too weak for them", enough, strings.Join(survivors, ", "))
 	}
 	return nil
 }

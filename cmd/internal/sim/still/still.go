@@ -23,14 +23,6 @@ import (
 // Edit is a change of one place of a file: Old stands there once, else it is an error.
 type Edit struct{ File, Old, New string }
 
-// Apply returns a text with the edit.
-func (e Edit) Apply(text string) (string, error) {
-	if n := strings.Count(text, e.Old); n != 1 {
-		return "", fmt.Errorf("%s has %d places that read %q, not one", e.File, n, e.Old)
-	}
-	return strings.Replace(text, e.Old, e.New, 1), nil
-}
-
 // edits are what is changed of the runtime and of math/rand/v2.
 var edits = []Edit{
 	{"runtime/synctest.go", "type synctestBubble struct {\n", "type synctestBubble struct {\n\tchance  uint64 // the state of its generator\n"},
@@ -98,7 +90,11 @@ func Runtime(ctx context.Context, dir string) (Overlay, error) {
 	if err != nil {
 		return Overlay{}, fmt.Errorf("ask where Go is: %w", err)
 	}
-	return Changed(filepath.Join(strings.TrimSpace(string(out)), "src"), dir, edits)
+	o, err := Changed(filepath.Join(strings.TrimSpace(string(out)), "src"), dir, edits)
+	if err != nil {
+		return o, fmt.Errorf("mend the edits of package still for this release of Go: %w", err)
+	}
+	return o, nil
 }
 
 // Changed puts the files of a directory, changed by edits, into another one.
@@ -114,11 +110,10 @@ func Changed(from, to string, edits []Edit) (Overlay, error) {
 			}
 			text = string(b)
 		}
-		text, err := e.Apply(text)
-		if err != nil {
-			return o, err
+		if n := strings.Count(text, e.Old); n != 1 {
+			return o, fmt.Errorf("%s has %d places that read %q, not one", e.File, n, e.Old)
 		}
-		texts[e.File] = text
+		texts[e.File] = strings.Replace(text, e.Old, e.New, 1)
 	}
 	for file, text := range texts {
 		name := filepath.Join(to, strings.ReplaceAll(file, "/", "-"))
@@ -128,17 +123,6 @@ func Changed(from, to string, edits []Edit) (Overlay, error) {
 		o.Replace[filepath.Join(from, file)] = name
 	}
 	return o, nil
-}
-
-// With is an overlay with another one's files too.
-func (o Overlay) With(other Overlay) Overlay {
-	all := Overlay{Replace: map[string]string{}}
-	for _, part := range []Overlay{o, other} {
-		for file, by := range part.Replace {
-			all.Replace[file] = by
-		}
-	}
-	return all
 }
 
 // Write writes the overlay for -overlay.
