@@ -201,6 +201,6 @@ func (r *run) doClone(ctx context.Context, random *rand.Rand) (err error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.clones = append(r.clones, check.Clone{Name: name, Log: log, Entries: entriesOf(after[len(before):])})
+	r.clones = append(r.clones, check.Clone{Name: name, Log: log, Entries: after[len(before):]})
 	return nil
 }

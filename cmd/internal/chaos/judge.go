@@ -8,14 +8,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tenure-dev/tenure/cmd/internal/check"
-	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/eventstore"
 	"github.com/tenure-dev/tenure/migrations/pgtest/pgcluster"
 	"github.com/tenure-dev/tenure/plugins/fake"
@@ -60,9 +58,11 @@ func (r *run) judge(ctx context.Context, out *report, settled bool) error {
 	if h.ReadModels, err = readModels(ctx, pool); err != nil {
 		return err
 	}
-	if h.Ledgers, err = r.ledgers(installation); err != nil {
+	ledger, err := fake.ReadLedger(fake.LedgerPath(r.provider))
+	if err != nil {
 		return err
 	}
+	h.Ledgers = check.FromFake(ledger.Entries, installation.String())
 	h.Calls = r.calls.list()
 	r.say("judging %d events, %d calls, %d ledgers, %d read models", len(h.Log), len(h.Calls), len(h.Ledgers), len(h.ReadModels))
 	found := check.Check(h)
@@ -89,66 +89,13 @@ func (r *run) fill(out *report) {
 	out.Duration = r.duration.String()
 }
 
-// ledgers are those of the providers, each with its own things.
-func (r *run) ledgers(installation uuid.UUID) ([]check.Ledger, error) {
-	done, err := effects(r.provider)
-	if err != nil {
-		return nil, err
-	}
-	owner := map[string]string{} // the provider, by the thing
-	byProvider := map[string][]fake.Entry{}
-	for _, e := range done {
-		if e.Op == fake.OpCreate {
-			owner[e.ID] = e.Provider
-		}
-		if p, ok := owner[e.ID]; ok {
-			byProvider[p] = append(byProvider[p], e)
-		}
-	}
-	var all []check.Ledger
-	for _, class := range []drivers.Class{drivers.ClassIdempotent, drivers.ClassListable, drivers.ClassBlind} {
-		name := fake.KeyOf(class)
-		all = append(all, check.Ledger{
-			Provider: name, Class: check.Class(class), Installation: installation.String(), Entries: entriesOf(byProvider[name]),
-		})
-	}
-	return all, nil
-}
-
 // effects are the lines of a provider's ledger by which something was done.
-func effects(provider string) (done []fake.Entry, err error) {
+func effects(provider string) ([]check.Entry, error) {
 	ledger, err := fake.ReadLedger(fake.LedgerPath(provider))
 	if err != nil {
 		return nil, err
 	}
-	for _, e := range ledger.Entries {
-		switch e.Op {
-		case fake.OpCreate, fake.OpDestroy, fake.OpHold, fake.OpKeep, fake.OpExec:
-			done = append(done, e)
-		case fake.OpCall, fake.OpStuck:
-		}
-	}
-	return done, nil
-}
-
-// entriesOf are effects as the checker reads them.
-func entriesOf(done []fake.Entry) (entries []check.Entry) {
-	for _, e := range done {
-		entries = append(entries, check.Entry{
-			Op: check.Op(e.Op), At: e.At, Thing: e.ID, Runtime: idOf(e.RuntimeID), Installation: e.Installation, Lease: idOf(e.LeaseID),
-			Epoch: e.Epoch, Fence: e.Fence, Attempt: e.Attempt, Exec: idOf(e.ExecID), By: "worker process " + strconv.Itoa(e.PID),
-		})
-	}
-	return entries
-}
-
-// idOf is an id as it was written, or none.
-func idOf(text string) uuid.UUID {
-	id, err := uuid.Parse(text)
-	if err != nil {
-		return uuid.Nil
-	}
-	return id
+	return check.FakeEffects(ledger.Entries), nil
 }
 
 // keep writes down what a person looks at.

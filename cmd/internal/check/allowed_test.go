@@ -190,7 +190,7 @@ var allowed = map[string]func(*story){
 	"an extra thing of a provider that may make several is destroyed by itself": func(s *story) {
 		s.Ledgers[0].Class = check.ClassListable
 		h := s.acquire(lease.PolicyEphemeral, 1)
-		s.ledger(check.Entry{Op: check.OpCreate, Thing: "thing-twin", Runtime: h.runtime.UUID, Installation: s.installation, Lease: h.id.UUID, Fence: s.fence(h), Attempt: 1})
+		s.ledger(check.Entry{Op: check.OpCreate, Thing: "thing-twin", Runtime: h.runtime.UUID, Installation: s.installation, Lease: h.id.UUID, Fence: s.fence(h)})
 		s.pass(10 * time.Second)
 		s.ledger(check.Entry{Op: check.OpDestroy, Thing: "thing-twin", Runtime: h.runtime.UUID, Lease: h.id.UUID, Fence: s.fence(h)})
 	},
@@ -198,7 +198,7 @@ var allowed = map[string]func(*story){
 		s.Ledgers[0].Class = check.ClassListable
 		h := s.acquire(lease.PolicyEphemeral, 1)
 		twin := "thing-twin"
-		s.ledger(check.Entry{Op: check.OpCreate, Thing: twin, Runtime: h.runtime.UUID, Installation: s.installation, Lease: h.id.UUID, Fence: s.fence(h), Attempt: 1})
+		s.ledger(check.Entry{Op: check.OpCreate, Thing: twin, Runtime: h.runtime.UUID, Installation: s.installation, Lease: h.id.UUID, Fence: s.fence(h)})
 		s.append(uuid.Nil, on(leak.Category, leak.OfName(uuid.Nil, provider, twin).UUID, leak.Found{
 			Lease: h.id, Runtime: h.runtime, Driver: "fake", Provider: provider, ProviderLeaseID: &twin, Why: leak.WhyExtra, FirstSeen: s.now,
 		}))

@@ -19,31 +19,33 @@ func FromFake(entries []fake.Entry, installation string) []Ledger {
 	}
 	provider := map[string]string{}
 	for _, e := range entries {
-		op, act := fakeOps[e.Op]
-		if !act {
-			continue
-		}
 		if e.Op == fake.OpCreate {
 			provider[e.ID] = e.Provider
 		}
+	}
+	for _, e := range FakeEffects(entries) {
 		for i := range ledgers {
-			if ledgers[i].Provider == provider[e.ID] {
-				ledgers[i].Entries = append(ledgers[i].Entries, ofFake(op, e))
+			if ledgers[i].Provider == provider[e.Thing] {
+				ledgers[i].Entries = append(ledgers[i].Entries, e)
 			}
 		}
 	}
 	return ledgers
 }
 
-var fakeOps = map[fake.Op]Op{
-	fake.OpCreate: OpCreate, fake.OpHold: OpHold, fake.OpKeep: OpKeep, fake.OpExec: OpExec, fake.OpDestroy: OpDestroy,
-}
-
-func ofFake(op Op, e fake.Entry) Entry {
-	return Entry{
-		Op: op, At: e.At, Thing: e.ID, Runtime: idOf(e.RuntimeID), Installation: e.Installation, Lease: idOf(e.LeaseID), Epoch: e.Epoch,
-		Fence: e.Fence, Attempt: e.Attempt, Exec: idOf(e.ExecID), By: fmt.Sprintf("pid %d", e.PID),
+// FakeEffects are the lines of the plugin's ledger by which something was done.
+func FakeEffects(entries []fake.Entry) (done []Entry) {
+	for _, e := range entries {
+		switch e.Op {
+		case fake.OpCreate, fake.OpHold, fake.OpKeep, fake.OpExec, fake.OpDestroy:
+			done = append(done, Entry{
+				Op: Op(e.Op), At: e.At, Thing: e.ID, Runtime: idOf(e.RuntimeID), Installation: e.Installation, Lease: idOf(e.LeaseID),
+				Fence: e.Fence, Exec: idOf(e.ExecID), By: fmt.Sprintf("worker process %d", e.PID),
+			})
+		case fake.OpCall, fake.OpStuck:
+		}
 	}
+	return done
 }
 
 // idOf is nil for what is no id of ours.

@@ -153,9 +153,7 @@ type Entry struct {
 	// Of a create and a hold: for whom. Of an exec and a destroy: who asked.
 	Installation string
 	Lease        uuid.UUID
-	Epoch        int64
 	Fence        int64
-	Attempt      int
 	// Exec is the command that was started.
 	Exec uuid.UUID
 	// By tells who wrote the line, for whoever reads a violation.

@@ -248,7 +248,7 @@ func (s *story) provide(h *held, resumes *held) {
 	if resumes != nil {
 		op, acquisition = check.OpHold, lease.AcquisitionResumed
 	}
-	s.ledger(check.Entry{Op: op, Thing: h.thing, Runtime: h.runtime.UUID, Installation: s.installation, Lease: h.id.UUID, Epoch: s.epoch, Fence: s.fence(h), Attempt: h.attempts})
+	s.ledger(check.Entry{Op: op, Thing: h.thing, Runtime: h.runtime.UUID, Installation: s.installation, Lease: h.id.UUID, Fence: s.fence(h)})
 	s.pass(time.Second)
 	facts := []fact{on("lease", h.id.UUID, lease.Provisioned{
 		Attempt: h.attempts, Runtime: h.runtime, ProviderLeaseID: &h.thing, Acquisition: acquisition,

@@ -176,7 +176,7 @@ func (o *outside) vanish(runtimeID string, usurp bool) {
 			continue
 		}
 		h := drivers.Handle{RuntimeID: runtimeID, Installation: i.Request.Installation, Fence: i.Hold.Fence, LeaseID: i.Request.LeaseID}
-		_ = o.change(check.OpVanish, "nobody", h, 0, func() error {
+		_ = o.change(check.OpVanish, "nobody", h, func() error {
 			if usurp {
 				o.core.Usurp(runtimeID)
 			} else {

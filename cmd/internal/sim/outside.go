@@ -49,14 +49,14 @@ func newOutside(w *world, class drivers.Class) *outside {
 func (o *outside) class() drivers.Class { return o.core.Describe().Class }
 
 // change does something to what there is and writes it into the ledger. by is who asked.
-func (o *outside) change(op check.Op, by string, h drivers.Handle, attempt int, do func() error) error {
+func (o *outside) change(op check.Op, by string, h drivers.Handle, do func() error) error {
 	before := o.core.Live()
 	err := do()
 	after := o.core.Live()
 	entry := func(op check.Op, h drivers.Handle, i fake.Instance) {
 		e := check.Entry{
 			Op: op, At: time.Now(), Thing: i.ProviderLeaseID, Runtime: parse(h.RuntimeID), Installation: h.Installation, Lease: parse(h.LeaseID),
-			Epoch: i.Request.Epoch, Fence: h.Fence, Attempt: attempt, By: by,
+			Fence: h.Fence, By: by,
 		}
 		o.ledger.Entries = append(o.ledger.Entries, e)
 		o.w.trace.note(o.name, "%s %s fence %d", op, i.ProviderLeaseID, h.Fence)
@@ -326,7 +326,7 @@ func (o *outside) failure(f fate, what string, err error) error {
 
 func (d *driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drivers.Runtime, error) {
 	return call(ctx, d, "acquire", req.Settled, func() (rt drivers.Runtime, err error) {
-		err = d.o.change(check.OpCreate, d.a.name, handleOf(req), req.Attempt, func() error {
+		err = d.o.change(check.OpCreate, d.a.name, handleOf(req), func() error {
 			rt, err = d.o.core.Acquire(context.Background(), req)
 			return err
 		})
@@ -336,21 +336,21 @@ func (d *driver) Acquire(ctx context.Context, req drivers.AcquireRequest) (drive
 
 func (d *driver) Release(ctx context.Context, req drivers.ReleaseRequest) error {
 	_, err := call(ctx, d, "release", nil, func() (struct{}, error) {
-		return struct{}{}, d.o.change(check.OpDestroy, d.a.name, req.Handle, req.Attempt, func() error { return d.o.core.Release(context.Background(), req) })
+		return struct{}{}, d.o.change(check.OpDestroy, d.a.name, req.Handle, func() error { return d.o.core.Release(context.Background(), req) })
 	})
 	return err
 }
 
 func (d *driver) Keep(ctx context.Context, req drivers.KeepRequest) error {
 	_, err := call(ctx, d, "keep", nil, func() (struct{}, error) {
-		return struct{}{}, d.o.change(check.OpKeep, d.a.name, req.Handle, req.Attempt, func() error { return d.o.core.Keep(context.Background(), req) })
+		return struct{}{}, d.o.change(check.OpKeep, d.a.name, req.Handle, func() error { return d.o.core.Keep(context.Background(), req) })
 	})
 	return err
 }
 
 func (d *driver) Resume(ctx context.Context, req drivers.ResumeRequest) (drivers.Runtime, error) {
 	return call(ctx, d, "resume", nil, func() (rt drivers.Runtime, err error) {
-		err = d.o.change(check.OpHold, d.a.name, handleOf(req.AcquireRequest), req.Attempt, func() error {
+		err = d.o.change(check.OpHold, d.a.name, handleOf(req.AcquireRequest), func() error {
 			rt, err = d.o.core.Resume(context.Background(), req)
 			return err
 		})
@@ -360,7 +360,7 @@ func (d *driver) Resume(ctx context.Context, req drivers.ResumeRequest) (drivers
 
 func (d *driver) Prune(ctx context.Context, req drivers.PruneRequest) error {
 	_, err := call(ctx, d, "prune", nil, func() (struct{}, error) {
-		return struct{}{}, d.o.change(check.OpDestroy, d.a.name, req.Handle, 1, func() error {
+		return struct{}{}, d.o.change(check.OpDestroy, d.a.name, req.Handle, func() error {
 			for _, i := range d.o.core.Live() {
 				if i.Request.RuntimeID == req.RuntimeID && i.ProviderLeaseID != req.Keep {
 					d.o.core.LoseOne(i.ProviderLeaseID)
