@@ -279,20 +279,11 @@ func (d *Driver) Released() int {
 	return d.released
 }
 
-// Vanish removes the instances of a runtime as somebody does who is no engine; it is not counted as released.
-func (d *Driver) Vanish(runtimeID string) {
-	d.vanish(func(i Instance) bool { return i.Request.RuntimeID == runtimeID })
-}
-
-// VanishOne removes one instance by its name outside.
+// VanishOne removes one instance by its name outside, as somebody does who is no engine; it is not counted as released.
 func (d *Driver) VanishOne(providerLeaseID string) {
-	d.vanish(func(i Instance) bool { return i.ProviderLeaseID == providerLeaseID })
-}
-
-func (d *Driver) vanish(which func(Instance) bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	maps.DeleteFunc(d.live, func(_ int, i Instance) bool { return which(i) })
+	maps.DeleteFunc(d.live, func(_ int, i Instance) bool { return i.ProviderLeaseID == providerLeaseID })
 }
 
 var (

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 
 	"github.com/tenure-dev/tenure/drivers"
 	"github.com/tenure-dev/tenure/drivers/fake/program"
@@ -127,11 +128,7 @@ func end(running []*program.Run) {
 // Lose takes every instance of a runtime away, as somebody does who knows nothing of the driver. It counts as no release.
 func (d *Driver) Lose(runtimeID string) {
 	d.mu.Lock()
-	for serial, i := range d.live {
-		if i.Request.RuntimeID == runtimeID {
-			delete(d.live, serial)
-		}
-	}
+	maps.DeleteFunc(d.live, func(_ int, i Instance) bool { return i.Request.RuntimeID == runtimeID })
 	running := d.running(runtimeID)
 	d.mu.Unlock()
 	end(running)
