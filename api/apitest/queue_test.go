@@ -281,7 +281,7 @@ func TestABadWayToWaitIsRefusedWithTheFieldAndMakesNothing(t *testing.T) {
 	} {
 		p := s.problem(tn.key, http.MethodPost, path, `{"environmentId":"`+tn.env.ID.String()+`","heartbeatRunId":"r",`+body+`}`)
 		require.Equal(t, 400, p.Status, body)
-		require.Equal(t, want[:], []string{p.Code, p.Field}, body)
+		require.Equal(t, want, [2]string{p.Code, p.Field}, body)
 	}
 	operator := s.addKey("operator", tn.company)
 	for _, body := range []string{`{"maxQueued":-1}`, `{"maxQueued":100001}`, `{"maxQueued":1e40}`, `{"maxQueued":"x"}`, `{"maxQueued":1.5}`} {
