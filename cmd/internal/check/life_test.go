@@ -156,7 +156,7 @@ type life struct {
 	calls        []check.Call
 	asked        []asked
 	leases       []domain.LeaseID
-	logs         logs
+	logs         supervisortest.Logs
 }
 
 // asked is an acquire that may be repeated.
@@ -567,22 +567,4 @@ type cut struct{ error }
 
 func (c cut) Wait(context.Context) (eventstore.Result, error) {
 	return eventstore.Result{}, fmt.Errorf("%w: the cable is cut", c.error)
-}
-
-// logs is what the engines say.
-type logs struct {
-	mu  sync.Mutex
-	buf strings.Builder
-}
-
-func (l *logs) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }
