@@ -125,13 +125,3 @@ func TestTheLogsTimeIsNoReadingOfTheClockWhileItStandsStill(t *testing.T) {
 		require.True(t, unsure(c))
 	})
 }
-
-func TestAMachineThatIsSetIsNoJumpOfTheDatabases(t *testing.T) {
-	// Only the monotonic part of this machine's clock counts; see faults.Now and the engines' own test of it.
-	jumps(t, func(t *testing.T, c *eventstore.Clock, at func(time.Duration), notices *[]eventstore.ClockNotice) {
-		<-time.After(24 * time.Hour)
-		at(0)
-		require.False(t, unsure(c))
-		require.Empty(t, *notices)
-	})
-}

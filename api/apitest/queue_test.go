@@ -29,7 +29,7 @@ func (s *server) limited(maxQueued int) tenant {
 	return tn
 }
 
-// wait asks for a lease that is to wait.
+// queued asks for a lease that is to wait.
 func (s *server) queued(tn tenant, run string, change func(*wire.AcquireLease)) wire.Lease {
 	s.t.Helper()
 	in := tn.ask(run)
@@ -173,7 +173,7 @@ func TestAFullQueueSaysWhenToComeAgain(t *testing.T) {
 	s := start(t)
 	tn := s.limited(1)
 	holder := s.lease(tn, "holder")
-	first := s.queued(tn, "first", nil)
+	s.queued(tn, "first", nil)
 	before := s.head()
 	path := "/api/v1/companies/" + tn.company.String() + "/leases"
 	busy := func(more, code string) int {
@@ -193,8 +193,6 @@ func TestAFullQueueSaysWhenToComeAgain(t *testing.T) {
 	s.released(tn, holder.ID)
 	s.queued(tn, "second", nil)
 	require.Positive(t, busy("", "queue_full"))
-	_, err := tn.client.CancelLease(t.Context(), first.ID, wire.Cancel{})
-	require.True(t, err == nil || client.IsCode(err, "lease_not_cancelable"), "%v", err)
 }
 
 func TestWhoDoesNotWaitGetsAFreeSlot(t *testing.T) {
@@ -268,8 +266,8 @@ func TestABadWayToWaitIsRefusedWithTheFieldAndMakesNothing(t *testing.T) {
 		`"weight":0`:                            {"invalid_weight", "weight"},
 		`"weight":-1`:                           {"invalid_weight", "weight"},
 		`"weight":101`:                          {"invalid_weight", "weight"},
-		`"weight":1e30`:                         {"invalid_type", "weight"},
-		`"weight":"x"`:                          {"invalid_type", "weight"},
+		`"weight":1e30`:                         {"wrong_type", "weight"},
+		`"weight":"x"`:                          {"wrong_type", "weight"},
 		`"queueTimeout":"0s"`:                   {"invalid_duration", "queueTimeout"},
 		`"queueTimeout":"-5s"`:                  {"invalid_duration", "queueTimeout"},
 		`"queueTimeout":"soon"`:                 {"invalid_duration", "queueTimeout"},
@@ -277,16 +275,13 @@ func TestABadWayToWaitIsRefusedWithTheFieldAndMakesNothing(t *testing.T) {
 		`"queueTimeout":"9999999999999h"`:       {"invalid_duration", "queueTimeout"},
 		`"queueTimeout":"1s","noWait":true`:     {"conflicting_fields", "queueTimeout"},
 		`"fairnessKey":"a\u0000"`:               {"invalid_text", "fairnessKey"},
-		`"noWait":"yes"`:                        {"invalid_type", "noWait"},
+		`"noWait":"yes"`:                        {"wrong_type", "noWait"},
 		`"fairnessKey":"` + long(256) + `"`:     {"text_too_long", "fairnessKey"},
 		`"queueTimeout":"` + long(10_000) + `"`: {"invalid_duration", "queueTimeout"},
 	} {
 		p := s.problem(tn.key, http.MethodPost, path, `{"environmentId":"`+tn.env.ID.String()+`","heartbeatRunId":"r",`+body+`}`)
 		require.Equal(t, 400, p.Status, body)
-		require.Equal(t, want[1], p.Field, body)
-		if want[0] != "invalid_type" {
-			require.Equal(t, want[0], p.Code, body)
-		}
+		require.Equal(t, want, [2]string{p.Code, p.Field}, body)
 	}
 	operator := s.addKey("operator", tn.company)
 	for _, body := range []string{`{"maxQueued":-1}`, `{"maxQueued":100001}`, `{"maxQueued":1e40}`, `{"maxQueued":"x"}`, `{"maxQueued":1.5}`} {

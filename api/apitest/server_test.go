@@ -45,6 +45,7 @@ type server struct {
 	store    *pg.Store
 	pool     *pgxpool.Pool
 	commands *commands.Commands
+	models   *runner.Runner
 	worker   *worker
 	// admin is a key of every company.
 	admin     *client.Client
@@ -72,9 +73,9 @@ func startOn(t *testing.T, pool *pgxpool.Pool, adminKey string, opts ...option) 
 	hub := eventstore.NewHub()
 	renewals := s.commands.WatchRenewals(store.Pulse(), commands.RenewalOptions{Serves: true})
 	s.worker = newWorker(s.commands)
-	models := runner.New(pool, store, catalog.All(), runner.Options{PollInterval: 20 * time.Millisecond})
+	s.models = runner.New(pool, store, catalog.All(), runner.Options{PollInterval: 20 * time.Millisecond})
 	deps := api.Deps{
-		Commands: s.commands, Node: domain.NodeID{UUID: uuid.New()}, Feed: store, Hub: hub, DB: pool, Projections: models, Processes: store.Processes(), Partitions: store, Output: s.worker,
+		Commands: s.commands, Node: domain.NodeID{UUID: uuid.New()}, Feed: store, Hub: hub, DB: pool, Projections: s.models, Processes: store.Processes(), Partitions: store, Output: s.worker,
 		Checker: checker{}, Log: &keeper{}, Health: s.health, Version: "test", Logger: slog.New(slog.NewTextHandler(s.log, nil)), Metrics: newRegistry(),
 	}
 	for _, o := range opts {
@@ -94,7 +95,7 @@ func startOn(t *testing.T, pool *pgxpool.Pool, adminKey string, opts ...option) 
 			done <- struct{}{}
 		}()
 	}
-	run(func() { _ = models.Run(ctx) })
+	run(func() { _ = s.models.Run(ctx) })
 	run(func() { renewals.Run(ctx) })
 	ledger := s.commands.Ledger()
 	ledger.Heed(func(r eventstore.Recorded) {
@@ -114,7 +115,7 @@ func startOn(t *testing.T, pool *pgxpool.Pool, adminKey string, opts ...option) 
 		hub.Close()
 		store.Close()
 	})
-	<-models.Ready()
+	<-s.models.Ready()
 	if adminKey == "" {
 		s.adminKey = s.addKey(access.RoleAdmin, uuid.Nil)
 	}

@@ -55,12 +55,12 @@ func newOffice(t testingT, capacity, maxQueued int) *office {
 	return o
 }
 
-// do decides and applies, and reports whether anything came of it.
-func (o *office) do(c admission.Command) bool {
+// do decides and applies; what is refused changes nothing.
+func (o *office) do(c admission.Command) {
 	o.t.Helper()
 	events, err := admission.Decide(o.state, c)
 	if err != nil {
-		return false
+		return
 	}
 	for _, e := range events {
 		before := o.state.Order(0, domain.LeaseID{})
@@ -84,7 +84,6 @@ func (o *office) do(c admission.Command) bool {
 		}
 	}
 	o.check()
-	return len(events) > 0
 }
 
 // admitted checks one grant.

@@ -22,8 +22,7 @@ func held() lease.State {
 	return s
 }
 
-func decide(t *testing.T, s lease.State, c lease.Command) []lease.Event {
-	t.Helper()
+func decide(t require.TestingT, s lease.State, c lease.Command) []lease.Event {
 	events, err := lease.Decide(s, c)
 	require.NoError(t, err)
 	return events
@@ -68,25 +67,17 @@ func TestALeaseLivesForItsIdleTimeoutLessAWindowAfterItsLastUse(t *testing.T) {
 		now, durable := noon, 0
 		for range rapid.IntRange(1, 200).Draw(t, "uses") {
 			now = now.Add(time.Duration(rapid.Int64Range(1, int64(s.IdleTimeout/8)).Draw(t, "pause")))
-			events, err := lease.Decide(s, lease.Renew{Now: now})
-			require.NoError(t, err)
-			for _, e := range events {
+			for _, e := range decide(t, s, lease.Renew{Now: now}) {
 				s = lease.Evolve(s, e, domain.Meta{At: now})
 				durable++
 			}
 			left := s.EndsAt(nil).Sub(now)
 			require.Greater(t, left, min(s.IdleTimeout-window, s.HardExpiresAt.Sub(now)-1))
 			require.LessOrEqual(t, left, s.IdleTimeout)
-			require.Empty(t, mustDecide(t, s, lease.Expire{Now: now, Renewable: now}), "who uses it in time is never warned")
+			require.Empty(t, decide(t, s, lease.Expire{Now: now, Renewable: now}), "who uses it in time is never warned")
 		}
 		require.LessOrEqual(t, int64(durable), int64(now.Sub(noon)/window)+1)
 	})
-}
-
-func mustDecide(t *rapid.T, s lease.State, c lease.Command) []lease.Event {
-	events, err := lease.Decide(s, c)
-	require.NoError(t, err)
-	return events
 }
 
 func TestARenewalNeverPassesTheTTL(t *testing.T) {

@@ -69,13 +69,13 @@ func featuresOn(t *testing.T, s *sshtest.Server, root string, change map[string]
 		},
 		Usurp: map[string]driverstest.Usurper{
 			"a runtime of another identity": func(t *testing.T, _ drivers.Driver, h drivers.Handle) func() {
-				return remark(t, filepath.Join(root, ".tenure", "leases", h.RuntimeID), "identity")
+				return driverstest.Remark(t, filepath.Join(root, ".tenure", "leases", h.RuntimeID), "identity")
 			},
 			"a runtime of another installation": func(t *testing.T, _ drivers.Driver, h drivers.Handle) func() {
-				return remark(t, filepath.Join(root, ".tenure", "leases", h.RuntimeID), "installation")
+				return driverstest.Remark(t, filepath.Join(root, ".tenure", "leases", h.RuntimeID), "installation")
 			},
 			"a damaged marker": func(t *testing.T, _ drivers.Driver, h drivers.Handle) func() {
-				return put(t, filepath.Join(root, ".tenure", "leases", h.RuntimeID), "{")
+				return driverstest.Put(t, filepath.Join(root, ".tenure", "leases", h.RuntimeID), "{")
 			},
 		},
 		Unreachable: func(t *testing.T) driverstest.Unreachable {
@@ -98,35 +98,10 @@ func featuresOn(t *testing.T, s *sshtest.Server, root string, change map[string]
 			dir := filepath.Join(root, h.RuntimeID)
 			require.NoError(t, os.Rename(dir, dir+".away"))
 			t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir+".away")) })
-			return put(t, filepath.Join(dir, "theirs"), "theirs")
+			return driverstest.Put(t, filepath.Join(dir, "theirs"), "theirs")
 		}
 	}
 	return f
-}
-
-// remark changes a field of a marker.
-func remark(t *testing.T, path, field string) (untouched func()) {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	require.NoError(t, err)
-	var fields map[string]any
-	require.NoError(t, json.Unmarshal(b, &fields))
-	require.Contains(t, fields, field)
-	fields[field] = "somebody"
-	b, err = json.Marshal(fields)
-	require.NoError(t, err)
-	return put(t, path, string(b)+"\n")
-}
-
-func put(t *testing.T, path, text string) (untouched func()) {
-	t.Helper()
-	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
-	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-	return func() {
-		b, err := os.ReadFile(path)
-		require.NoError(t, err)
-		require.Equal(t, text, string(b))
-	}
 }
 
 // machineHere is what metadata says of this machine.

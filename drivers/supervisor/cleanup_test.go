@@ -57,15 +57,21 @@ func (w *world) force(id domain.LeaseID) {
 	w.settled()
 }
 
+// pending is a lease whose teardown fails, after so long.
+func (w *world) pending(after time.Duration) (domain.LeaseID, lease.State) {
+	w.Helper()
+	id := w.acquire()
+	w.isLease(lease.StatusActive, id)
+	w.release(id)
+	w.pass(after)
+	return id, w.isLease(lease.StatusPendingCleanup, id)
+}
+
 func TestACleanupThatDoesNotSucceedEndsInQuarantineAndGoesOnByItself(t *testing.T) {
 	var p stuckRelease
 	inWorld(t, fake.Options{Hooks: p.hooks()}, func(t *testing.T, w *world) {
 		w.start(supervisor.Options{CleanupAttempts: 4})
-		id := w.acquire()
-		w.isLease(lease.StatusActive, id)
-		w.release(id)
-		w.pass(10 * time.Second)
-		l := w.isLease(lease.StatusPendingCleanup, id)
+		id, l := w.pending(10 * time.Second)
 		require.True(t, l.Quarantined)
 		require.Equal(t, lease.CleanupFailed, l.CleanupStatus())
 		require.Equal(t, int64(4), p.calls.Load())
@@ -92,15 +98,12 @@ func TestARetryByHandTriesAtOnceAlsoOutOfQuarantine(t *testing.T) {
 	var p stuckRelease
 	inWorld(t, fake.Options{Hooks: p.hooks()}, func(t *testing.T, w *world) {
 		w.start(supervisor.Options{CleanupAttempts: 3})
-		id := w.acquire()
-		w.isLease(lease.StatusActive, id)
-		w.release(id)
-		w.pass(10 * time.Second)
-		require.True(t, w.isLease(lease.StatusPendingCleanup, id).Quarantined)
+		id, l := w.pending(10 * time.Second)
+		require.True(t, l.Quarantined)
 		p.mended.Store(true)
 		_, err := w.client.RetryCleanup(t.Context(), commands.Caller{}, id)
 		require.NoError(t, err)
-		l := w.isLease(lease.StatusReleased, id)
+		w.isLease(lease.StatusReleased, id)
 		require.Equal(t, leak.StatusCleared, w.leak(l.Runtime).Status)
 	})
 }
@@ -137,10 +140,7 @@ func TestALeakWhoseLeaseStillTriesIsNotClearedByHand(t *testing.T) {
 	var p stuckRelease
 	inWorld(t, fake.Options{Hooks: p.hooks()}, func(t *testing.T, w *world) {
 		w.start(supervisor.Options{CleanupAttempts: 1})
-		id := w.acquire()
-		w.isLease(lease.StatusActive, id)
-		w.release(id)
-		l := w.isLease(lease.StatusPendingCleanup, id)
+		_, l := w.pending(0)
 		_, err := w.client.ClearLeak(t.Context(), commands.Caller{}, leak.OfRuntime(l.Runtime), "removed by hand")
 		var refusal *domain.Refusal
 		require.ErrorAs(t, err, &refusal)
@@ -208,7 +208,7 @@ func TestAfterNoCapacityTheEngineWaitsLongerThanAfterACrash(t *testing.T) {
 	wait := func(code string) time.Duration {
 		var waited time.Duration
 		t.Run(code, func(t *testing.T) {
-			inWorldWith(t, fake.Options{Hooks: fake.Hooks{BeforeAcquire: func(context.Context, drivers.AcquireRequest) error {
+			inWorldNow(t, fake.Options{Hooks: fake.Hooks{BeforeAcquire: func(context.Context, drivers.AcquireRequest) error {
 				return &drivers.Failure{Outcome: drivers.OutcomeRetryable, Code: code, Err: errors.New("no")}
 			}}}, func(t *testing.T, w *world) {
 				w.start(supervisor.Options{})

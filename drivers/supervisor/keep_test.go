@@ -149,11 +149,7 @@ func TestADriftOfTheConfigurationDestroysTheKeptRuntimeFirst(t *testing.T) {
 		w.environment = w.register("fake", 1)
 		w.start(supervisor.Options{})
 		id, kept := w.retained(reusing)
-		_, err := w.client.ReconfigureEnvironment(t.Context(), commands.Caller{}, w.environment, 0, func(r environment.Reconfigured) (environment.Reconfigured, error) {
-			r.Config = []byte(`{"image":"other"}`)
-			return r, nil
-		}, commands.NoSecretFields)
-		require.NoError(t, err)
+		w.image(w.environment, "other")
 		second := w.acquire(reusing)
 		w.pass(5 * time.Second)
 		now := w.isLease(lease.StatusActive, second)
@@ -307,44 +303,6 @@ func TestResumingIsTakenOverWithoutASecondRuntime(t *testing.T) {
 		slow.open()
 		a.stop()
 		require.Equal(t, 1, w.driver.Made())
-	})
-}
-
-func TestARuntimeThatIsGoneWhenItIsToBeKeptLeavesNothing(t *testing.T) {
-	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
-		w.start(supervisor.Options{})
-		id := w.acquire(reusing)
-		l := w.isLease(lease.StatusActive, id)
-		w.driver.Lose(l.Runtime.String())
-		w.giveBack(id, lease.ReasonReleased)
-		w.isLease(lease.StatusReleased, id)
-		require.Equal(t, 1, w.count(commands.Runtimes.Stream(l.Runtime.UUID), "RuntimeDestroyed"))
-	})
-}
-
-func TestARuntimeOfAFailedRunThatIsGoneWhenItIsToBeKeptLeavesNothing(t *testing.T) {
-	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
-		w.start(supervisor.Options{})
-		id := w.acquire(reusing)
-		l := w.isLease(lease.StatusActive, id)
-		w.driver.Lose(l.Runtime.String())
-		w.giveBack(id, lease.ReasonFailed)
-		w.isLease(lease.StatusFailed, id)
-		require.Equal(t, 1, w.count(commands.Runtimes.Stream(l.Runtime.UUID), "RuntimeDestroyed"))
-		require.Equal(t, 1, w.count(streamOf(id), "LeaseReleaseStarted"))
-	})
-}
-
-func TestTheRuntimeOfAFailedRunIsDestroyedAndNotNeverMade(t *testing.T) {
-	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
-		w.start(supervisor.Options{})
-		id := w.acquire()
-		l := w.isLease(lease.StatusActive, id)
-		w.giveBack(id, lease.ReasonFailed)
-		w.isLease(lease.StatusFailed, id)
-		events, err := w.store.ReadStream(t.Context(), commands.Runtimes.Stream(l.Runtime.UUID), 0, 0)
-		require.NoError(t, err)
-		require.JSONEq(t, `{"proof":"released"}`, string(events[len(events)-1].Payload))
 	})
 }
 

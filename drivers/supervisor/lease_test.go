@@ -453,7 +453,7 @@ func TestAlteredOptionsAreChecked(t *testing.T) {
 	for _, field := range []string{"Parallel", "LivenessTTL", "SweepInterval", "RetryLimit", "MaxAttempts"} {
 		require.ErrorContains(t, err, field+":")
 	}
-	inWorldNow(t, func(t *testing.T, w *world) {
+	inWorldNow(t, fake.Options{}, func(t *testing.T, w *world) {
 		require.ErrorContains(t, w.prepare(supervisor.Options{Parallel: -1}).Start(t.Context()), "Parallel")
 	})
 }

@@ -80,6 +80,14 @@ func (w *world) activeOn(m *machine, opts ...func(*commands.Acquire)) domain.Lea
 	return id
 }
 
+// keptOn is a lease that keeps its runtime, which is on a machine.
+func (w *world) keptOn(m *machine) domain.LeaseID {
+	w.Helper()
+	id, l := w.retained(reusing, ownedBy(m.node))
+	require.Equal(w, m.process.Node, l.Node)
+	return id
+}
+
 func TestATeardownWaitsForItsLostNodeAndGoesOnWhenThatIsBack(t *testing.T) {
 	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
 		a, b := w.machine(fake.Options{}), w.machine(fake.Options{})
@@ -174,9 +182,7 @@ func TestWhatIsOnAForgottenNodeEndsWithThatProof(t *testing.T) {
 		full := w.register("fake", 1)
 		waiting, expired, active, only := w.activeOn(a), w.activeOn(a, lasting(30*time.Second, time.Hour)), w.activeOn(a), w.activeOn(a, in(full))
 		next := w.acquire(in(full))
-		kept := w.activeOn(a, reusing)
-		w.giveBack(kept, lease.ReasonReleased)
-		w.isLease(lease.StatusRetained, kept)
+		kept := w.keptOn(a)
 		a.crash()
 		w.release(waiting)
 		w.pass(grace)
@@ -267,7 +273,9 @@ func TestAProcessThatWasCutOffAndForgottenSaysThatItIsBack(t *testing.T) {
 		w.isLease(lease.StatusFailed, held)
 		a.link.down.Store(false)
 		w.processes.Speak(a.process.ID)
-		w.forgetTwiceChangesNothing(a)
+		again, err := w.client.ForgetNode(t.Context(), commands.Caller{}, a.process.Node, domainnode.Forgotten{Reason: "again"})
+		require.NoError(t, err)
+		require.False(t, again.Changed)
 		w.pass(4 * time.Minute)
 		require.Equal(t, []string{"NodeForgotten", "NodeReturned"}, w.names(commands.Nodes.Stream(a.process.Node.UUID)))
 		require.Empty(t, a.outside.Live())
@@ -275,19 +283,10 @@ func TestAProcessThatWasCutOffAndForgottenSaysThatItIsBack(t *testing.T) {
 	})
 }
 
-func (w *world) forgetTwiceChangesNothing(m *machine) {
-	w.Helper()
-	o, err := w.client.ForgetNode(w.Context(), commands.Caller{}, m.process.Node, domainnode.Forgotten{Reason: "again"})
-	require.NoError(w, err)
-	require.False(w, o.Changed)
-}
-
 func TestARuntimeKeptOnALostNodeIsAskedOfNobodyElseAndStaysKept(t *testing.T) {
 	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
 		a, b := w.machine(fake.Options{}), w.machine(fake.Options{})
-		kept := w.activeOn(a, reusing)
-		w.giveBack(kept, lease.ReasonReleased)
-		w.isLease(lease.StatusRetained, kept)
+		kept := w.keptOn(a)
 		a.crash()
 		soon := w.acquire(reusing, ownedBy(b.node))
 		w.pass(20 * time.Second)
@@ -333,9 +332,7 @@ func TestARuntimeKeptOnALostNodeIsAskedOfNobodyElseAndStaysKept(t *testing.T) {
 func TestADriftedRuntimeOnALostNodeHoldsNobodyUp(t *testing.T) {
 	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
 		a, b := w.machine(fake.Options{}), w.machine(fake.Options{})
-		kept := w.activeOn(a, reusing)
-		w.giveBack(kept, lease.ReasonReleased)
-		w.isLease(lease.StatusRetained, kept)
+		kept := w.keptOn(a)
 		a.crash()
 		w.image(w.environment, "newer")
 		w.pass(grace)

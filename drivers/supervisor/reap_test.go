@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tenure-dev/tenure/domain"
-	"github.com/tenure-dev/tenure/domain/environment"
 	"github.com/tenure-dev/tenure/domain/leak"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/runtime"
@@ -182,10 +181,7 @@ func TestAForcedLeaseIsProvenCleanOnceItsRuntimeIsDestroyed(t *testing.T) {
 	var p stuckRelease
 	inWorld(t, fake.Options{Hooks: p.hooks()}, func(t *testing.T, w *world) {
 		w.start(supervisor.Options{})
-		id := w.acquire()
-		w.isLease(lease.StatusActive, id)
-		w.release(id)
-		w.isLease(lease.StatusPendingCleanup, id)
+		id, _ := w.pending(0)
 		w.force(id)
 		w.pass(5 * time.Minute)
 		l := w.isLease(lease.StatusReleased, id)
@@ -205,18 +201,14 @@ func TestAStuckLeaseEndsOnceTwoListsDoNotHaveItsRuntime(t *testing.T) {
 	var p stuckRelease
 	inWorld(t, fake.Options{Hooks: p.hooks()}, func(t *testing.T, w *world) {
 		w.start(supervisor.Options{CleanupAttempts: 2})
-		id := w.acquire()
-		w.isLease(lease.StatusActive, id)
-		w.release(id)
-		w.pass(5 * time.Minute)
-		l := w.isLease(lease.StatusPendingCleanup, id)
+		id, l := w.pending(5 * time.Minute)
 		require.True(t, l.Quarantined)
 		require.Len(t, w.driver.Live(), 1)
 
 		w.driver.Lose(l.Runtime.String()) // somebody removes it at the provider
 		w.pass(3 * time.Minute)
 		require.Equal(t, lease.CleanupSuccess, w.isLease(lease.StatusReleased, id).CleanupStatus())
-		require.Equal(t, runtime.ProofAbsent, w.lastProof(l.Runtime))
+		require.Equal(t, runtime.ProofAbsent, w.runtime(l.Runtime).Proof)
 		require.Equal(t, leak.ProofAbsent, w.leak(l.Runtime).Cleared.Proof)
 	})
 }
@@ -233,11 +225,8 @@ func TestAProviderThatIsBackIsAskedAtOnceForWhatIsInQuarantine(t *testing.T) {
 	}
 	inWorld(t, fake.Options{Hooks: hooks}, func(t *testing.T, w *world) {
 		w.start(supervisor.Options{CleanupAttempts: 2})
-		id := w.acquire()
-		w.isLease(lease.StatusActive, id)
-		w.release(id)
-		w.pass(5 * time.Minute)
-		require.True(t, w.isLease(lease.StatusPendingCleanup, id).Quarantined)
+		id, l := w.pending(5 * time.Minute)
+		require.True(t, l.Quarantined)
 		p.mended.Store(true)
 		w.pass(2 * time.Minute)
 		w.isLease(lease.StatusReleased, id)
@@ -268,11 +257,7 @@ func TestThePlaceOfAnEnvironmentThatWasEditedIsLookedAtForADay(t *testing.T) {
 		w.start(supervisor.Options{ReapInterval: time.Minute})
 		w.pass(70 * time.Second)
 		require.Equal(t, int64(1), looks.Load())
-		_, err := w.client.ReconfigureEnvironment(t.Context(), commands.Caller{}, w.environment, 0, func(s environment.Reconfigured) (environment.Reconfigured, error) {
-			s.Config = []byte(`{"image":"other"}`)
-			return s, nil
-		}, commands.NoSecretFields)
-		require.NoError(t, err)
+		w.image(w.environment, "other")
 		w.pass(70 * time.Second)
 		require.Equal(t, int64(3), looks.Load(), "both places")
 		w.pass(25 * time.Hour)
@@ -377,16 +362,6 @@ func (w *world) events(name string) (n int) {
 		}
 	}
 	return n
-}
-
-func (w *world) lastProof(id domain.RuntimeID) runtime.Proof {
-	w.Helper()
-	events, err := w.store.ReadStream(w.Context(), commands.Runtimes.Stream(id.UUID), 0, 0)
-	require.NoError(w, err)
-	last := events[len(events)-1]
-	e, err := runtime.Codec.Decode(last.Name, last.Revision, last.Payload)
-	require.NoError(w, err)
-	return e.(runtime.Destroyed).Proof
 }
 
 // Each reading of a secret is on record, so a place that needs one is asked seldom.

@@ -35,9 +35,8 @@ func TestEachPlaceIsLookedAtByOneOfTheProcessesThatHaveItsDriver(t *testing.T) {
 	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
 		registry, err := drivers.NewRegistry(w.driver)
 		require.NoError(t, err)
-		places := int64(1) // the world's own
-		for i := range 23 {
-			places++
+		const places = 24 // with the world's own
+		for i := range places - 1 {
 			w.place(fmt.Sprintf(`{"region":"%d"}`, i))
 		}
 		nodes, looks := w.lookers(registry, 3)
@@ -50,13 +49,13 @@ func TestEachPlaceIsLookedAtByOneOfTheProcessesThatHaveItsDriver(t *testing.T) {
 			require.NotZero(t, l.of("fake"))
 			total += l.of("fake")
 		}
-		require.Equal(t, places, total, "each once")
+		require.EqualValues(t, places, total, "each once")
 		require.Zero(t, none[0].of("fake"))
 
 		nodes[0].crash()
 		before := looks[1].of("fake") + looks[2].of("fake")
 		w.pass(70 * time.Second)
-		require.Equal(t, places, looks[1].of("fake")+looks[2].of("fake")-before, "the others look at what was a dead one's")
+		require.EqualValues(t, places, looks[1].of("fake")+looks[2].of("fake")-before, "the others look at what was a dead one's")
 	})
 }
 
@@ -80,18 +79,9 @@ func TestALeakIsDestroyedThoughTheOneThatSawItFirstIsGone(t *testing.T) {
 	})
 }
 
-// bound is a driver whose runtimes are on one machine.
-type bound struct{ *fake.Driver }
-
-func (b bound) Describe() drivers.Description {
-	d := b.Driver.Describe()
-	d.NodeBound = true
-	return d
-}
-
 func TestEachNodeLooksAtWhatIsOnlyThere(t *testing.T) {
 	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
-		registry, err := drivers.NewRegistry(bound{w.driver})
+		registry, err := drivers.NewRegistry(boundDriver{w.driver})
 		require.NoError(t, err)
 		_, looks := w.lookers(registry, 3)
 		w.pass(70 * time.Second)

@@ -2,6 +2,7 @@ package supervisor_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -113,33 +114,30 @@ func TestAnOwnerThatWasTakenForDeadClaimsNothing(t *testing.T) {
 
 func TestAnAttemptGoesOnWhereItIsWhenItsPartitionIsHandedOver(t *testing.T) {
 	g := make(chan *gate, 1)
-	inWorld(t, fake.Options{Hooks: fake.Hooks{
-		BeforeAcquire: firstAttempt(g), BeforeRelease: func(ctx context.Context, _ drivers.ReleaseRequest) error { return heed(ctx, g) },
-	}}, func(t *testing.T, w *world) {
+	inWorld(t, fake.Options{Hooks: fake.Hooks{BeforeAcquire: firstAttempt(g)}}, func(t *testing.T, w *world) {
 		slow := newGate()
 		g <- slow
 		a := w.start(supervisor.Options{})
-		id := w.acquire()
-		w.isLease(lease.StatusProvisioning, id)
-		b := w.start(supervisor.Options{})
-		for w.owner(id) != b.process.ID {
-			w.pass(time.Second)
-			if w.owner(id) == a.process.ID { // not among those that b took
-				other := w.acquire()
-				if w.owner(other) == b.process.ID {
-					break
-				}
-			}
+		var ids []domain.LeaseID
+		for range 32 {
+			ids = append(ids, w.acquire())
 		}
+		w.settled()
+		b := w.start(supervisor.Options{}) // it takes half of the partitions
 		w.pass(time.Minute)
-		l := w.isLease(lease.StatusProvisioning, id)
-		require.Equal(t, 1, l.Attempt)
-		require.Equal(t, a.process.ID, l.Worker)
+		ids = slices.DeleteFunc(ids, func(id domain.LeaseID) bool { return w.owner(id) == a.process.ID })
+		require.NotEmpty(t, ids)
+		for _, id := range ids {
+			l := w.isLease(lease.StatusProvisioning, id)
+			require.Equal(t, 1, l.Attempt)
+			require.Equal(t, a.process.ID, l.Worker)
+		}
 		slow.open()
-		require.Equal(t, a.process.ID, w.isLease(lease.StatusActive, id).Worker)
-		w.release(id)
-		w.isLease(lease.StatusReleased, id)
-		require.Equal(t, w.owner(id), w.lease(id).Worker)
+		for _, id := range ids {
+			require.Equal(t, a.process.ID, w.isLease(lease.StatusActive, id).Worker)
+			w.release(id)
+			require.Equal(t, b.process.ID, w.isLease(lease.StatusReleased, id).Worker)
+		}
 	})
 }
 
@@ -179,18 +177,9 @@ func (w *world) active(n *node) domain.LeaseID {
 	return id
 }
 
-// other is the fake under another name.
-type other struct{ *fake.Driver }
-
-func (d other) Describe() drivers.Description {
-	about := d.Driver.Describe()
-	about.Name = "other"
-	return about
-}
-
 func TestAnOwnerLeavesWhatItCannotDriveToOneThatCan(t *testing.T) {
 	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
-		lacking, err := drivers.NewRegistry(other{fake.New(fake.Options{})})
+		lacking, err := drivers.NewRegistry(fake.New(fake.Options{Name: "other"}))
 		require.NoError(t, err)
 		a := w.prepareWith(lacking, supervisor.Options{})
 		require.NoError(t, a.Start(t.Context()))

@@ -34,6 +34,12 @@ import (
 func inWorld(t *testing.T, opts fake.Options, test func(t *testing.T, w *world)) {
 	t.Helper()
 	t.Parallel()
+	inWorldNow(t, opts, test)
+}
+
+// inWorldNow is inWorld for a test that is parallel already, or a part of one that is not.
+func inWorldNow(t *testing.T, opts fake.Options, test func(t *testing.T, w *world)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) { test(t, newWorld(t, opts)) })
 }
 
@@ -395,16 +401,4 @@ func (g *gate) endure() {
 	g.waiting.Add(1)
 	defer g.waiting.Add(-1)
 	<-g.opened
-}
-
-// inWorldWith is inWorld for a part of a test that is not parallel.
-func inWorldWith(t *testing.T, opts fake.Options, test func(t *testing.T, w *world)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) { test(t, newWorld(t, opts)) })
-}
-
-// inWorldNow is inWorld for a test that is parallel already.
-func inWorldNow(t *testing.T, test func(t *testing.T, w *world)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) { test(t, newWorld(t, fake.Options{})) })
 }

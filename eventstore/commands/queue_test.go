@@ -26,7 +26,7 @@ func (w *world) slots(n int) domain.EnvironmentID {
 	id := domain.EnvironmentID{UUID: uuid.New()}
 	_, err := w.commands.RegisterEnvironment(w.Context(), commands.Caller{}, id, environment.Registered{
 		Company: w.own, Name: id.String(), Driver: "noop", MaxLeases: n,
-	}, func(string, json.RawMessage) ([]commands.SecretField, error) { return nil, nil })
+	}, commands.NoSecretFields)
 	require.NoError(w, err)
 	return id
 }
@@ -117,7 +117,7 @@ func TestRequestsOfAgentsTakeTurns(t *testing.T) {
 	require.Equal(t, "c", view.Places[len(view.Places)-1].Key)
 }
 
-// What is refused for want of room, or for good, leaves nothing in the log.
+// What is refused for want of room leaves nothing in the log.
 func TestARefusedRequestLeavesNothing(t *testing.T) {
 	t.Parallel()
 	w := inMemory(t)

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -80,24 +79,20 @@ func TestEveryClassKeepsItsPromises(t *testing.T) {
 				*fake.World
 				dir string
 			}
-			var places sync.Map
-			of := func(d drivers.Driver) place {
-				p, _ := places.Load(d)
-				return p.(place)
-			}
+			var places driverstest.Behind[place]
 			driverstest.Run(t, driverstest.Features{
 				New: func(t *testing.T) drivers.Driver {
 					dir := t.TempDir()
 					w := open(t, dir)
-					d := w.Driver(class)
-					places.Store(drivers.Driver(d), place{w, dir})
-					return d
+					return places.Add(w.Driver(class), place{w, dir})
 				},
-				Lose: func(t *testing.T, d drivers.Driver, h drivers.Handle) { require.NoError(t, of(d).Lose(h.RuntimeID)) },
+				Lose: func(t *testing.T, d drivers.Driver, h drivers.Handle) {
+					require.NoError(t, places.Of(d).Lose(h.RuntimeID))
+				},
 				Usurp: map[drivers.Class]map[string]driverstest.Usurper{drivers.ClassIdempotent: {
 					"another runtime": func(t *testing.T, d drivers.Driver, h drivers.Handle) func() {
-						require.NoError(t, of(d).Usurp(h.RuntimeID, "sandbox://somebody"))
-						return func() { require.Equal(t, "somebody else", read(t, of(d).dir).Live()[0].Installation) }
+						require.NoError(t, places.Of(d).Usurp(h.RuntimeID, "sandbox://somebody"))
+						return func() { require.Equal(t, "somebody else", read(t, places.Of(d).dir).Live()[0].Installation) }
 					},
 				}}[class],
 				BadConfigs: map[string]json.RawMessage{

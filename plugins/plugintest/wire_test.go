@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"path/filepath"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -64,22 +63,16 @@ func TestTheDriverInMemoryKeepsItsPromisesAcrossTheWire(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var behind sync.Map // the driver of each one on this side of the wire
-			of := func(d drivers.Driver) *inprocess.Driver {
-				inner, _ := behind.Load(d)
-				return inner.(*inprocess.Driver)
-			}
+			var behind driverstest.Behind[*inprocess.Driver] // the wire
 			driverstest.Run(t, driverstest.Features{
 				New: func(t *testing.T) drivers.Driver {
 					inner := inprocess.New(opts)
-					d := plugintest.Wire(t, inner)
-					behind.Store(d, inner)
-					return d
+					return behind.Add(plugintest.Wire(t, inner), inner)
 				},
-				Lose: func(_ *testing.T, d drivers.Driver, h drivers.Handle) { of(d).Lose(h.RuntimeID) },
+				Lose: func(_ *testing.T, d drivers.Driver, h drivers.Handle) { behind.Of(d).Lose(h.RuntimeID) },
 				Usurp: usurpers(opts.Class, func(t *testing.T, d drivers.Driver, h drivers.Handle) func() {
-					other := of(d).Usurp(h.RuntimeID)
-					return func() { require.Contains(t, of(d).Live(), other) }
+					other := behind.Of(d).Usurp(h.RuntimeID)
+					return func() { require.Contains(t, behind.Of(d).Live(), other) }
 				}),
 				BadConfigs: map[string]json.RawMessage{
 					"config.size": json.RawMessage(`{"size": 1}`), "config.image": json.RawMessage(`{"image": 1}`),
@@ -102,19 +95,16 @@ func TestTheFakeKeepsItsPromisesAcrossTheWire(t *testing.T) {
 	for _, class := range classes {
 		t.Run(string(class), func(t *testing.T) {
 			t.Parallel()
-			var dirs sync.Map
+			var dirs driverstest.Behind[string]
 			world := func(t *testing.T, d drivers.Driver) *fake.World {
-				dir, _ := dirs.Load(d)
-				w, err := fake.Open(fake.Options{Dir: dir.(string)})
+				w, err := fake.Open(fake.Options{Dir: dirs.Of(d)})
 				require.NoError(t, err)
 				return w
 			}
 			driverstest.Run(t, driverstest.Features{
 				New: func(t *testing.T) drivers.Driver {
 					dir := t.TempDir()
-					d := plugintest.Process(t, workers, "fake", dir, string(class))
-					dirs.Store(d, dir)
-					return d
+					return dirs.Add(plugintest.Process(t, workers, "fake", dir, string(class)), dir)
 				},
 				Lose: func(t *testing.T, d drivers.Driver, h drivers.Handle) {
 					w := world(t, d)
@@ -125,9 +115,8 @@ func TestTheFakeKeepsItsPromisesAcrossTheWire(t *testing.T) {
 					w := world(t, d)
 					require.NoError(t, w.Usurp(h.RuntimeID, "sandbox://somebody"))
 					require.NoError(t, w.Close())
-					dir, _ := dirs.Load(d)
 					return func() {
-						led, err := fake.ReadLedger(fake.LedgerPath(dir.(string)))
+						led, err := fake.ReadLedger(fake.LedgerPath(dirs.Of(d)))
 						require.NoError(t, err)
 						require.Equal(t, "somebody else", led.Live()[0].Installation)
 					}
@@ -156,26 +145,18 @@ func TestTheLocalDriverKeepsItsPromisesAcrossTheWire(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var roots sync.Map
-			at := func(d drivers.Driver) string {
-				root, _ := roots.Load(d)
-				return root.(string)
-			}
+			var roots driverstest.Behind[string]
 			driverstest.Run(t, rundirtest.Keeps(driverstest.Features{
 				New: func(t *testing.T) drivers.Driver {
 					root := filepath.Join(t.TempDir(), "runtimes")
-					d := through(t, root)
-					roots.Store(d, root)
-					return d
+					return roots.Add(through(t, root), root)
 				},
 				Peer: func(t *testing.T, d drivers.Driver) drivers.Driver {
-					other := through(t, at(d))
-					roots.Store(other, at(d))
-					return other
+					return roots.Add(through(t, roots.Of(d)), roots.Of(d))
 				},
 				BadConfigs: map[string]json.RawMessage{"config.path[1]": json.RawMessage(`{"path": ["/bin", "bin"]}`)},
 				Posix:      true, WholeTree: true, HostProcesses: true,
-			}, at))
+			}, roots.Of))
 		})
 	}
 }

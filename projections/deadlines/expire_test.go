@@ -1,7 +1,6 @@
 package deadlines_test
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -12,12 +11,9 @@ import (
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/outage"
 	"github.com/tenure-dev/tenure/eventstore"
-	"github.com/tenure-dev/tenure/eventstore/pg"
-	"github.com/tenure-dev/tenure/migrations/pgtest"
 	"github.com/tenure-dev/tenure/projections"
 	"github.com/tenure-dev/tenure/projections/deadlines"
 	"github.com/tenure-dev/tenure/projections/projectionstest"
-	"github.com/tenure-dev/tenure/projections/runner"
 )
 
 const minute = time.Minute
@@ -67,10 +63,7 @@ func TestLeasesThatGapsMovedAreNotInFrontOfThoseThatAreOver(t *testing.T) {
 // leasesUsedAt are active leases that were used at those times, with each of the idle timeouts.
 func leasesUsedAt(t *testing.T, at func(time.Duration) time.Time, used, idles []time.Duration) (projections.DB, map[uuid.UUID]lease.State) {
 	t.Helper()
-	pool := pgtest.Pool(t)
-	store, err := pg.Open(context.Background(), pool, pg.Options{})
-	require.NoError(t, err)
-	t.Cleanup(store.Close)
+	pool, store := open(t)
 	h := projectionstest.NewHistory(t)
 	times := map[string]time.Time{}
 	for _, idle := range idles {
@@ -91,18 +84,7 @@ func leasesUsedAt(t *testing.T, at func(time.Duration) time.Time, used, idles []
 		_, err := pool.Exec(t.Context(), `UPDATE events SET recorded_at = $2 WHERE stream = $1`, stream, then)
 		require.NoError(t, err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	r := runner.New(pool, store, []projections.Model{deadlines.Model}, runner.Options{})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = r.Run(ctx)
-	}()
-	t.Cleanup(func() {
-		cancel()
-		<-done
-	})
-	require.NoError(t, r.Wait(t.Context(), last))
+	keep(t, pool, store, last)
 	states := map[uuid.UUID]lease.State{}
 	rows, err := deadlines.Expiring(t.Context(), pool, eventstore.AllPartitions(), at(100_000*minute), nil, 1000)
 	require.NoError(t, err)

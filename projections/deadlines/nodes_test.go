@@ -1,7 +1,6 @@
 package deadlines_test
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -12,21 +11,14 @@ import (
 	"github.com/tenure-dev/tenure/domain/domaintest"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/eventstore"
-	"github.com/tenure-dev/tenure/eventstore/pg"
-	"github.com/tenure-dev/tenure/migrations/pgtest"
-	"github.com/tenure-dev/tenure/projections"
 	"github.com/tenure-dev/tenure/projections/deadlines"
 	"github.com/tenure-dev/tenure/projections/projectionstest"
-	"github.com/tenure-dev/tenure/projections/runner"
 )
 
 // What waits for a node is due for nobody else, and for that node until it is done.
 func TestWhatWaitsForANodeIsThatNodesToDo(t *testing.T) {
 	t.Parallel()
-	pool := pgtest.Pool(t)
-	store, err := pg.Open(context.Background(), pool, pg.Options{})
-	require.NoError(t, err)
-	t.Cleanup(store.Close)
+	pool, store := open(t)
 	h := projectionstest.NewHistory(t)
 	node, other := domaintest.Node, domaintest.ID[domain.NodeID](77)
 	late := h.Now().Add(time.Hour).Truncate(time.Microsecond)
@@ -41,18 +33,7 @@ func TestWhatWaitsForANodeIsThatNodesToDo(t *testing.T) {
 	h.Lease(waits, lease.LoseNode{Node: node, Now: h.Now()})
 	last := projectionstest.Append(t, store, h.Events)
 
-	ctx, cancel := context.WithCancel(context.Background())
-	r := runner.New(pool, store, []projections.Model{deadlines.Model}, runner.Options{})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = r.Run(ctx)
-	}()
-	t.Cleanup(func() {
-		cancel()
-		<-done
-	})
-	require.NoError(t, r.Wait(t.Context(), last))
+	keep(t, pool, store, last)
 
 	all := deadlines.Scope{Partitions: eventstore.AllPartitions(), Node: node}
 	due, _, err := deadlines.Due(t.Context(), pool, all, time.Now().Add(24*time.Hour), 10)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tenure-dev/tenure/domain"
@@ -26,12 +27,35 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 
 var everything = deadlines.Scope{Partitions: eventstore.AllPartitions()}
 
-func TestTheSupervisorsQuestions(t *testing.T) {
-	t.Parallel()
+func open(t *testing.T) (*pgxpool.Pool, *pg.Store) {
+	t.Helper()
 	pool := pgtest.Pool(t)
 	store, err := pg.Open(context.Background(), pool, pg.Options{})
 	require.NoError(t, err)
 	t.Cleanup(store.Close)
+	return pool, store
+}
+
+// keep keeps the read model until the test ends, and waits until it is at a position of the log.
+func keep(t *testing.T, pool *pgxpool.Pool, store *pg.Store, position int64) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	r := runner.New(pool, store, []projections.Model{deadlines.Model}, runner.Options{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = r.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	require.NoError(t, r.Wait(t.Context(), position))
+}
+
+func TestTheSupervisorsQuestions(t *testing.T) {
+	t.Parallel()
+	pool, store := open(t)
 	h := projectionstest.NewHistory(t)
 	other := domaintest.ID[domain.WorkerID](77)
 	late := h.Now().Add(time.Hour).Truncate(time.Microsecond)
@@ -47,18 +71,7 @@ func TestTheSupervisorsQuestions(t *testing.T) {
 	h.Exec(exec, execution.Claim{Worker: other})
 	last := projectionstest.Append(t, store, h.Events)
 
-	ctx, cancel := context.WithCancel(context.Background())
-	r := runner.New(pool, store, []projections.Model{deadlines.Model}, runner.Options{})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = r.Run(ctx)
-	}()
-	t.Cleanup(func() {
-		cancel()
-		<-done
-	})
-	require.NoError(t, r.Wait(t.Context(), last))
+	keep(t, pool, store, last)
 
 	due, position, err := deadlines.Due(t.Context(), pool, everything, time.Now().Add(24*time.Hour), 10)
 	require.NoError(t, err)
@@ -69,13 +82,10 @@ func TestTheSupervisorsQuestions(t *testing.T) {
 	require.Len(t, due, 1)
 
 	// What is of another partition is somebody else's to do, unless it is on one's own node.
-	of := func(s deadlines.Scope) (ids []uuid.UUID) {
+	of := func(s deadlines.Scope) []uuid.UUID {
 		rows, _, err := deadlines.Due(t.Context(), pool, s, time.Now().Add(24*time.Hour), 10)
 		require.NoError(t, err)
-		for _, r := range rows {
-			ids = append(ids, r.Data.ID)
-		}
-		return ids
+		return ids(rows)
 	}
 	require.Contains(t, of(deadlines.Scope{Partitions: []int{eventstore.PartitionOf(granted)}}), granted)
 	others := slices.DeleteFunc(eventstore.AllPartitions(), func(n int) bool { return n == eventstore.PartitionOf(claimed) })
@@ -85,7 +95,6 @@ func TestTheSupervisorsQuestions(t *testing.T) {
 	resident, _, err := deadlines.OfNode(t.Context(), pool, domaintest.Node)
 	require.NoError(t, err)
 	require.Len(t, resident, 1)
-	require.Equal(t, eventstore.PartitionOf(domaintest.ExecRequested().Lease.UUID), claimedBy(t, pool, other).Data.Partition, "a command goes with its lease")
 
 	workers, _, err := deadlines.Workers(t.Context(), pool)
 	require.NoError(t, err)
@@ -95,18 +104,11 @@ func TestTheSupervisorsQuestions(t *testing.T) {
 	require.Len(t, mine, 1)
 	require.Equal(t, exec, mine[0].Data.ID)
 	require.Equal(t, deadlines.KindExec, mine[0].Data.Kind)
+	require.Equal(t, eventstore.PartitionOf(domaintest.ExecRequested().Lease.UUID), mine[0].Data.Partition, "a command goes with its lease")
 
 	at, ok, err := deadlines.Next(t.Context(), pool, late.Add(-time.Minute))
 	require.NoError(t, err)
 	if ok {
 		require.True(t, at.After(late.Add(-time.Minute)))
 	}
-}
-
-func claimedBy(t *testing.T, db projections.DB, worker domain.WorkerID) deadlines.Row {
-	t.Helper()
-	rows, _, err := deadlines.OfWorker(t.Context(), db, everything, worker)
-	require.NoError(t, err)
-	require.Len(t, rows, 1)
-	return rows[0]
 }

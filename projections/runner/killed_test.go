@@ -83,12 +83,9 @@ func TestTheEngineIsKilledInTheMiddleOfARebuild(t *testing.T) {
 	url := pgtest.URL(t)
 	pool := pgtest.Connect(t, url)
 	require.NoError(t, migrations.Up(t.Context(), pool))
-	store, err := pg.Open(context.Background(), pool, pg.Options{})
-	require.NoError(t, err)
-	t.Cleanup(store.Close)
-	e := &engine{pool: pool, store: store}
+	e := newEngineOn(t, pool)
 	events, streams := lives(t, 200)
-	last := projectionstest.Append(t, store, interleave(events, 8))
+	last := projectionstest.Append(t, e.store, interleave(events, 8))
 
 	kill := startChild(t, "half", childURL+"="+url)
 	kill()
@@ -99,7 +96,7 @@ func TestTheEngineIsKilledInTheMiddleOfARebuild(t *testing.T) {
 	run(t, r)
 	require.NoError(t, r.Wait(within(t, 2*time.Minute), last))
 	soon(t, "the dead process's lock is gone", func() bool {
-		_, err = r.Rebuild(t.Context(), nil, nil)
+		_, err := r.Rebuild(t.Context(), nil, nil)
 		return err == nil
 	})
 	require.Equal(t, []string{leases.Model.Key().Table(1), leases.Model.Key().Table(3)}, e.tables(t))
@@ -134,10 +131,7 @@ func TestWhoWaitsForTheFirstTablesBuildsThemIfTheirBuilderDies(t *testing.T) {
 	url := pgtest.URL(t)
 	pool := pgtest.Connect(t, url)
 	require.NoError(t, migrations.Up(t.Context(), pool))
-	store, err := pg.Open(context.Background(), pool, pg.Options{})
-	require.NoError(t, err)
-	t.Cleanup(store.Close)
-	e := &engine{pool: pool, store: store}
+	e := newEngineOn(t, pool)
 	events, streams := lives(t, 2)
 	last := projectionstest.Append(t, e.store, events)
 	kill := startChild(t, "builds", childURL+"="+url, childBuilds+"=yes")
@@ -161,7 +155,7 @@ func TestWhoWaitsForTheFirstTablesBuildsThemIfTheirBuilderDies(t *testing.T) {
 	_, stop := next()
 	stop()
 	// As if it had died.
-	_, err = pool.Exec(t.Context(), `UPDATE projection_pointers SET owner = gen_random_uuid()`)
+	_, err := pool.Exec(t.Context(), `UPDATE projection_pointers SET owner = gen_random_uuid()`)
 	require.NoError(t, err)
 	dead := owner()
 	require.Never(t, func() bool { return owner() != dead }, 3*opts.TakeOverAfter, 20*time.Millisecond, "it is being built")

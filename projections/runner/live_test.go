@@ -271,9 +271,11 @@ func TestWhoKeepsNothingLooksNowAndThen(t *testing.T) {
 		return !slices.ContainsFunc(status, func(s runner.Status) bool { return s.Mine })
 	})
 	began, before := time.Now(), log.asked.Load()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
 	for n := range changes {
 		eventstoretest.Must(t, e.store, eventstoretest.One(eventstoretest.NewStream(), eventstore.NoStream, n))
-		<-time.After(5 * time.Millisecond)
+		<-tick.C
 	}
 	looked := log.asked.Load() - before
 	require.Positive(t, looked)

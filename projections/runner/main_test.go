@@ -33,7 +33,11 @@ type engine struct {
 
 func newEngine(t *testing.T) *engine {
 	t.Helper()
-	pool := pgtest.Pool(t)
+	return newEngineOn(t, pgtest.Pool(t))
+}
+
+func newEngineOn(t *testing.T, pool *pgxpool.Pool) *engine {
+	t.Helper()
 	store, err := pg.Open(context.Background(), pool, pg.Options{})
 	require.NoError(t, err)
 	t.Cleanup(store.Close)

@@ -49,7 +49,7 @@ func TestAClockThatIsWrongDecidesNothing(t *testing.T) {
 		useOnce(t, p.engines[n%2], tenant)
 		clock.Set(-wrong)
 		// A second with nothing but looks at deadlines.
-		p.pass(time.Second)
+		sleepAt(t, p.pool, time.Second)
 		for i, c := range p.clients {
 			asked := p.now()
 			renewed, err := c.RenewLease(t.Context(), kept.ID, kept.Fence)
@@ -93,13 +93,6 @@ func TestAClockThatIsWrongDecidesNothing(t *testing.T) {
 	useOnce(t, p.engines[1], tenant)
 	require.Equal(t, wire.LeaseReleased, p.ended(p.clients[1], untouched.ID).Status)
 	p.everyTimeIsTheDatabases()
-}
-
-// pass lets time pass by the database's clock.
-func (p *pair) pass(d time.Duration) {
-	p.t.Helper()
-	_, err := p.pool.Exec(p.t.Context(), `SELECT pg_sleep($1)`, d.Seconds())
-	require.NoError(p.t, err)
 }
 
 // now is the time by the database's clock.
@@ -152,12 +145,5 @@ func (p *pair) everyTimeIsTheDatabases() {
 		                 WHERE name IN ('LeaseProvisioningStarted', 'LeaseReleaseStarted')) e) e`).Scan(&off, &again))
 	require.Zero(p.t, off, "a deadline counts from another time")
 	require.Zero(p.t, again, "a claim was taken over")
-	require.Zero(p.t, p.countAll("LeaseProvisioningAbandoned"))
-}
-
-// countAll is how many events of that name the log has.
-func (p *pair) countAll(name string) (n int) {
-	p.t.Helper()
-	require.NoError(p.t, p.pool.QueryRow(p.t.Context(), `SELECT count(*) FROM events WHERE name = $1`, name).Scan(&n))
-	return n
+	require.Zero(p.t, countEvents(p.t, p.pool, "LeaseProvisioningAbandoned"))
 }

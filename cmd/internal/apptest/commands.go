@@ -8,7 +8,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/tenure-dev/tenure/api/client"
 	"github.com/tenure-dev/tenure/api/wire"
+	"github.com/tenure-dev/tenure/drivers/driverstest"
 )
 
 // Commands holds a kind of environment whose commands are processes to what is promised of every command, over HTTP.
@@ -27,7 +27,7 @@ func Commands(t *testing.T, e *Engine, k Kind) {
 	t.Helper()
 	e = e.In(t)
 	lease := e.Acquire(k.Tenant(e), wire.AcquireLease{}).Lease
-	c := commandTest{t: t, e: e, k: k, lease: lease.ID}
+	c := commandTest{t: t, e: e, k: k, lease: lease.ID, fence: lease.Fence}
 	c.arriveExactly()
 	c.namesArriveOrAreRefused()
 	c.outputIsBytes()
@@ -47,6 +47,7 @@ type commandTest struct {
 	e     *Engine
 	k     Kind
 	lease uuid.UUID
+	fence int64
 }
 
 func (c commandTest) sh(script string, args ...string) (wire.Exec, string, string) {
@@ -102,7 +103,7 @@ func (c commandTest) namesArriveOrAreRefused() {
 	for name, env := range map[string]map[string]string{
 		"empty": {"": "x"}, "equals": {"A=B": "x"}, "NUL": {"A\x00": "x"}, "NUL in value": {"A": "\x00"}, "200 KB": {"A": strings.Repeat("x", 200<<10)},
 	} {
-		_, err := c.e.Client.StartExec(c.t.Context(), c.lease, Fence(c.t, c.e.Client, c.lease), wire.StartExec{Argv: []string{"true"}, Env: env})
+		_, err := c.e.Client.StartExec(c.t.Context(), c.lease, c.fence, wire.StartExec{Argv: []string{"true"}, Env: env})
 		var p *client.Problem
 		require.ErrorAs(c.t, err, &p, name)
 		require.Equal(c.t, 400, p.Status, name)
@@ -172,7 +173,7 @@ func (c commandTest) outputIsWhole() {
 
 // tryRun is for goroutines, which must not end the test.
 func (c commandTest) tryRun(argv ...string) (x wire.Exec, out string, err error) {
-	x, err = c.e.Client.StartExec(context.Background(), c.lease, Fence(c.t, c.e.Client, c.lease), wire.StartExec{Argv: argv})
+	x, err = c.e.Client.StartExec(context.Background(), c.lease, c.fence, wire.StartExec{Argv: argv})
 	if err != nil {
 		return x, "", err
 	}
@@ -201,7 +202,7 @@ func (c commandTest) timeoutEndsTheTree() {
 		mark := fmt.Sprintf("6%d", uuid.New().ID())
 		wg.Go(func() {
 			began := time.Now()
-			x, err := c.e.Client.StartExec(context.Background(), c.lease, Fence(c.t, c.e.Client, c.lease), wire.StartExec{
+			x, err := c.e.Client.StartExec(context.Background(), c.lease, c.fence, wire.StartExec{
 				Argv: []string{"sh", "-c", "echo begun; " + fmt.Sprintf(script, mark)}, TimeoutMs: 1000,
 			})
 			for err == nil && x.Result == nil && time.Since(began) < waitLong {
@@ -248,14 +249,9 @@ func Gone(argv ...string) bool {
 
 // Running reports whether a process with exactly these arguments is alive on this machine.
 func Running(argv ...string) bool {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		panic(err)
-	}
 	want := strings.Join(argv, "\x00") + "\x00"
-	for _, entry := range entries {
-		cmdline, err := os.ReadFile("/proc/" + entry.Name() + "/cmdline")
-		if err == nil && string(cmdline) == want {
+	for _, cmdline := range driverstest.Processes("cmdline") {
+		if string(cmdline) == want {
 			return true
 		}
 	}

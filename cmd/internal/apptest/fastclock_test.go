@@ -39,7 +39,7 @@ func TestALeaseThatIsRenewedLivesWhicheverEnginesClockIsAhead(t *testing.T) {
 		held[i] = e.Acquire(tenant, wire.AcquireLease{IdleTimeout: idle.String()}).Lease
 	}
 	for n := range 15 {
-		p.pass(idle / 6)
+		sleepAt(t, p.pool, idle/6)
 		if n == 7 {
 			clocks[0].Set(-wrong)
 			clocks[1].Set(wrong)
@@ -53,7 +53,7 @@ func TestALeaseThatIsRenewedLivesWhicheverEnginesClockIsAhead(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"LeaseReleaseRequested", "RenewalsInterrupted", "LeaseProvisioningAbandoned"} {
-		require.Zero(t, p.countAll(name), name)
+		require.Zero(t, countEvents(t, p.pool, name), name)
 	}
 	for i, e := range p.engines {
 		require.NotContains(t, e.Log(), "clock jumped", "engine %d: its own machine's clock is none of its business", i)
@@ -63,7 +63,7 @@ func TestALeaseThatIsRenewedLivesWhicheverEnginesClockIsAhead(t *testing.T) {
 		require.Eventually(t, func() bool {
 			got, err := p.clients[1-i].Lease(t.Context(), held[i].ID)
 			return err == nil && got.Status == wire.LeaseExpired
-		}, 2*time.Minute, 50*time.Millisecond)
+		}, waitLong, 50*time.Millisecond)
 	}
 	p.everyTimeIsTheDatabases()
 }
@@ -73,8 +73,11 @@ func TestALeaseThatIsRenewedLivesWhicheverEnginesClockIsAhead(t *testing.T) {
 func TestTheClaimOfAnEngineThatWasStoppedIsRefusedWhenItGoesOn(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
-	const liveness = 4 * time.Second
-	way := apptest.WithEnv("TENURE_DATABASE_URL=" + url)
+	const liveness = 10 * time.Second
+	way := func(e *apptest.Engine) {
+		apptest.WithEnv("TENURE_DATABASE_URL=" + url)(e)
+		apptest.WithArgs("--worker-ttl", liveness.String())(e)
+	}
 	hold, held := apptest.WithHold(t, "driver.acquire.after")
 	p := startPairOn(t, url, [2]apptest.Option{func(e *apptest.Engine) { way(e); held(e) }, way})
 	stopped, other := p.engines[0], p.engines[1]
@@ -89,14 +92,13 @@ func TestTheClaimOfAnEngineThatWasStoppedIsRefusedWhenItGoesOn(t *testing.T) {
 		}
 		lease = got.Lease
 		return lease.Status == wire.LeaseProvisioning
-	}, 2*time.Minute, time.Millisecond)
+	}, waitLong, time.Millisecond)
 	stopped.Signal(syscall.SIGSTOP)
-	p.pass(2 * liveness)
+	sleepAt(t, p.pool, 2*liveness)
 	active, err := p.clients[1].Lease(context.Background(), lease.ID, client.Wait(60*time.Second))
 	require.NoError(t, err)
 	require.Equal(t, wire.LeaseActive, active.Status)
-	before := countOf(p, "LeaseProvisioned", lease.ID)
-	require.Equal(t, 1, before)
+	require.Equal(t, 1, p.count(lease.ID, "LeaseProvisioned"))
 
 	hold.LetGo()
 	stopped.Signal(syscall.SIGCONT)
@@ -105,8 +107,8 @@ func TestTheClaimOfAnEngineThatWasStoppedIsRefusedWhenItGoesOn(t *testing.T) {
 	x, err := p.clients[1].StartExec(t.Context(), lease.ID, lease.Fence, wire.StartExec{Argv: []string{"true"}})
 	require.NoError(t, err)
 	require.Equal(t, wire.EndExited, other.Ended(x.ID).Result.End)
-	require.Equal(t, 1, countOf(p, "LeaseProvisioned", lease.ID))
-	require.Equal(t, 2, countOf(p, "LeaseProvisioningStarted", lease.ID))
+	require.Equal(t, 1, p.count(lease.ID, "LeaseProvisioned"))
+	require.Equal(t, 2, p.count(lease.ID, "LeaseProvisioningStarted"))
 	now, err := p.clients[0].Lease(t.Context(), lease.ID)
 	require.NoError(t, err)
 	require.Equal(t, wire.LeaseActive, now.Status)
@@ -119,12 +121,4 @@ func TestTheClaimOfAnEngineThatWasStoppedIsRefusedWhenItGoesOn(t *testing.T) {
 		lease.ID).Scan(&holders))
 	require.Equal(t, 1, holders)
 	require.Equal(t, wire.LeaseReleased, p.ended(p.clients[1], lease.ID).Status)
-}
-
-// countOf is how many events of that name a lease has.
-func countOf(p *pair, name string, lease uuid.UUID) (n int) {
-	p.t.Helper()
-	require.NoError(p.t, p.pool.QueryRow(p.t.Context(),
-		`SELECT count(*) FROM events WHERE name = $1 AND stream = 'lease-' || $2::text`, name, lease).Scan(&n))
-	return n
 }

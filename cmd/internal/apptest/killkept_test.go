@@ -318,7 +318,7 @@ func (l *keptLife) evict() {
 	require.NoDirExists(l.t, l.workspace(former))
 }
 
-// ends are how the leases of a life end, in their order.
+// keptEnds are how the leases of a life end, in their order.
 var keptEnds = []struct {
 	status  lease.Status
 	retired lease.RetentionReason

@@ -2,9 +2,6 @@ package apptest_test
 
 import (
 	"context"
-	"os"
-	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -19,7 +16,7 @@ import (
 	"github.com/tenure-dev/tenure/migrations/pgtest"
 )
 
-// gap is longer than what counts as one, and idle less than that.
+// gap is longer than what counts as one, and idleOver less than that.
 const (
 	gap      = 16 * time.Second
 	idleOver = 13 * time.Second
@@ -142,18 +139,13 @@ func TestTheDatabasesClockIsSetAhead(t *testing.T) {
 	set(time.Hour)
 	clock := inDoubt(t, e)
 	require.InDelta(t, time.Hour.Milliseconds(), clock.JumpMs, 30_000)
-	address, err := os.ReadFile(filepath.Join(e.DataDir, "address"))
-	require.NoError(t, err)
-	impatient, err := client.New(strings.TrimSpace(string(address)), e.Key, client.WithoutRetries())
-	require.NoError(t, err)
-	t.Cleanup(impatient.CloseIdleConnections)
-	_, err = impatient.RenewLease(t.Context(), hard.ID, hard.Fence)
+	_, err := impatient(t, e).RenewLease(t.Context(), hard.ID, hard.Fence)
 	var p *client.Problem
 	require.ErrorAs(t, err, &p)
 	require.Equal(t, 503, p.Status, "it cannot be told whether it is over")
 	sleepAt(t, pool, 3*time.Second)
-	for _, id := range []wire.Lease{hard, idle} {
-		got, err := e.Client.Lease(t.Context(), id.ID)
+	for _, l := range []wire.Lease{hard, idle} {
+		got, err := e.Client.Lease(t.Context(), l.ID)
 		require.NoError(t, err)
 		require.Equal(t, wire.LeaseActive, got.Status)
 	}

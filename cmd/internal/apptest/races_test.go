@@ -44,8 +44,8 @@ func startPair(t *testing.T) *pair {
 func startPairOn(t *testing.T, url string, ways [2]apptest.Option) *pair {
 	t.Helper()
 	p := &pair{t: t, pool: pgtest.Connect(t, url)}
-	p.engines[0] = apptest.Start(t, ways[0], patient())
-	p.engines[1] = apptest.New(t, ways[1], patient())
+	p.engines[0] = apptest.Start(t, patient(), ways[0])
+	p.engines[1] = apptest.New(t, patient(), ways[1])
 	p.engines[1].Beside(p.engines[0])
 	p.engines[1].Start()
 	for i := range p.engines {
@@ -142,13 +142,13 @@ func (p *pair) races() {
 	}
 }
 
-// fiftyClients: each has the slot once and for itself.
+// fiftyClients: each has the slot once and for itself, and gives it back through the other engine.
 func fiftyClients(t *testing.T, p *pair) {
 	tenant := p.engines[0].Tenant(wire.AddEnvironment{MaxLeases: 1})
 	var holders atomic.Int32
 	var group sync.WaitGroup
 	for n := range 50 {
-		c := p.clients[n%2]
+		c, other := p.clients[n%2], p.clients[(n+1)%2]
 		group.Go(func() {
 			lease, ok := p.acquire(c, tenant)
 			if !ok {
@@ -156,7 +156,7 @@ func fiftyClients(t *testing.T, p *pair) {
 			}
 			assert.Equal(t, int32(1), holders.Add(1), "the slot has one holder")
 			holders.Add(-1)
-			assert.Equal(t, wire.LeaseReleased, p.ended(c, lease.ID).Status)
+			assert.Equal(t, wire.LeaseReleased, p.ended(other, lease.ID).Status)
 		})
 	}
 	group.Wait()

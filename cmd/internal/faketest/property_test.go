@@ -165,15 +165,14 @@ func (l *life) appear(h held) {
 	if !s.Over() || !s.PassedTo.IsZero() || s.Runtime.IsZero() || h.place.Class == drivers.ClassBlind {
 		return
 	}
-	outside, err := fake.Open(fake.Options{Dir: l.providerDir()})
-	must(err)
-	defer outside.Close() //nolint:errcheck // it has made what it was to
-	_, err = outside.Driver(h.place.Class).Acquire(context.Background(), drivers.AcquireRequest{
-		RuntimeID: s.Runtime.String(), Installation: l.installation.String(), Epoch: memory.Epoch, Fence: s.Fence, Attempt: 1,
-		LeaseID: h.id.String(), CompanyID: l.company.String(), EnvironmentID: s.Environment.String(), RunID: s.Run,
-		Config: []byte(`{"script":[]}`),
+	l.outside(func(w *fake.World) {
+		_, err := w.Driver(h.place.Class).Acquire(context.Background(), drivers.AcquireRequest{
+			RuntimeID: s.Runtime.String(), Installation: l.installation.String(), Epoch: memory.Epoch, Fence: s.Fence, Attempt: 1,
+			LeaseID: h.id.String(), CompanyID: l.company.String(), EnvironmentID: s.Environment.String(), RunID: s.Run,
+			Config: []byte(`{"script":[]}`),
+		})
+		must(err)
 	})
-	must(err)
 	l.appeared[s.Runtime]++
 }
 
@@ -302,9 +301,8 @@ func (l *life) balance() (problems []string) {
 		must(err)
 		of, err := l.client.Lease(ctx, r.State.Last)
 		must(err)
-		over := of.Over()
 		switch listed, status := l.isListed(id), r.State.Status; {
-		case status != runtime.StatusDestroyed && over && !listed:
+		case status != runtime.StatusDestroyed && of.Over() && !listed:
 			problems = append(problems, fmt.Sprintf("runtime %s is %s, its lease is over, and it is on no list", id, status))
 		case status == runtime.StatusDestroyed && listed && !l.placeOf(r.State.Origin.Environment).endless():
 			problems = append(problems, fmt.Sprintf("runtime %s is destroyed and still on the list of leaks", id))

@@ -1,7 +1,6 @@
 package faketest
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -101,7 +100,7 @@ type engine struct {
 	deaf    atomic.Bool
 	host    *host.Host
 	late    *provider.Late
-	logs    *logs
+	logs    *supervisortest.Logs
 
 	mu      sync.Mutex
 	workers []*worker
@@ -122,7 +121,7 @@ const settling = 4 * time.Minute
 
 func (w *world) start() *engine {
 	n := len(w.engines)
-	e := &engine{w: w, link: &link{Store: w.store}, logs: &logs{}, late: provider.NewLate()}
+	e := &engine{w: w, link: &link{Store: w.store}, logs: &supervisortest.Logs{}, late: provider.NewLate()}
 	e.process = eventstore.Process{ID: domain.WorkerID{UUID: uuid.New()}, Node: domain.NodeID{UUID: uuid.New()}}
 	logger := slog.New(slog.NewTextHandler(e.logs, nil)).With("engine", n)
 	var err error
@@ -266,24 +265,6 @@ type cut struct{}
 
 func (cut) Wait(context.Context) (eventstore.Result, error) {
 	return eventstore.Result{}, fmt.Errorf("%w: the engine is dead", eventstore.ErrUnavailable)
-}
-
-// logs is what an engine says.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logs) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }
 
 // pass lets time pass.

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -38,12 +37,7 @@ func passable(t *testing.T) string {
 }
 
 // roots are where the drivers of the suite have their runtimes.
-var roots sync.Map
-
-func rootOf(d drivers.Driver) string {
-	root, _ := roots.Load(d)
-	return root.(string)
-}
+var roots driverstest.Behind[string]
 
 func newAt(t *testing.T, root string) drivers.Driver {
 	t.Helper()
@@ -59,13 +53,11 @@ func features() driverstest.Features {
 	return rundirtest.Keeps(driverstest.Features{
 		New: func(t *testing.T) drivers.Driver {
 			root := filepath.Join(passable(t), "runtimes")
-			d := newAt(t, root)
-			roots.Store(d, root)
-			return d
+			return roots.Add(newAt(t, root), root)
 		},
-		Peer:  func(t *testing.T, d drivers.Driver) drivers.Driver { return newAt(t, rootOf(d)) },
+		Peer:  func(t *testing.T, d drivers.Driver) drivers.Driver { return newAt(t, roots.Of(d)) },
 		Posix: true, WholeTree: true, HostProcesses: true,
-	}, rootOf)
+	}, roots.Of)
 }
 
 func TestTheLocalDriverKeepsItsPromisesUnderAnotherUser(t *testing.T) {

@@ -2,7 +2,6 @@
 package rundirtest
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
@@ -21,43 +20,17 @@ func Keeps(f driverstest.Features, root func(drivers.Driver) string) driverstest
 		"a directory that somebody made": func(t *testing.T, d drivers.Driver, h drivers.Handle) func() {
 			dir := at(d, h)
 			require.NoError(t, os.RemoveAll(dir))
-			return put(t, filepath.Join(dir, "workspace", "theirs"), "theirs")
+			return driverstest.Put(t, filepath.Join(dir, "workspace", "theirs"), "theirs")
 		},
 		"a runtime of another identity": func(t *testing.T, d drivers.Driver, h drivers.Handle) func() {
-			return remark(t, at(d, h), "identity", "somebody")
+			return driverstest.Remark(t, filepath.Join(at(d, h), "marker.json"), "identity")
 		},
 		"a runtime of another installation": func(t *testing.T, d drivers.Driver, h drivers.Handle) func() {
-			return remark(t, at(d, h), "installation", "somebody")
+			return driverstest.Remark(t, filepath.Join(at(d, h), "marker.json"), "installation")
 		},
 		"a damaged marker": func(t *testing.T, d drivers.Driver, h drivers.Handle) func() {
-			return put(t, filepath.Join(at(d, h), "marker.json"), "{")
+			return driverstest.Put(t, filepath.Join(at(d, h), "marker.json"), "{")
 		},
 	}
 	return f
-}
-
-// remark changes a field of a runtime's marker.
-func remark(t *testing.T, dir, field, value string) func() {
-	t.Helper()
-	path := filepath.Join(dir, "marker.json")
-	b, err := os.ReadFile(path)
-	require.NoError(t, err)
-	var marker map[string]any
-	require.NoError(t, json.Unmarshal(b, &marker))
-	require.Contains(t, marker, field)
-	marker[field] = value
-	b, err = json.Marshal(marker)
-	require.NoError(t, err)
-	return put(t, path, string(b))
-}
-
-func put(t *testing.T, path, text string) (untouched func()) {
-	t.Helper()
-	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
-	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-	return func() {
-		b, err := os.ReadFile(path)
-		require.NoError(t, err)
-		require.Equal(t, text, string(b))
-	}
 }

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -69,16 +68,11 @@ func delegate(t *testing.T) *cgroup.Delegation {
 }
 
 // worlds are what the drivers of the suite have on this machine.
-var worlds sync.Map
+var worlds driverstest.Behind[world]
 
 type world struct {
 	hierarchy *cgroup.Hierarchy
 	root      string
-}
-
-func worldOf(d drivers.Driver) world {
-	of, _ := worlds.Load(d)
-	return of.(world)
 }
 
 func newDriver(t *testing.T, h *cgroup.Hierarchy) drivers.Driver {
@@ -102,16 +96,14 @@ func features(config string) driverstest.Features {
 		New: func(t *testing.T) drivers.Driver {
 			t.Helper()
 			of := world{hierarchy: hierarchy(t), root: filepath.Join(passable(t), "runtimes")}
-			d := newAt(t, of.hierarchy, of.root)
-			worlds.Store(d, of)
-			return d
+			return worlds.Add(newAt(t, of.hierarchy, of.root), of)
 		},
 		Peer: func(t *testing.T, d drivers.Driver) drivers.Driver {
-			of := worldOf(d)
+			of := worlds.Of(d)
 			return newAt(t, of.hierarchy, of.root)
 		},
 		Config: json.RawMessage(config), Posix: true, WholeTree: true, HostProcesses: true,
-	}, func(d drivers.Driver) string { return worldOf(d).root })
+	}, func(d drivers.Driver) string { return worlds.Of(d).root })
 }
 
 const generous = `{"memoryMb": 256, "pids": 100, "cpus": 2}`

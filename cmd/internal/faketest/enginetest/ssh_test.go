@@ -66,7 +66,6 @@ func killBelow(t *testing.T, program string) (killed int) {
 	return killed
 }
 
-// names are those of the entries of a directory that need not be there.
 // markers are the markers in a directory, and what is left of others there.
 func markers(t *testing.T, dir string) (found []string) {
 	t.Helper()
@@ -78,6 +77,7 @@ func markers(t *testing.T, dir string) (found []string) {
 	})
 }
 
+// names are those of the entries of a directory that need not be there.
 func names(t *testing.T, dir string) (found []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
