@@ -28,7 +28,7 @@ var Mutants = []Mutant{
 			"\t\t_, _ = s.acquire(ctx, driver, id, early, l.Config)\n\t}\n\tl, got, err := s.deps.Commands.ClaimProvisioning(",
 	}}},
 	{"destroys-blindly", "a late result is destroyed without a look whose runtime it is", []still.Edit{{
-		File: "drivers/supervisor/lease.go",
+		File: "drivers/supervisor/late.go",
 		Old:  "\tif !ended {\n\t\treturn s.prune(ctx, id, l, now, driver)\n\t}\n\tif now.NeedsTeardown()", New: "\t_ = ended\n\tif now.NeedsTeardown()",
 	}}},
 	{"resumes-without-take", "a kept runtime is resumed and not taken from who keeps it", []still.Edit{{
