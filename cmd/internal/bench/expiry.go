@@ -61,9 +61,14 @@ const floorWriters = 64
 func idleCost(ctx context.Context, b *bench) error {
 	var used [2]float64
 	for i, n := range []int{0, b.sizes.deadlines} {
-		err := b.withLeases(ctx, n, 23*time.Hour, func(ctx context.Context, _ *engine) error {
-			if err := rest(ctx, 4*b.sizes.settle); err != nil { // what the start and the import left to do
+		err := b.withLeases(ctx, n, 23*time.Hour, func(ctx context.Context, e *engine) error {
+			if err := rest(ctx, 4*b.sizes.settle); err != nil { // what the start and the import left to do, here
 				return err
+			}
+			for _, left := range []string{"VACUUM (ANALYZE)", "CHECKPOINT"} { // and in Postgres
+				if _, err := e.db.pool.Exec(ctx, left); err != nil {
+					return err
+				}
 			}
 			before, began := b.used(), time.Now()
 			if err := rest(ctx, b.sizes.watch); err != nil {
