@@ -196,3 +196,16 @@ func TestTheSecretsOfUnsavedSettingsAreForTheirProbeAlone(t *testing.T) {
 		require.ErrorContains(t, err, "config.image")
 	})
 }
+
+// Each reading of a secret is on record, so a place that cannot be listed without one is listed more seldom than others.
+func TestAPlaceThatNeedsASecretIsListedSeldomAndEachReadIsOnRecord(t *testing.T) {
+	inWorld(t, fake.Options{}, func(t *testing.T, w *world) {
+		w.start(supervisor.Options{ReapInterval: time.Minute, SecretReapInterval: 30 * time.Minute})
+		ref := w.secret(hidden)
+		w.withSecrets(ref)
+		w.pass(10 * time.Minute)
+		require.Equal(t, []secretread.Purpose{secretread.PurposeList}, w.purposes(ref))
+		w.pass(30 * time.Minute)
+		require.Equal(t, []secretread.Purpose{secretread.PurposeList, secretread.PurposeList}, w.purposes(ref))
+	})
+}
