@@ -7,8 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/lease"
 	"github.com/tenure-dev/tenure/domain/runtime"
 	"github.com/tenure-dev/tenure/drivers"
@@ -141,5 +143,28 @@ func TestWhatHasTheNameOfAKeptRuntimeIsNotTakenDown(t *testing.T) {
 		w.driver.Usurp(kept.Runtime.String())
 		require.Equal(t, "identity_mismatch", w.isLease(lease.StatusActive, w.acquire(reusing)).AcquisitionReason)
 		require.Zero(t, released.Load())
+	})
+}
+
+// A runtime that is kept, and in the same breath is to make room for whoever waits, is not gone before it was taken down.
+func TestARuntimeThatIsEvictedAtOnceIsNotSaidToBeGoneBeforeItIs(t *testing.T) {
+	var when []runtime.Status
+	var w *world
+	inWorld(t, fake.Options{Hooks: fake.Hooks{BeforeRelease: func(_ context.Context, req drivers.ReleaseRequest) error {
+		when = append(when, w.runtime(domain.RuntimeID{UUID: uuid.MustParse(req.RuntimeID)}).Status)
+		return nil
+	}}}, func(t *testing.T, in1 *world) {
+		w = in1
+		w.start(supervisor.Options{})
+		env := w.register("fake", 1)
+		first := w.acquire(in(env), reusing)
+		l := w.isLease(lease.StatusActive, first)
+		waits := w.acquire(in(env), under(lease.PolicyReuseByEnvironment, "another"))
+		w.isLease(lease.StatusRequested, waits)
+		w.giveBack(first, lease.ReasonReleased)
+		w.isLease(lease.StatusActive, waits)
+		require.Equal(t, []runtime.Status{runtime.StatusDestroying}, when)
+		require.Equal(t, []string{"RuntimeFreed", "RuntimeDestroyIntended", "RuntimeDestroyed"}, w.names(commands.Runtimes.Stream(l.Runtime.UUID))[3:])
+		require.Equal(t, lease.CleanupSuccess, w.lease(first).CleanupStatus())
 	})
 }

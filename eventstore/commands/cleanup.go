@@ -12,6 +12,8 @@ import (
 
 func isQuarantine(e lease.Event) bool { _, ok := e.(lease.Quarantined); return ok }
 
+func isRetaining(e lease.Event) bool { _, ok := e.(lease.Retained); return ok }
+
 // RetryCleanup asks for the teardown of a lease at once, also out of quarantine.
 func (c *Commands) RetryCleanup(ctx context.Context, by Caller, id domain.LeaseID) (eventstore.Outcome, error) {
 	return c.onLease(ctx, by, id, lease.RetryCleanup{})

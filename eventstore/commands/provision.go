@@ -144,7 +144,8 @@ func (c *Commands) ClaimRelease(
 func (c *Commands) FinishRelease(ctx context.Context, by Caller, id domain.LeaseID, result lease.FinishRelease) (eventstore.Outcome, error) {
 	return eventstore.Execute(ctx, c.ledger, by.options(), func(ctx context.Context, w *eventstore.Work) error {
 		result.Now = w.Now()
-		if _, err := actOnLease(ctx, w, id, result); err != nil {
+		events, err := actOnLease(ctx, w, id, result)
+		if err != nil {
 			return err
 		}
 		after, err := eventstore.View(ctx, w, Leases, id.UUID)
@@ -152,7 +153,8 @@ func (c *Commands) FinishRelease(ctx context.Context, by Caller, id domain.Lease
 			return err
 		}
 		proof := leak.ProofDestroyed
-		if after.Kept {
+		// Not by what the lease is after all that: who waits for its slot may have ended the keeping at once, and the runtime is there.
+		if slices.ContainsFunc(events, isRetaining) {
 			proof = leak.ProofAdopted
 		} else if err := endRuntime(ctx, w, after.Runtime, id, string(lease.GoneAbsent), runtime.ProofReleased); err != nil {
 			return err
