@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,17 +25,19 @@ import (
 // linkedArg turns the test binary into a linked parent.
 const linkedArg = "__linked"
 
-// pipes is a link to a child process.
+// pipes is a link to a child process. A test that breaks it and the code that finds it broken may both close it.
 type pipes struct {
 	io.Reader
 	io.WriteCloser
-	cmd *exec.Cmd
+	cmd    *exec.Cmd
+	closed sync.Once
 }
 
 func (p *pipes) Words() string { return "words" }
 
-func (p *pipes) Close() error {
-	return errors.Join(p.WriteCloser.Close(), p.Reader.(io.Closer).Close())
+func (p *pipes) Close() (err error) {
+	p.closed.Do(func() { err = errors.Join(p.WriteCloser.Close(), p.Reader.(io.Closer).Close()) })
+	return err
 }
 
 // linked returns options whose parent is another process of this binary, and the process once it is dialed.
