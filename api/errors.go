@@ -79,6 +79,12 @@ func (s *Server) answerErrorOf(c echo.Context, err error) {
 
 func title(code string) string { return strings.ReplaceAll(code, "_", " ") }
 
+// ProblemOf is what the API answers to a command that ended with err, which must not be nil.
+func ProblemOf(err error) wire.Problem {
+	p, _ := problemOf(err)
+	return p
+}
+
 // problemOf is the one place where an error becomes a problem. retryAfter is for those that pass.
 func problemOf(err error) (p wire.Problem, retryAfter time.Duration) {
 	if e, ok := errors.AsType[*statusError](err); ok {

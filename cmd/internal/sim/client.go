@@ -3,14 +3,15 @@ package sim
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/tenure-dev/tenure/api"
 	"github.com/tenure-dev/tenure/cmd/internal/check"
 	"github.com/tenure-dev/tenure/domain"
 	"github.com/tenure-dev/tenure/domain/admission"
@@ -320,46 +321,10 @@ func (c *client) once(call check.Call, f func(context.Context, *engine, commands
 		return call
 	}
 	call.Answered, call.Answer, call.Replayed = time.Now(), r.answer, r.replayed
-	call.Status, call.Code = statusOf(r.err)
+	call.Status = http.StatusOK
+	if r.err != nil {
+		p := api.ProblemOf(r.err)
+		call.Status, call.Code = p.Status, p.Code
+	}
 	return call
-}
-
-// statusOf is what the API says of an error.
-func statusOf(err error) (status int, code string) {
-	if err == nil {
-		return 200, ""
-	}
-	if r, ok := errors.AsType[*domain.Refusal](err); ok {
-		switch r.Kind {
-		case domain.KindInvalid:
-			return 400, r.Code
-		case domain.KindNotFound:
-			return 404, r.Code
-		case domain.KindGone:
-			return 410, r.Code
-		case domain.KindForbidden:
-			return 403, r.Code
-		case domain.KindBusy:
-			return 429, r.Code
-		case domain.KindStale:
-			return 412, r.Code
-		case domain.KindConflict:
-			return 409, r.Code
-		}
-	}
-	switch {
-	case errors.Is(err, eventstore.ErrCommandReused):
-		return 422, "idempotency_key_reused"
-	case errors.Is(err, eventstore.ErrUnknownOutcome):
-		return 503, "outcome_unknown"
-	case errors.Is(err, eventstore.ErrUnavailable):
-		return 503, "unavailable"
-	case errors.Is(err, eventstore.ErrConflict):
-		return 409, "conflict"
-	case errors.Is(err, eventstore.ErrTooLate):
-		return 409, "too_late"
-	case errors.Is(err, context.DeadlineExceeded):
-		return 503, "timeout"
-	}
-	return 500, "internal"
 }
