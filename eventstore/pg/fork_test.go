@@ -20,7 +20,7 @@ import (
 // openAt opens a store as a process does.
 func openAt(t *testing.T, c *pgtest.Cluster, role string, opts pg.Options) *pg.Store {
 	t.Helper()
-	pool := pgtest.Connect(t, c.URL(role))
+	pool := c.Connect(role)
 	require.NoError(t, migrations.Up(t.Context(), pool))
 	return openPool(t, pool, opts)
 }
@@ -291,6 +291,7 @@ func TestARestartOrAMoveOfTheServerIsNoFork(t *testing.T) {
 	c := pgtest.NewCluster(t)
 	s := openAt(t, c, pgtest.RoleSuper, pg.Options{})
 	appendEvents(t, s, 3)
+	require.NoError(t, s.Look(t.Context()))
 	c.Stop()
 	c.Start()
 	appendEvents(t, s, 1)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tenure-dev/tenure/migrations/pgtest/pgcluster"
@@ -58,6 +59,15 @@ func (c *Cluster) Stop() {
 
 // URL is a connection string for a role.
 func (c *Cluster) URL(role string) string { return c.c.URL(role, pgcluster.Database) }
+
+// Connect is a pool on the database tenure, closed after the test. It asks each connection before its use whether it lives: one
+// that a restart ended is not met, however short the restart was.
+func (c *Cluster) Connect(role string) *pgxpool.Pool {
+	c.t.Helper()
+	return connect(c.t, c.URL(role), func(config *pgxpool.Config) {
+		config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return true }
+	})
+}
 
 // Exec executes a statement in the database tenure as the role that may do everything.
 func (c *Cluster) Exec(sql string) {

@@ -90,9 +90,15 @@ func Pool(t testing.TB) *pgxpool.Pool {
 // Connect is a pool on a connection string, closed after the test.
 func Connect(t testing.TB, url string) *pgxpool.Pool {
 	t.Helper()
+	return connect(t, url, func(*pgxpool.Config) {})
+}
+
+func connect(t testing.TB, url string, configure func(*pgxpool.Config)) *pgxpool.Pool {
+	t.Helper()
 	config, err := pgxpool.ParseConfig(url)
 	require.NoError(t, err)
 	config.MaxConns = 10
+	configure(config)
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
