@@ -103,6 +103,12 @@ func (e *engine) resume(ctx context.Context, m mark) (drivers.Runtime, bool, err
 	if holder.fence > m.fence || made.kept && made.fence == m.fence {
 		return none, false, heldBy(holder, m)
 	}
+	if leaves(c, made) { // and whoever began to remove it may have died over that
+		if err := e.remove(ctx, m.runtime, m.installation, m.fence); err != nil {
+			return none, false, failed(ctx, "await_removal", err)
+		}
+		return none, false, nil
+	}
 	if holder.fence < m.fence {
 		err := e.takeOver(ctx, m)
 		if err == nil {
@@ -115,7 +121,7 @@ func (e *engine) resume(ctx context.Context, m mark) (drivers.Runtime, bool, err
 			return none, false, failed(ctx, "record_holder", err)
 		}
 	}
-	if c, found, err = e.complete(ctx, c); err != nil || !found {
+	if c, err = e.complete(ctx, c); err != nil {
 		return none, false, err
 	}
 	rt, err := e.told(ctx, c)
@@ -135,30 +141,25 @@ func heldBy(newer, m mark) *drivers.Failure {
 	}
 }
 
-// complete makes a container that was found run. Its second result is false for one that is going away.
-func (e *engine) complete(ctx context.Context, c container.InspectResponse) (container.InspectResponse, bool, error) {
+// complete makes a container that was found run.
+func (e *engine) complete(ctx context.Context, c container.InspectResponse) (container.InspectResponse, error) {
 	switch c.State.Status {
 	case container.StateRunning:
-		return c, true, nil
+		return c, nil
 	case container.StateCreated:
 		// Whoever made it did not get further, and cannot: this process has the turn, and another one's lease is over.
 		if err := e.fill(ctx, c); err != nil {
-			return c, false, err
+			return c, err
 		}
 	case container.StatePaused:
 		if _, err := e.ContainerUnpause(ctx, c.ID, client.ContainerUnpauseOptions{}); err != nil {
-			return c, false, failed(ctx, "unpause_container", err)
+			return c, failed(ctx, "unpause_container", err)
 		}
-	case container.StateRemoving:
-		if err := e.awaitGone(ctx, c.ID); err != nil {
-			return c, false, failed(ctx, "await_removal", err)
-		}
-		return c, false, nil
-	case container.StateExited, container.StateRestarting, container.StateDead:
+	case container.StateExited, container.StateRestarting:
 		// It ran: the machine or the engine was started anew. Its volumes are as they were.
+	case container.StateRemoving, container.StateDead: // see leaves
 	}
-	c, err := e.start(ctx, c.ID)
-	return c, err == nil, err
+	return e.start(ctx, c.ID)
 }
 
 // make creates the container and completes it. What it made is removed before it fails.

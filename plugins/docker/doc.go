@@ -10,7 +10,7 @@
 //	volume    tenure-<runtime id>-own          only with a read-only root and a user other than root (owner.go)
 //	volume    tenure-<runtime id>-fence-<n>    an empty one per later holder, for lists: labels of a container cannot be changed
 //
-// A later holder renames the container, and so does one that gives it back: see hold.go.
+// A later holder renames the container, and so does one that gives it back or removes it: see hold.go.
 //
 // The container's name makes Acquire idempotent: the second create of a name is a conflict, and then the container is
 // found and adopted if its labels are ours and its fence is not newer. A container is started last, so one that runs is

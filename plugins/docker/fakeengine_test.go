@@ -214,7 +214,7 @@ func (f *fakeEngine) list(r *http.Request, say func(int, any)) {
 	found := []any{}
 	for name, c := range f.containers {
 		if matches(r, c.request.Labels) {
-			found = append(found, map[string]any{"Id": c.id, "Names": []string{"/" + name}, "Labels": c.request.Labels})
+			found = append(found, map[string]any{"Id": c.id, "Names": []string{"/" + name}, "Labels": c.request.Labels, "State": c.status})
 		}
 	}
 	say(200, found)

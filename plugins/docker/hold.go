@@ -21,11 +21,15 @@ import (
 //	tenure-<runtime id>            held by the fence in its labels: the one that it was made for
 //	tenure_<fence>h_<runtime id>   held by a later one
 //	tenure_<fence>k_<runtime id>   kept: that holder gave it back, or is not done taking it
+//	tenure_<fence>r_<runtime id>   released: it is being removed, and nobody takes it any more
 //
 // Whatever must not hit the container of a newer holder asks for it by the name that its own holder gave it: a rename, a kill, a
 // removal and the making of an exec then find no container once a newer one came. A command is told to a parent that
 // runs in the container already, after one more look at the name: so it was let in before the rename, and is ended by the kill
 // after it, or it sees the new name. None of this can be reached from inside.
+//
+// The last name is there since a removal takes its time, and a rename that meets it does harm: the engine cannot remove a directory
+// in which the rename writes, or it goes on listing a container that is gone (seen with 20.10).
 
 func heldName(runtimeID string, fence int64) string {
 	return "tenure_" + strconv.FormatInt(fence, 10) + "h_" + runtimeID
@@ -33,6 +37,10 @@ func heldName(runtimeID string, fence int64) string {
 
 func keptName(runtimeID string, fence int64) string {
 	return "tenure_" + strconv.FormatInt(fence, 10) + "k_" + runtimeID
+}
+
+func releasedName(runtimeID string, fence int64) string {
+	return "tenure_" + strconv.FormatInt(fence, 10) + "r_" + runtimeID
 }
 
 // named reads what a container's name says of its holder; false for a name that is none of ours.
@@ -49,10 +57,11 @@ func (m mark) named(name string) (mark, bool) {
 	}
 	m.fence = fence
 	m.kept = m.name == keptName(m.runtime, fence)
-	return m, m.kept || m.name == heldName(m.runtime, fence)
+	m.released = m.name == releasedName(m.runtime, fence)
+	return m, m.kept || m.released || m.name == heldName(m.runtime, fence)
 }
 
-func (m mark) hold() drivers.Hold { return drivers.Hold{Fence: m.fence, Kept: m.kept} }
+func (m mark) hold() drivers.Hold { return drivers.Hold{Fence: m.fence, Kept: m.kept || m.released} }
 
 // errTaken says that a container has another name than it had: somebody took it over, or removed it.
 var errTaken = errors.New("the container was taken over, or removed")
@@ -129,15 +138,15 @@ func (e *engine) wanted(ctx context.Context, runtimeID, installation string, met
 		return none, m, fmt.Errorf("%w: container %s is another installation's", drivers.ErrMismatch, c.ID)
 	case c.ID != drivers.IdentityOf(metadata):
 		return none, m, fmt.Errorf("%w: it is container %s", drivers.ErrMismatch, c.ID)
-	case leaves(c):
+	case leaves(c, m):
 		return none, m, fmt.Errorf("container %s is being removed: %w", c.ID, drivers.ErrGone)
 	}
 	return c, m, nil
 }
 
 // leaves reports whether a container is being removed, which nothing stops.
-func leaves(c container.InspectResponse) bool {
-	return c.State.Status == container.StateRemoving || c.State.Status == container.StateDead || c.State.Dead
+func leaves(c container.InspectResponse, m mark) bool {
+	return m.released || c.State.Status == container.StateRemoving || c.State.Status == container.StateDead || c.State.Dead
 }
 
 // goneFrom is the error for a container that the engine does not have, if it is the engine that had it.

@@ -136,8 +136,7 @@ func (d *Driver) takeBack(
 		if c.State.Status == container.StateRunning {
 			return c, nil
 		}
-		c, _, err := e.complete(ctx, c) // it was held over a restart of the engine
-		return c, err
+		return e.complete(ctx, c) // it was held over a restart of the engine
 	}
 	name := keptName(req.RuntimeID, req.Fence)
 	if err := e.rename(ctx, m, name); err != nil {
@@ -146,7 +145,7 @@ func (d *Driver) takeBack(
 	d.endCommands(ctx, req.RuntimeID)
 	if err := e.quiesce(ctx, c, name, true); err != nil {
 		// A removal that was asked for before the rename goes on under any name.
-		if found, _, there, lookErr := e.byID(ctx, c.ID, req.RuntimeID); lookErr == nil && (!there || leaves(found)) {
+		if found, now, there, lookErr := e.byID(ctx, c.ID, req.RuntimeID); lookErr == nil && (!there || leaves(found, now)) {
 			return c, fmt.Errorf("container %s is being removed: %w", c.ID, drivers.ErrGone)
 		}
 		return c, err

@@ -1,6 +1,8 @@
 package docker_test
 
 import (
+	"encoding/json"
+	"maps"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -36,9 +38,7 @@ func TestAWorkerThatWasPausedBeforeItsTeardownHitsNoNewerHolder(t *testing.T) {
 		ask func(t *testing.T, d drivers.Driver, older drivers.Handle, next drivers.ResumeRequest) error
 	}{
 		"a release": {
-			func(r *http.Request) bool {
-				return r.Method == http.MethodDelete && strings.Contains(r.URL.Path, "/containers/")
-			},
+			func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/rename") },
 			func(t *testing.T, d drivers.Driver, older drivers.Handle, _ drivers.ResumeRequest) error {
 				return d.Release(t.Context(), drivers.ReleaseRequest{Handle: older, Attempt: 1})
 			},
@@ -204,5 +204,165 @@ func TestAResumeThatLostToATeardownLeavesNothing(t *testing.T) {
 	_, err := f.driver(t).Resume(t.Context(), next)
 	require.True(t, removed.Load())
 	require.ErrorIs(t, err, drivers.ErrGone)
+	require.Zero(t, f.things())
+}
+
+// A rename that meets a removal does harm in an engine. So a resume that comes after the release has begun renames nothing.
+func TestAResumeLeavesAContainerAloneThatIsBeingRemoved(t *testing.T) {
+	t.Parallel()
+	f := newFakeEngine(t)
+	older, next := kept(t, f)
+	newer := f.driver(t)
+	var removing atomic.Bool
+	var resumed error
+	f.rule = func(_ http.ResponseWriter, r *http.Request) bool {
+		removal := r.Method == http.MethodDelete && strings.Contains(r.URL.Path, "/containers/")
+		if removal && !removing.Swap(true) {
+			_, resumed = newer.Resume(t.Context(), next)
+		} else if removing.Load() && strings.HasSuffix(r.URL.Path, "/rename") {
+			t.Errorf("%s while the container is removed", r.URL)
+		}
+		return false
+	}
+	require.NoError(t, f.driver(t).Release(t.Context(), drivers.ReleaseRequest{Handle: older, Attempt: 1}))
+	require.True(t, removing.Load())
+	require.ErrorIs(t, resumed, drivers.ErrGone)
+	require.Zero(t, f.things())
+}
+
+// A worker dies between the two steps of a removal. Whoever comes next completes it: another try of the release, or the one who needs
+// the runtime's name; nobody has the container any more.
+func TestARemovalThatItsWorkerDidNotSurviveIsCompleted(t *testing.T) {
+	t.Parallel()
+	for name, next := range map[string]func(t *testing.T, d drivers.Driver, older drivers.Handle, next drivers.ResumeRequest){
+		"by another try": func(t *testing.T, d drivers.Driver, older drivers.Handle, _ drivers.ResumeRequest) {
+			require.NoError(t, d.Release(t.Context(), drivers.ReleaseRequest{Handle: older, Attempt: 2}))
+		},
+		"by the reaper": func(t *testing.T, d drivers.Driver, older drivers.Handle, _ drivers.ResumeRequest) {
+			older.Fence = 0
+			require.NoError(t, d.Release(t.Context(), drivers.ReleaseRequest{Handle: older, Attempt: 2}))
+		},
+		"by an acquire": func(t *testing.T, d drivers.Driver, _ drivers.Handle, next drivers.ResumeRequest) {
+			rt, err := d.Acquire(t.Context(), next.AcquireRequest)
+			require.NoError(t, err)
+			require.False(t, rt.Resumed)
+			require.NotEqual(t, *next.ProviderLeaseID, *rt.ProviderLeaseID)
+			require.NoError(t, d.Release(t.Context(), drivers.ReleaseRequest{Handle: driverstest.HandleOf(next.AcquireRequest, rt), Attempt: 1}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFakeEngine(t)
+			older, resume := kept(t, f)
+			var lives atomic.Bool
+			f.rule = func(_ http.ResponseWriter, r *http.Request) bool {
+				if r.Method == http.MethodDelete && !lives.Load() {
+					lose()
+				}
+				return false
+			}
+			d := f.driver(t)
+			require.Error(t, d.Release(t.Context(), drivers.ReleaseRequest{Handle: older, Attempt: 1}))
+			lives.Store(true)
+			_, err := d.Resume(t.Context(), resume)
+			require.ErrorIs(t, err, drivers.ErrGone)
+			require.ErrorIs(t, d.Keep(t.Context(), drivers.KeepRequest{Handle: older, Attempt: 2}), drivers.ErrGone)
+			next(t, d, older, resume)
+			require.Zero(t, f.things())
+		})
+	}
+}
+
+// A failed acquire takes back what it made. Where that fails too the next one does both anew.
+func TestAnAcquireWhoseUndoFailedIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	f := newFakeEngine(t)
+	var broken atomic.Bool
+	broken.Store(true)
+	f.rule = func(w http.ResponseWriter, r *http.Request) bool {
+		if broken.Load() && (strings.HasSuffix(r.URL.Path, "/start") || r.Method == http.MethodDelete) {
+			refuse(w, 500, "the disk is on fire")
+			return true
+		}
+		return false
+	}
+	d := f.driver(t)
+	req := f.request(nil)
+	_, err := d.Acquire(t.Context(), req)
+	_ = requireFailure(t, err, drivers.OutcomeAmbiguous, "start_failed")
+	broken.Store(false)
+	rt, err := d.Acquire(t.Context(), req)
+	require.NoError(t, err)
+	require.False(t, rt.Resumed)
+	require.Equal(t, container.StateRunning, f.container(req.RuntimeID).status)
+	require.NoError(t, d.Release(t.Context(), drivers.ReleaseRequest{Handle: driverstest.HandleOf(req, rt), Attempt: 1}))
+	require.Zero(t, f.things())
+}
+
+// One that cannot be renamed is removed all the same, by the name that it has.
+func TestAContainerThatCannotBeRenamedIsRemoved(t *testing.T) {
+	t.Parallel()
+	for status, message := range map[int]string{409: "Conflict. The container name is already in use", 500: "no such file or directory"} {
+		f := newFakeEngine(t)
+		older, _ := kept(t, f)
+		f.rule = func(w http.ResponseWriter, r *http.Request) bool {
+			if strings.HasSuffix(r.URL.Path, "/rename") {
+				refuse(w, status, message)
+				return true
+			}
+			return false
+		}
+		require.NoError(t, f.driver(t).Release(t.Context(), drivers.ReleaseRequest{Handle: older, Attempt: 1}))
+		require.Zero(t, f.things())
+	}
+}
+
+// An engine may list a container that it does not have any more, without a name.
+func TestAContainerThatTheEngineOnlyListsIsNoRuntime(t *testing.T) {
+	t.Parallel()
+	f := newFakeEngine(t)
+	d := f.driver(t)
+	req := f.request(nil)
+	_, err := d.Acquire(t.Context(), req)
+	require.NoError(t, err)
+	labels := maps.Clone(f.container(req.RuntimeID).request.Labels)
+	labels["tenure.runtime"] = "rt-gone"
+	f.rule = func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "/containers/json") {
+			return false
+		}
+		listed := []any{map[string]any{"Id": "gone", "Names": nil, "Labels": labels}}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for name, c := range f.containers {
+			listed = append(listed, map[string]any{"Id": c.id, "Names": []string{"/" + name}, "Labels": c.request.Labels})
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(listed)
+		return true
+	}
+	all, err := d.ListRuntimes(t.Context(), drivers.ListRequest{Installation: driverstest.Installation, Config: req.Config})
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	require.Equal(t, req.RuntimeID, all[0].RuntimeID)
+}
+
+// A removal that the engine could not complete is for whoever tries again, also where a newer holder's rename met it.
+func TestADeadContainerIsNobodys(t *testing.T) {
+	t.Parallel()
+	f := newFakeEngine(t)
+	older, next := kept(t, f)
+	d := f.driver(t)
+	_, err := d.Resume(t.Context(), next)
+	require.NoError(t, err)
+	require.Error(t, d.Release(t.Context(), drivers.ReleaseRequest{Handle: older, Attempt: 1}))
+	f.mu.Lock()
+	for _, c := range f.containers {
+		c.status = container.StateDead
+	}
+	f.mu.Unlock()
+	_, err = d.Resume(t.Context(), next)
+	require.ErrorIs(t, err, drivers.ErrGone)
+	require.NoError(t, d.Release(t.Context(), drivers.ReleaseRequest{Handle: older, Attempt: 2}))
 	require.Zero(t, f.things())
 }

@@ -27,9 +27,9 @@ type mark struct {
 	runtime, installation, lease string
 	epoch, fence                 int64
 	created                      time.Time
-	// kept and name are of a container: see hold.go.
-	kept bool
-	name string
+	// These are of a container: see hold.go.
+	kept, released bool
+	name           string
 }
 
 func (m mark) labels() map[string]string {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
 	"github.com/tenure-dev/tenure/drivers"
@@ -146,8 +147,8 @@ func (e *engine) removeContainers(ctx context.Context, runtimeID, installation s
 	}
 }
 
-// removeListed removes each container by the name that its holder gave it, so that it never hits a newer one's: errTaken says
-// that it has to look again.
+// removeListed takes each container out of its holder's hand and removes it by the name that it has then, so that it never hits a
+// newer one's: errTaken says that it has to look again.
 func (e *engine) removeListed(ctx context.Context, runtimeID, installation string, fence int64) (found bool, err error) {
 	containers, err := e.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filterBy(runtimeID, installation)})
 	if err != nil {
@@ -157,25 +158,45 @@ func (e *engine) removeListed(ctx context.Context, runtimeID, installation strin
 		name := c.ID
 		m, ours := nameOf(c)
 		if ours {
-			name = m.name
-			if err := m.hold().Yields(fence); err != nil && fence != 0 {
-				return false, err
+			found = true
+			if name, err = e.release(ctx, c, m, fence); err != nil {
+				return found, err
 			}
 		}
 		// The engine kills it and takes the anonymous volumes, which an image may declare, with it.
-		_, err := e.ContainerRemove(ctx, name, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+		_, err = e.ContainerRemove(ctx, name, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 		if errdefs.IsConflict(err) { // somebody else is removing it
 			err = e.awaitGone(ctx, c.ID)
 		}
 		if err != nil && !errdefs.IsNotFound(err) {
 			return false, fmt.Errorf("remove container %s: %w", c.ID, err)
 		}
-		found = true
 		if err != nil && ours {
 			return found, errTaken // renamed, or removed by somebody else
 		}
+		found = found || err == nil
 	}
 	return found, nil
+}
+
+// release takes a container from who has it, if that one yields: it gives it the name of one that is being removed, and returns the
+// name to remove it by.
+func (e *engine) release(ctx context.Context, c container.Summary, m mark, fence int64) (string, error) {
+	if c.State == container.StateRemoving || c.State == container.StateDead {
+		return m.name, nil // nobody's any more, whoever gave it its name
+	}
+	if err := m.hold().Yields(fence); err != nil && fence != 0 {
+		return "", err
+	}
+	if m.released {
+		return m.name, nil
+	}
+	name := releasedName(m.runtime, max(m.fence, fence))
+	err := e.rename(ctx, m, name)
+	if err != nil && !errors.Is(err, errTaken) && isAnswer(err) {
+		return m.name, nil // the engine remembers another of this name, or whatever it has: it has to go all the same
+	}
+	return name, err
 }
 
 // awaitGone waits for a removal that is under way.

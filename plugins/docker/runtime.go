@@ -156,13 +156,32 @@ func (d *Driver) ListRuntimes(ctx context.Context, req drivers.ListRequest) ([]d
 	}
 	l := listing{installation: req.Installation, at: make(map[string]int)}
 	for _, c := range containers.Items {
-		id := c.ID
-		l.add(c.Labels, &id)
+		there, err := e.isThere(ctx, c)
+		if err != nil {
+			return nil, failed(ctx, "inspect_container", err)
+		}
+		if there {
+			id := c.ID
+			l.add(c.Labels, &id)
+		}
 	}
 	for _, v := range volumes.Items {
 		l.add(v.Labels, nil)
 	}
 	return l.all, nil
+}
+
+// isThere tells a container from what an engine lists of one that it does not have any more, which has no name: 20.10 does so until
+// its restart after a rename that met a removal, whoever asked for either.
+func (e *engine) isThere(ctx context.Context, c container.Summary) (bool, error) {
+	if len(c.Names) > 0 {
+		return true, nil
+	}
+	_, err := e.ContainerInspect(ctx, c.ID, client.ContainerInspectOptions{})
+	if errdefs.IsNotFound(err) {
+		return false, nil
+	}
+	return true, err
 }
 
 // listing merges the things of each runtime; the newest holder's lease counts, and the oldest thing's time.

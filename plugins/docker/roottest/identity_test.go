@@ -91,7 +91,7 @@ func TestWhatIsHalfMadeIsCompletedAndWhatStoppedIsStarted(t *testing.T) {
 		if refuse.Load() && r.Method == http.MethodPut { // the archive with the workspace
 			panic(http.ErrAbortHandler) // as if the process died over it
 		}
-		return refuse.Load() && r.Method == http.MethodDelete && abort()
+		return refuse.Load() && (r.Method == http.MethodDelete || strings.HasSuffix(r.URL.Path, "/rename")) && abort()
 	})
 	f := features(t, map[string]any{"host": host, "user": "worker"})
 	req := driverstest.AcquireRequest(f)

@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
 	"golang.org/x/sys/unix"
 )
@@ -55,8 +56,12 @@ func (e *Engine) Left(ctx context.Context, runtimeID string) ([]string, error) {
 	}
 	var left []string
 	for _, c := range containers.Items {
-		if runtimeID == "" || c.Labels["tenure.runtime"] == runtimeID {
-			left = append(left, strings.Join(c.Names, ","))
+		if runtimeID != "" && c.Labels["tenure.runtime"] != runtimeID {
+			continue
+		}
+		// What has no name may be listed only: see hold.go.
+		if _, err := e.Client.ContainerInspect(ctx, c.ID, client.ContainerInspectOptions{}); len(c.Names) > 0 || !errdefs.IsNotFound(err) {
+			left = append(left, strings.Join(append(c.Names, c.ID), ","))
 		}
 	}
 	volumes, err := e.Client.VolumeList(ctx, client.VolumeListOptions{})
