@@ -117,19 +117,20 @@ func (c *child) overOr(answered <-chan struct{}) <-chan struct{} {
 // patience parts the time there is: until enough is closed the worker works, until the context is done it may still answer,
 // and the caller's own time is over only then.
 func patience(ctx context.Context, limit time.Duration) (bounded context.Context, enough <-chan struct{}, cancel context.CancelFunc) {
+	now := time.Now() // read once, so that a limit is said as it was set
 	deadline, ok := ctx.Deadline()
 	if ok {
-		deadline = deadline.Add(-share(time.Until(deadline), 20, time.Second))
+		deadline = deadline.Add(-share(deadline.Sub(now), 20, time.Second))
 	}
 	if limit > 0 {
-		if own := time.Now().Add(limit); !ok || own.Before(deadline) {
+		if own := now.Add(limit); !ok || own.Before(deadline) {
 			deadline, ok = own, true
 		}
 	}
 	if !ok {
 		return ctx, nil, func() {}
 	}
-	total := time.Until(deadline)
+	total := deadline.Sub(now)
 	bounded, cancelHard := context.WithDeadlineCause(ctx, deadline, fmt.Errorf("%w after %s", errVerbTimeout, total.Round(time.Millisecond)))
 	soft, cancelSoft := context.WithDeadline(context.WithoutCancel(ctx), deadline.Add(-share(total, 5, 10*time.Second)))
 	return bounded, soft.Done(), func() {
