@@ -623,13 +623,19 @@ func TestAHostThatLosesItsPerlIsLookedAtAgain(t *testing.T) {
 	s := sshtest.Start(t, sshtest.Options{})
 	r := acquireOn(t, s, nil, Options{hide: []string{"python3"}})
 	p := r.Driver.(*Driver).pool(mustConfig(t, r.Handle.Config))
-	p.know(tools{perl: "/no/such/perl"})
-	_, err := r.Start(drivers.ExecRequest{Argv: []string{"true"}})
-	start, ok := errors.AsType[*drivers.StartError](err)
-	require.True(t, ok, "%v", err)
-	require.Equal(t, "no_shell", start.Code)
-	require.Contains(t, start.Error(), "/no/such/perl")
-	require.Equal(t, "again\n", string(r.Sh("echo again").Stdout))
+	var large []drivers.EnvVar // so much that it is still being sent when the shell ends
+	for i := range 10 {
+		large = append(large, drivers.EnvVar{Name: fmt.Sprint("V", i), Value: strings.Repeat("v", 100_000)})
+	}
+	for _, env := range [][]drivers.EnvVar{nil, large} {
+		p.know(tools{perl: "/no/such/perl"})
+		_, err := r.Start(drivers.ExecRequest{Argv: []string{"true"}, Env: env})
+		start, ok := errors.AsType[*drivers.StartError](err)
+		require.True(t, ok, "%v", err)
+		require.Equal(t, "no_shell", start.Code)
+		require.Contains(t, start.Error(), "/no/such/perl")
+		require.Equal(t, "again\n", string(r.Sh("echo again").Stdout))
+	}
 }
 
 func TestACommandThatStartsWhileAnotherProcessReleasesItsRuntimeDoesNotOutliveIt(t *testing.T) {

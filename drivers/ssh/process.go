@@ -93,9 +93,12 @@ func (s *process) begin(ctx context.Context) error {
 	err = s.send(l.input)
 	stop()
 	if err != nil {
-		// Less than the whole spec arrived, so nothing can have been started.
+		// Less than the whole spec arrived, so nothing can have been started. What ended before it read all may have said why.
 		_ = s.ch.Close()
 		<-s.done
+		if err := <-s.first; err != nil {
+			return cancelOr(ctx, err)
+		}
 		return cancelOr(ctx, drivers.NotStarted("process", "", failedAt(phaseStart, "link_lost", errLinkLost)))
 	}
 	s.spec.env, s.spec.req.Env, s.spec.req.Stdin = nil, nil, nil // secrets are not kept for the life of the command
