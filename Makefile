@@ -29,6 +29,8 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 PKGS ?= ./...
 # Packages tested at a time. Each may run a Postgres of its own, so more cores do not mean more of them.
 TEST_P ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$(( n < 4 ? n : 4 )))
+# Tests of a package at once. Most wait for a process, a database or a time to pass, so there are more of them than cores.
+TEST_PARALLEL ?= $(shell echo $$(( 2 * $(TEST_P) )))
 TEST_FLAGS ?= -count=1 -timeout=40m
 FUZZTIME ?= 10s
 BENCH ?= .
@@ -66,7 +68,7 @@ demo: setup build ## See it work: an engine, a lease, a command, the history, in
 test: setup ## All tests with the race detector; writes build/test.json and ends with the counts
 	@mkdir -p build
 	@CGO_ENABLED=0 go build -o build/testrun ./cmd/internal/devtool/testrun
-	@build/testrun -json build/test.json -packages '$(PKGS)' -- -race -p=$(TEST_P) $(TEST_FLAGS) </dev/null
+	@build/testrun -json build/test.json -packages '$(PKGS)' -- -race -p=$(TEST_P) -parallel=$(TEST_PARALLEL) $(TEST_FLAGS) </dev/null
 
 .PHONY: race
 race: setup ## Stress: every test RACE_COUNT times in random order with the race detector

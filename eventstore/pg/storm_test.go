@@ -45,17 +45,18 @@ func TestAStormOfWritersThatAreKilledLeavesALogWithoutHoleDoubleOrLie(t *testing
 	shared := eventstoretest.NewStream()
 	eventstoretest.Must(t, s, eventstoretest.One(shared, eventstore.NoStream, 0))
 
-	over := make(chan int64)
 	var readers sync.WaitGroup
 	read := make([][]eventstore.Recorded, 3)
+	over := make([]chan int64, len(read)) // each has its own, or one could take what is for another
 	for i := range read {
-		readers.Go(func() { read[i] = restartingReader(t, s, i, over) })
+		over[i] = make(chan int64, 1)
+		readers.Go(func() { read[i] = restartingReader(t, s, i, over[i]) })
 	}
 
 	fates := storm(t, url, shared)
 	log := eventstoretest.All(t, s)
-	for range read {
-		over <- int64(len(log))
+	for i := range read {
+		over[i] <- int64(len(log))
 	}
 	readers.Wait()
 
