@@ -84,15 +84,18 @@ func TestTheClaimOfAnEngineThatWasStoppedIsRefusedWhenItGoesOn(t *testing.T) {
 	tenant := sandboxes(t, other) // what is on one machine only, no other one makes
 	// Which engine takes a lease is a race; the one that waits at the point has lost it once it is stopped.
 	var lease wire.Lease
-	require.Eventually(t, func() bool {
-		got, _, err := p.clients[0].AcquireLease(t.Context(), tenant.Company.ID,
-			wire.AcquireLease{EnvironmentID: tenant.Environment.ID, HeartbeatRunID: uuid.NewString()}, client.Wait(time.Second))
-		if err != nil {
-			return false
-		}
-		lease = got.Lease
-		return lease.Status == wire.LeaseProvisioning
-	}, waitLong, time.Millisecond)
+	for !hold.IsReached() {
+		require.Eventually(t, func() bool {
+			got, _, err := p.clients[0].AcquireLease(t.Context(), tenant.Company.ID,
+				wire.AcquireLease{EnvironmentID: tenant.Environment.ID, HeartbeatRunID: uuid.NewString()})
+			lease = got.Lease
+			return err == nil
+		}, waitLong, time.Millisecond)
+		require.Eventually(t, func() bool {
+			got, err := p.clients[1].Lease(t.Context(), lease.ID)
+			return hold.IsReached() || err == nil && got.Status == wire.LeaseActive
+		}, waitLong, 10*time.Millisecond)
+	}
 	stopped.Signal(syscall.SIGSTOP)
 	sleepAt(t, p.pool, 2*liveness)
 	active, err := p.clients[1].Lease(context.Background(), lease.ID, client.Wait(60*time.Second))

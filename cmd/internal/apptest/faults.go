@@ -99,10 +99,13 @@ func WithHold(t testing.TB, point string) (*Hold, Option) {
 // Reached waits until somebody is there.
 func (h *Hold) Reached() {
 	h.t.Helper()
-	require.Eventually(h.t, func() bool {
-		info, err := os.Stat(h.path)
-		return err == nil && info.Size() > 0
-	}, waitLong, 10*time.Millisecond, "nobody comes to the point")
+	require.Eventually(h.t, h.IsReached, waitLong, 10*time.Millisecond, "nobody comes to the point")
+}
+
+// IsReached reports whether somebody is there.
+func (h *Hold) IsReached() bool {
+	info, err := os.Stat(h.path)
+	return err == nil && info.Size() > 0
 }
 
 // LetGo lets it pass.
