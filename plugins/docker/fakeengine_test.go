@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,9 +29,11 @@ type fakeEngine struct {
 	mu         sync.Mutex
 	containers map[string]*fakeContainer // by name
 	volumes    map[string]map[string]string
-	images     map[string]bool
-	version    string
-	made       int
+	// ghosts are listed, whatever is asked for, and not there.
+	ghosts  []container.Summary
+	images  map[string]bool
+	version string
+	made    int
 	// pull is what the engine says of a pull; pulled says whether the image is there then.
 	pull   []string
 	pulled bool
@@ -211,10 +214,10 @@ func (f *fakeEngine) create(w http.ResponseWriter, r *http.Request, say func(int
 }
 
 func (f *fakeEngine) list(r *http.Request, say func(int, any)) {
-	found := []any{}
+	found := slices.Clone(f.ghosts)
 	for name, c := range f.containers {
 		if matches(r, c.request.Labels) {
-			found = append(found, map[string]any{"Id": c.id, "Names": []string{"/" + name}, "Labels": c.request.Labels, "State": c.status})
+			found = append(found, container.Summary{ID: c.id, Names: []string{"/" + name}, Labels: c.request.Labels, State: c.status})
 		}
 	}
 	say(200, found)

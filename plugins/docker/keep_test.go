@@ -1,7 +1,6 @@
 package docker_test
 
 import (
-	"encoding/json"
 	"maps"
 	"net/http"
 	"path/filepath"
@@ -327,20 +326,9 @@ func TestAContainerThatTheEngineOnlyListsIsNoRuntime(t *testing.T) {
 	require.NoError(t, err)
 	labels := maps.Clone(f.container(req.RuntimeID).request.Labels)
 	labels["tenure.runtime"] = "rt-gone"
-	f.rule = func(w http.ResponseWriter, r *http.Request) bool {
-		if !strings.HasSuffix(r.URL.Path, "/containers/json") {
-			return false
-		}
-		listed := []any{map[string]any{"Id": "gone", "Names": nil, "Labels": labels}}
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		for name, c := range f.containers {
-			listed = append(listed, map[string]any{"Id": c.id, "Names": []string{"/" + name}, "Labels": c.request.Labels})
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(listed)
-		return true
-	}
+	f.mu.Lock()
+	f.ghosts = []container.Summary{{ID: "gone", Labels: labels}}
+	f.mu.Unlock()
 	all, err := d.ListRuntimes(t.Context(), drivers.ListRequest{Installation: driverstest.Installation, Config: req.Config})
 	require.NoError(t, err)
 	require.Len(t, all, 1)

@@ -62,7 +62,7 @@ func (e *engine) checkHolder(ctx context.Context, req drivers.ReleaseRequest) er
 	}
 	for _, c := range containers.Items {
 		if m, ours := nameOf(c); ours {
-			if err := m.hold().Yields(req.Fence); err != nil {
+			if err := yields(c, m, req.Fence); err != nil {
 				return err
 			}
 		}
@@ -182,13 +182,10 @@ func (e *engine) removeListed(ctx context.Context, runtimeID, installation strin
 // release takes a container from who has it, if that one yields: it gives it the name of one that is being removed, and returns the
 // name to remove it by.
 func (e *engine) release(ctx context.Context, c container.Summary, m mark, fence int64) (string, error) {
-	if c.State == container.StateRemoving || c.State == container.StateDead {
-		return m.name, nil // nobody's any more, whoever gave it its name
-	}
-	if err := m.hold().Yields(fence); err != nil && fence != 0 {
+	if err := yields(c, m, fence); err != nil {
 		return "", err
 	}
-	if m.released {
+	if m.released || removed(c) {
 		return m.name, nil
 	}
 	name := releasedName(m.runtime, max(m.fence, fence))
@@ -197,6 +194,19 @@ func (e *engine) release(ctx context.Context, c container.Summary, m mark, fence
 		return m.name, nil // the engine remembers another of this name, or whatever it has: it has to go all the same
 	}
 	return name, err
+}
+
+// yields checks whether who has a container gives way to a fence; 0 is nobody's, to which all do.
+func yields(c container.Summary, m mark, fence int64) error {
+	if fence == 0 || removed(c) {
+		return nil
+	}
+	return m.hold().Yields(fence)
+}
+
+// removed reports whether the engine has begun to remove a container: then it is nobody's, whoever gave it its name.
+func removed(c container.Summary) bool {
+	return c.State == container.StateRemoving || c.State == container.StateDead
 }
 
 // awaitGone waits for a removal that is under way.
